@@ -1,0 +1,38 @@
+# make demo | test | lint | tables | clean. Each installs what it needs into .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint tables clean
+
+help:
+	@echo "make demo     train five methods on embedded data, print the table (no network once installed)"
+	@echo "make test     run the tests"
+	@echo "make lint     ruff and mypy"
+	@echo "make tables   tables from results/ (no torch)"
+	@echo "make clean    remove .venv and everything a run leaves outside results/"
+
+install: $(BIN)/.installed
+
+$(BIN)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and "aoft_bench needs Python 3.10 to 3.13, got " + sys.version.split()[0] + ": make PYTHON=python3.12 " + "demo")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: install
+	$(BIN)/python -m aoft_bench -cd sweeps -cn demo
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+tables: install
+	$(BIN)/python -m aoft_bench.tables
+
+clean:
+	rm -rf $(VENV) outputs build dist .pytest_cache .ruff_cache .mypy_cache
