@@ -1,0 +1,27 @@
+"""Image classification tasks: the table of tasks, their sources, the uint8 cache and the loaders.
+
+Importing this package is cheap: no torch, no NumPy, no Pillow. `aoft_bench.data.prepare` and
+`aoft_bench.data.loader` are imported where a run needs them.
+"""
+
+from aoft_bench.data.tasks import SUITES, TASKS, Task
+from aoft_bench.errors import unknown
+
+__all__ = ["SUITES", "TASKS", "Task", "task", "tasks"]
+
+
+def tasks(suite: str | None = None) -> list[str]:
+    """Names of the tasks, in the order of the paper's tables; of one suite of `SUITES`, or of all.
+
+    Raises `UserError` for an unknown suite.
+    """
+    if suite is not None and suite not in SUITES:
+        raise unknown("suite", suite, SUITES)
+    return [name for name, entry in TASKS.items() if suite in (None, entry.suite)]
+
+
+def task(name: str) -> Task:
+    """The entry of one task; raises `UserError` with the closest names for an unknown one."""
+    if name not in TASKS:
+        raise unknown("dataset", name, TASKS, "dataset=folder data.root=<folder> trains on a pack of your own")
+    return TASKS[name]

@@ -1,0 +1,127 @@
+"""Batches without worker processes: small sets live on the device, large ones are read from the memory map."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aoft_bench.data.transforms import flip, resize
+
+_READ = 256  # images moved at a time when a set is laid out on the device
+
+
+def to_device(images: np.ndarray, size: int, interpolation: str, device: torch.device | str = "cpu") -> Tensor:
+    """Images (N, H, W, C) uint8, possibly memory-mapped, as (N, C, size, size) uint8 on `device`, resized there."""
+    count, _, _, channels = images.shape
+    out = torch.empty((count, channels, size, size), dtype=torch.uint8, device=device)
+    for start in range(0, count, _READ):
+        out[start : start + _READ] = _moved(images[start : start + _READ], size, interpolation, device)
+    return out
+
+
+def _moved(part: np.ndarray, size: int, interpolation: str, device: torch.device | str) -> Tensor:
+    # np.array copies: torch wants writable memory, and the memory map is read-only
+    batch = torch.from_numpy(np.array(part)).to(device).permute(0, 3, 1, 2)
+    return resize(batch, size, interpolation)
+
+
+class DeviceBatches:
+    """Batches (images (B, C, S, S) uint8, labels (B,) int64) of a set that lives on the device.
+
+    `images` (N, C, S, S) uint8 are already of the model's size (`to_device`). With `shuffle` the order of epoch e is a
+    permutation drawn from a CPU generator seeded by (seed, e), and with `random_flip` the mirrored images are drawn
+    from the same generator: an epoch is the same on every device and after a resume. The last, smaller batch is kept.
+
+    Lightning calls `loader.sampler.set_epoch(epoch)` before each epoch; `sampler` is the loader itself. A loop of
+    your own calls `set_epoch`, or every epoch has the order of epoch 0.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor | np.ndarray,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        random_flip: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.images = images
+        self.labels = torch.as_tensor(np.array(labels) if isinstance(labels, np.ndarray) else labels).to(images.device)
+        if len(self.labels) != len(images):
+            raise ValueError(f"{len(images)} images but {len(self.labels)} labels")
+        self.batch_size = _positive(batch_size)
+        self.shuffle = shuffle
+        self.random_flip = random_flip
+        self.seed = seed
+        self.epoch = 0
+
+    @property
+    def sampler(self) -> "DeviceBatches":
+        """What Lightning's `_set_sampler_epoch` calls `set_epoch` on."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order and flips the next iteration has."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.images) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = torch.Generator().manual_seed(_epoch_seed(self.seed, self.epoch))
+        count, order = len(self.images), None
+        if self.shuffle:
+            order = torch.randperm(count, generator=generator).to(self.images.device)
+        for start in range(0, count, self.batch_size):
+            part = slice(start, start + self.batch_size)
+            index = part if order is None else order[part]
+            images = self.images[index]
+            yield flip(images, generator) if self.random_flip else images, self.labels[index]
+
+
+class StreamedBatches:
+    """Batches in order from arrays too large for the device, e.g. a test split.
+
+    Reads slices of `images` (N, H, W, C) uint8 (a memory map), moves them to `device` and resizes them there; yields
+    (images (B, C, size, size) uint8, labels (B,) int64).
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        batch_size: int,
+        *,
+        size: int,
+        interpolation: str = "bicubic",
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if len(labels) != len(images):
+            raise ValueError(f"{len(images)} images but {len(labels)} labels")
+        self.images = images
+        self.labels = torch.from_numpy(np.array(labels, dtype=np.int64)).to(device)
+        self.batch_size = _positive(batch_size)
+        self.size = size
+        self.interpolation = interpolation
+        self.device = device
+
+    def __len__(self) -> int:
+        return -(-len(self.images) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(self.images), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            yield _moved(self.images[part], self.size, self.interpolation, self.device), self.labels[part]
+
+
+def _positive(batch_size: int) -> int:
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    return batch_size
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    """A seed of 63 bits from (seed, epoch): neighbouring pairs share nothing, unlike seed + epoch."""
+    return int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0]) >> 1

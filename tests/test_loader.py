@@ -1,0 +1,117 @@
+"""Batches: complete, repeatable by (seed, epoch), and steered by Lightning."""
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric.utilities.data import _set_sampler_epoch
+
+from aoft_bench.data.loader import DeviceBatches, StreamedBatches, to_device
+from aoft_bench.data.transforms import resize
+
+N = 23
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (N, 6, 5, 3), dtype=np.uint8)
+LABELS = np.arange(N)
+
+
+def batches(**options) -> DeviceBatches:
+    return DeviceBatches(to_device(IMAGES, 8, "bicubic"), LABELS, 4, **options)
+
+
+def order(loader: DeviceBatches) -> list[int]:
+    return torch.cat([labels for _, labels in loader]).tolist()
+
+
+def test_in_order_every_image_once_with_the_last_smaller_batch():
+    loader = batches()
+    images, labels = zip(*loader, strict=True)
+    assert len(loader) == len(images) == 6 and [len(part) for part in labels] == [4] * 5 + [3]
+    assert torch.cat(labels).tolist() == list(range(N))
+    whole = resize(torch.from_numpy(IMAGES).permute(0, 3, 1, 2), 8, "bicubic")
+    assert torch.equal(torch.cat(images), whole)
+
+
+def test_shuffling_repeats_by_seed_and_epoch_and_keeps_images_with_labels():
+    loader, again = batches(shuffle=True, seed=5), batches(shuffle=True, seed=5)
+    seen = []
+    for epoch in range(3):
+        loader.set_epoch(epoch)
+        again.set_epoch(epoch)
+        seen.append(order(loader))
+        assert sorted(seen[-1]) == list(range(N)) and seen[-1] == order(again) == order(loader)
+    assert seen[0] != seen[1] != seen[2] != seen[0]
+    assert order(batches(shuffle=True, seed=6)) != seen[0]
+    for images, labels in loader:
+        assert torch.equal(images, loader.images[labels])
+
+
+def test_seed_and_epoch_are_not_added_up():
+    one, other = batches(shuffle=True, seed=1), batches(shuffle=True, seed=0)
+    other.set_epoch(1)
+    assert order(one) != order(other)
+
+
+def test_lightning_sets_the_epoch():
+    loader = batches(shuffle=True)
+    before = order(loader)
+    _set_sampler_epoch(loader, 3)
+    assert loader.epoch == 3 and order(loader) != before
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")  # Lightning 2.6.6 with torch 2.14
+@pytest.mark.filterwarnings("ignore:.*(num_workers|logging interval)")
+def test_a_lightning_run_sees_another_order_every_epoch():
+    import pytorch_lightning as pl
+
+    class Model(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+            self.seen: list[int] = []
+
+        def training_step(self, batch, index):
+            self.seen += batch[1].tolist()
+            return self.weight.sum() * batch[0].float().mean()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    model, loader = Model(), batches(shuffle=True)
+    silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    pl.Trainer(max_epochs=2, accelerator="cpu", enable_model_summary=False, **silent).fit(model, loader)
+    expected = []
+    for epoch in range(2):
+        loader.set_epoch(epoch)
+        expected += order(loader)
+    assert model.seen == expected
+
+
+def test_flips_are_drawn_per_image_and_repeat():
+    loader = batches(shuffle=True, random_flip=True, seed=2)
+    first, second = list(loader), list(loader)
+    mirrored = 0
+    for (images, labels), (same, _) in zip(first, second, strict=True):
+        assert torch.equal(images, same)
+        for image, label in zip(images, labels, strict=True):
+            original = loader.images[label]
+            assert torch.equal(image, original) or torch.equal(image, original.flip(-1))
+            mirrored += int(not torch.equal(image, original))
+    assert 4 < mirrored < N - 4
+    assert order(loader) == order(batches(shuffle=True, seed=2))  # flips do not change the order
+
+
+def test_streamed_batches_equal_those_on_the_device(tmp_path):
+    np.save(tmp_path / "images.npy", IMAGES)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    streamed = StreamedBatches(mapped, LABELS, 4, size=8, interpolation="bilinear_tf")
+    resident = DeviceBatches(to_device(mapped, 8, "bilinear_tf"), LABELS, 4)
+    assert len(streamed) == len(resident) == 6
+    for (images, labels), (others, their_labels) in zip(streamed, resident, strict=True):
+        assert torch.equal(images, others) and torch.equal(labels, their_labels) and labels.dtype == torch.int64
+
+
+def test_wrong_lengths_and_batch_sizes_are_refused():
+    with pytest.raises(ValueError, match="23 images but 22 labels"):
+        DeviceBatches(to_device(IMAGES, 8, "bicubic"), LABELS[1:], 4)
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        StreamedBatches(IMAGES, LABELS, 0, size=8)
