@@ -1,0 +1,50 @@
+"""Tiny networks of timm's own classes, in float64, for tests of methods."""
+
+import torch
+from torch import Tensor, nn
+
+from aoft_bench.backbones import import_timm
+from aoft_bench.methods import Handle
+
+timm = import_timm()
+TIGHT = dict(rtol=0.0, atol=1e-10)
+
+
+def vit(**options) -> nn.Module:
+    """Two blocks of width 32 on 16 px; the head is not zero, so that gradients reach what is below it."""
+    torch.manual_seed(0)
+    shape = dict(img_size=16, patch_size=4, embed_dim=32, depth=2, num_heads=2, num_classes=5)
+    model = timm.models.vision_transformer.VisionTransformer(**{**shape, **options})
+    return alive(model).double().eval()
+
+
+def swin() -> nn.Module:
+    """Two stages of one block each, widths 16 and 32."""
+    torch.manual_seed(0)
+    model = timm.models.swin_transformer.SwinTransformer(
+        img_size=32, patch_size=4, window_size=4, embed_dim=16, depths=(1, 1), num_heads=(1, 2), num_classes=5
+    )
+    return alive(model).double().eval()
+
+
+@torch.no_grad()
+def alive(model: nn.Module) -> nn.Module:
+    """Move every weight off its initial zeros and ones, as pre-training does, so that no signal dies out."""
+    for parameter in model.parameters():
+        scale = parameter[0].numel() ** -0.5 if parameter.ndim == 2 else 0.05
+        parameter.add_(scale * torch.randn_like(parameter))
+    return model
+
+
+@torch.no_grad()
+def perturb(handle: Handle, seed: int = 1, scale: float = 0.1) -> None:
+    """Stand in for training: move everything that is trained."""
+    generator = torch.Generator().manual_seed(seed)
+    for _, parameter in handle.trained():
+        parameter.add_(scale * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
+
+
+def batch(size: int, count: int = 4) -> tuple[Tensor, Tensor]:
+    """(images, labels) of noise."""
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn(count, 3, size, size, generator=generator, dtype=torch.float64), torch.arange(count) % 5
