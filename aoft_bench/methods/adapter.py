@@ -1,0 +1,72 @@
+r"""Adapter: a bottleneck after the feed-forward part of every block ("Adapter, 0.16 M" in the tables of the field).
+
+    h + gelu(h A + a) B + b          h (..., D) the output of the feed-forward part before it is added back,
+                                     A (D, d), a (d), B (d, D), b (D)
+
+B and b start at zero, so training starts at the pre-trained function; A is drawn with standard deviation
+1/sqrt(D), a starts at zero.
+
+Parameters: L * (2 D d + d + D). ViT-B/16, d = 8: 156,768.
+
+Source: Houlsby et al., arXiv 1902.00751, figure 2 (adapter on the sublayer's output, before the residual sum); one
+adapter a block after the feed-forward part, which is what the 0.16 M of NOAH's tables (arXiv 2206.04673) counts.
+
+Differs from the paper: one adapter a block instead of two, no training of the layer norms.
+"""
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from aoft_bench.methods.blocks import block_paths, check_rank, width_of
+from aoft_bench.methods.registry import Shape, method
+
+
+class Bottleneck(nn.Module):
+    """h -> h + gelu(h A + a) B + b; shapes in the module's text."""
+
+    def __init__(self, width: int, bottleneck: int) -> None:
+        super().__init__()
+        self.down, self.up = nn.Linear(width, bottleneck), nn.Linear(bottleneck, width)
+        nn.init.normal_(self.down.weight, std=width**-0.5)
+        for zero in (self.down.bias, self.up.weight, self.up.bias):
+            nn.init.zeros_(zero)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h + self.up(torch.nn.functional.gelu(self.down(h)))  # type: ignore[no-any-return]
+
+
+class AdaptedOutput(nn.Module):
+    """A frozen sublayer followed by an adapter on its output."""
+
+    def __init__(self, base: nn.Module, adapter: Bottleneck) -> None:
+        super().__init__()
+        self.base, self.adapter = base, adapter
+
+    def forward(self, x: Tensor, **extra: Any) -> Tensor:
+        return self.adapter(self.base(x, **extra))  # type: ignore[no-any-return]
+
+
+@method("adapter")
+@dataclass(frozen=True)
+class Adapter:
+    """Options of the adapter. bottleneck: width d."""
+
+    bottleneck: Annotated[int, Field(ge=1)] = 8
+
+    source: ClassVar[str] = "arXiv 1902.00751 figure 2; one a block, as counted in arXiv 2206.04673"
+    mergeable: ClassVar[bool] = False
+    starts_at_backbone: ClassVar[bool] = True
+
+    def attach(self, model: nn.Module) -> None:
+        for _, block in block_paths(model):
+            width = width_of(block)
+            check_rank(self.bottleneck, width, width, "the block", option="method.bottleneck")
+            weight = next(block.mlp.parameters())  # type: ignore[union-attr]
+            block.mlp = AdaptedOutput(block.mlp, Bottleneck(width, self.bottleneck).to(weight))  # type: ignore[arg-type]
+
+    def count(self, shape: Shape) -> int:
+        return shape.depth * (2 * shape.width * self.bottleneck + self.bottleneck + shape.width)

@@ -1,0 +1,116 @@
+r"""Adapter+AOFT: approximately orthogonal adapters on the residual stream of every block.
+
+    h + n(h) AO(q_down) diag(lambda) AO(q_up)^T
+
+h (..., D): the residual stream after attention, and after the feed-forward part; q_down, q_up (D); lambda (d); AO as
+in aoft.py.
+
+No activation and no bias. ``positions: both`` puts one after attention and one after the feed-forward part,
+``ffn`` only the second. n is a layer norm without trained weights (``norm: layernorm``, as the authors' code does) or
+nothing (``norm: none``, the formula of the paper). The product costs one dot product a token on each side.
+
+Parameters: L * adapters a block * (2 D + d if learn_lambda). ViT-B/16: two a block 36,864 (dagger, d = 8: 37,056);
+FFN only 18,432 (18,528).
+
+Source: Yang et al., ICCV 2025, arXiv 2507.13260; behaviour read in the authors' code, CalliopeYang/AOFT at 2ffd89c,
+model/ViT_unitary_adapter.py.
+
+Differs from the authors' code: ``constant: paper``, ``init: zero`` and a trained q_0, as in aoft.py.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from aoft_bench.errors import UserError
+from aoft_bench.methods.aoft import AOPair, Constant, Init, ao_down, ao_up
+from aoft_bench.methods.blocks import block_paths, check_rank, replace, width_of
+from aoft_bench.methods.registry import Shape, method
+
+
+class AOAdapter(AOPair):
+    """h (..., D) -> h + n(h) AO(q_down) diag(lambda) AO(q_up)^T."""
+
+    def __init__(self, width: int, norm: bool, **pair: Any) -> None:
+        super().__init__(inputs=width, outputs=width, **pair)
+        self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False) if norm else nn.Identity()
+
+    def forward(self, h: Tensor) -> Tensor:
+        x = self.norm(h)
+        out = h + self._product(x, self.q_down, self.q_up)
+        if self.q_down_start is None or self.q_up_start is None:
+            return out
+        return out - self._product(x, self.q_down_start, self.q_up_start)
+
+    def _product(self, x: Tensor, q_down: Tensor, q_up: Tensor) -> Tensor:
+        q_down, q_up = q_down.to(x.dtype), q_up.to(x.dtype)
+        z = ao_down(x, q_down, self.rank, self.constant)
+        return ao_up(z if self.lambda_ is None else z * self.lambda_.to(x.dtype), q_up, self.constant)
+
+
+class AdaptedBlock(nn.Module):
+    """A frozen timm ViT block with adapters on its residual stream."""
+
+    def __init__(self, block: nn.Module, after_ffn: AOAdapter, after_attention: AOAdapter | None) -> None:
+        super().__init__()
+        self.block, self.after_ffn, self.after_attention = block, after_ffn, after_attention
+
+    def forward(self, x: Tensor, **attention: Any) -> Tensor:
+        if self.after_attention is None:
+            return self.after_ffn(self.block(x, **attention))  # type: ignore[no-any-return]
+        b: Any = self.block
+        x = self.after_attention(x + b.drop_path1(b.ls1(b.attn(b.norm1(x), **attention))))
+        return self.after_ffn(x + b.drop_path2(b.ls2(b.mlp(b.norm2(x)))))  # type: ignore[no-any-return]
+
+
+@method("aoft_adapter")
+@dataclass(frozen=True)
+class AOFTAdapter:
+    """Options of Adapter+AOFT. rank: bottleneck d; the rest as in the module's text."""
+
+    rank: Annotated[int, Field(ge=1)] = 8
+    positions: Literal["both", "ffn"] = "both"
+    learn_lambda: bool = True
+    norm: Literal["layernorm", "none"] = "layernorm"
+    constant: Constant = "paper"
+    init: Init = "zero"
+
+    source: ClassVar[str] = "arXiv 2507.13260, ICCV 2025; CalliopeYang/AOFT@2ffd89c model/ViT_unitary_adapter.py"
+    mergeable: ClassVar[bool] = False
+
+    @property
+    def starts_at_backbone(self) -> bool:
+        return self.init == "zero"
+
+    def attach(self, model: nn.Module) -> None:
+        for path, block in block_paths(model):
+            if self.positions == "both" and not all(hasattr(block, part) for part in ("ls1", "ls2", "drop_path1")):
+                raise UserError(
+                    f"aoft_adapter cannot act after the attention of a {type(block).__name__}; "
+                    "use method.positions=ffn or a plain ViT"
+                )
+            width = width_of(block)
+            check_rank(self.rank, width, width, "the block")
+            made = [self._adapter(width).to(next(block.parameters())) for _ in range(self._per_block)]
+            replace(model, path, AdaptedBlock(block, made[0], made[1] if len(made) > 1 else None))
+
+    def count(self, shape: Shape) -> int:
+        return shape.depth * self._per_block * (2 * shape.width + (self.rank if self.learn_lambda else 0))
+
+    @property
+    def _per_block(self) -> int:
+        return 2 if self.positions == "both" else 1
+
+    def _adapter(self, width: int) -> AOAdapter:
+        lambda_ = torch.zeros(self.rank) if self.init == "zero" else torch.rand(self.rank)
+        return AOAdapter(
+            width,
+            self.norm == "layernorm",
+            rank=self.rank,
+            constant=self.constant,
+            init=self.init,
+            lambda_=lambda_ if self.learn_lambda else None,
+        )

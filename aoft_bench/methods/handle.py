@@ -1,0 +1,108 @@
+"""`attach` and the handle it returns: what was trained, how to save it, how to fold it back into the backbone."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aoft_bench.errors import UserError
+from aoft_bench.methods import registry
+from aoft_bench.methods.blocks import head_parameters, replace
+from aoft_bench.methods.low_rank import AdaptedLinear
+from aoft_bench.methods.registry import Method
+
+
+def attach(model: nn.Module, method: str | Method, **options: Any) -> "Handle":
+    """Freeze `model`, adapt it in place, and keep its head trainable.
+
+    model: a timm VisionTransformer or SwinTransformer; method: a registered name, with its options as keywords, or an
+    instance of a method class. Random numbers come from torch's global generator. Raises `UserError` for an unknown
+    name or option, for a value out of range, and for a backbone that the method cannot act on; then the model's
+    weights are untouched.
+    """
+    chosen = registry.build(method, options) if isinstance(method, str) else method
+    if any(hasattr(module, "_aoft_bench") for module in model.modules()):
+        raise UserError("this model is adapted already; load a fresh backbone for another method")
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    frozen = {id(buffer): buffer for buffer in model.buffers()}
+    chosen.attach(model)
+    model._aoft_bench = True  # type: ignore[assignment]
+    head = head_parameters(model)
+    for name, parameter in model.named_parameters():
+        if name in head:
+            parameter.requires_grad_(True)
+    return Handle(model, chosen, {name for name, buffer in model.named_buffers() if id(buffer) not in frozen})
+
+
+class Handle:
+    """An adapted model: counts, trained state, merging. Made by `attach`.
+
+    constants: names of the buffers that the method inserted (starting points that are subtracted); they are saved too.
+    """
+
+    def __init__(self, model: nn.Module, method: Method, constants: set[str]) -> None:
+        self.model = model
+        self.method = method
+        self._constants = constants
+        self._head = head_parameters(model)
+        # held here, because a merged model no longer has them
+        self._trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._merged: dict[str, AdaptedLinear] = {}
+
+    def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """(name, parameter) of everything that is trained, the head included; the same while the model is merged."""
+        return iter(self._trained.items())
+
+    def trainable_parameters(self, head: bool = True) -> int:
+        """Number of trained parameters, with or without the head."""
+        return sum(p.numel() for name, p in self.trained() if head or name not in self._head)
+
+    @property
+    def mergeable(self) -> bool:
+        return self.method.mergeable
+
+    def merge(self) -> nn.Module:
+        """Fold the updates into plain linear layers, in place; the model then runs at the backbone's own speed.
+
+        `unmerge` brings the trained form back, bit for bit. Raises `UserError` for a method that cannot be merged.
+        """
+        if not self.mergeable:
+            raise UserError(
+                f"{type(self.method).__name__} cannot be merged: its adapters are not linear in the weights"
+            )
+        for path, layer in [(p, m) for p, m in self.model.named_modules() if isinstance(m, AdaptedLinear)]:
+            self._merged[path] = layer
+            replace(self.model, path, layer.merged())
+        return self.model
+
+    def unmerge(self) -> nn.Module:
+        """Undo `merge`."""
+        for path, layer in self._merged.items():
+            replace(self.model, path, layer)
+        self._merged.clear()
+        return self.model
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What was trained, and the constants it started from; never a frozen weight. Copies, on the CPU."""
+        self._refuse_merged("saved")
+        wanted = {name for name, _ in self.trained()} | self._constants
+        return {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items() if k in wanted}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Load what `state_dict` gave into a freshly attached model; names and shapes must agree exactly."""
+        self._refuse_merged("loaded")
+        mine = self.state_dict()
+        wrong = sorted(set(mine) ^ set(state)) + [k for k in mine if k in state and mine[k].shape != state[k].shape]
+        if wrong:
+            raise UserError(
+                f"the trained parameters do not fit this model: {len(wrong)} of {len(mine)} names or shapes differ, "
+                f"the first is {wrong[0]!r}; load them with the same backbone, method and options"
+            )
+        with torch.no_grad():
+            self.model.load_state_dict(state, strict=False)
+
+    def _refuse_merged(self, done: str) -> None:
+        if self._merged:
+            raise UserError(f"a merged model cannot be {done}; call handle.unmerge() first")

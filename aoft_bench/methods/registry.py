@@ -1,0 +1,95 @@
+"""The registry of methods: one file that declares `@method`, one YAML of the same name, nothing else to edit."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from torch import nn
+
+from aoft_bench.errors import UserError, unknown
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What parameter-count formulas are written in, for a plain ViT.
+
+    depth: number of blocks L; width: token width D; hidden: width of the feed-forward part, usually 4 D.
+    """
+
+    depth: int
+    width: int
+    hidden: int
+
+    def sides(self, target: str) -> tuple[int, int]:
+        """(inputs, outputs) of one of the matrices q, k, v, proj, fc1, fc2."""
+        of_ffn = {"fc1": (self.width, self.hidden), "fc2": (self.hidden, self.width)}
+        return of_ffn.get(target, (self.width, self.width))
+
+
+class Method(Protocol):
+    """What a method file provides: a pydantic dataclass whose fields are the options of its YAML.
+
+    attach(model)      inserts what is trained into a frozen timm model, in place; only what it inserts (or switches
+                       to ``requires_grad=True``) is trained, beside the head.
+    count(shape)       number of trained parameters without the head, as a formula of the backbone's `Shape`.
+    source             paper (equation) and pinned code that the file was written from.
+    mergeable          whether the trained model can be folded back into the backbone's own layers.
+    starts_at_backbone whether the adapted model computes the pre-trained function before the first step.
+    """
+
+    source: ClassVar[str]
+    mergeable: ClassVar[bool]
+
+    def attach(self, model: nn.Module) -> None: ...
+    def count(self, shape: Shape) -> int: ...
+    @property
+    def starts_at_backbone(self) -> bool: ...
+
+
+M = TypeVar("M", bound=type)
+_METHODS: dict[str, type[Any]] = {}
+
+
+def method(name: str) -> Callable[[M], M]:
+    """Class decorator that registers a method under the name of its YAML; a name taken twice is an error."""
+
+    def register(cls: M) -> M:
+        if name in _METHODS:
+            raise ValueError(f"two methods are called {name!r}: {_METHODS[name].__module__} and {cls.__module__}")
+        _METHODS[name] = cls
+        return cls
+
+    return register
+
+
+def _load() -> None:
+    package = importlib.import_module("aoft_bench.methods")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"aoft_bench.methods.{module.name}")
+
+
+def names() -> list[str]:
+    """Names of all methods, sorted."""
+    _load()
+    return sorted(_METHODS)
+
+
+def get(name: str) -> type[Any]:
+    """The option class of a method; `UserError` with the closest name if there is none."""
+    _load()
+    if name not in _METHODS:
+        raise unknown("method", name, _METHODS, "`python -m aoft_bench.list methods` shows them all")
+    return _METHODS[name]
+
+
+def build(name: str, options: dict[str, Any]) -> Method:
+    """A method from its options; one `UserError` that lists everything wrong with them."""
+    from aoft_bench.validate import check, problems_of
+
+    cls = get(name)
+    problems = check(cls, options, f"method({name})")
+    if problems:
+        raise UserError(problems_of(problems))
+    return cls(**options)  # type: ignore[no-any-return]
