@@ -1,0 +1,150 @@
+"""A cell of a table: its identity (what can change its number), and its model, built ready to train or to score."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from aoft_bench import backbones, data, methods
+from aoft_bench.backbones import Backbone
+from aoft_bench.config import RunConfig
+from aoft_bench.data.loader import StreamedBatches
+from aoft_bench.data.prepare import PreparedTask, Split, prepare
+from aoft_bench.data.transforms import NORMALIZATIONS
+from aoft_bench.methods import Handle
+from aoft_bench.protocols import Protocol, protocol
+from aoft_bench.results.records import cell_hash, record_path
+from aoft_bench.training import hardware
+from aoft_bench.training.module import regularize
+from aoft_bench.training.score import count_correct
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell whose data and weights are at hand. weights: the backbone's file; digest: `cell_hash` of what counts."""
+
+    config: RunConfig
+    protocol: Protocol
+    prepared: PreparedTask
+    weights: Path
+    weights_sha256: str
+    device: torch.device
+    precision: str
+    digest: str
+
+    @property
+    def record_path(self) -> Path:
+        c = self.config
+        root = Path(c.results.root).expanduser()
+        return record_path(root, c.backbone.name, c.method_name, c.dataset.name, c.seed, self.digest)
+
+    @property
+    def trained_path(self) -> Path:
+        return self.record_path.with_suffix(".safetensors")
+
+    @property
+    def label(self) -> str:
+        c = self.config
+        return f"{c.method_name} · {c.dataset.name} · {c.backbone.name} · seed {c.seed}"
+
+    def batches_of(self, split: Split) -> StreamedBatches:
+        """Batches for scoring a split, in order."""
+        c = self.config
+        return StreamedBatches(
+            split.images,
+            split.labels,
+            c.trainer.eval_batch_size,
+            size=c.backbone.img_size,
+            interpolation=c.data.interpolation,
+            device=self.device,
+        )
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A backbone with the method attached. mean, std: the normalisation that the run uses."""
+
+    backbone: Backbone
+    handle: Handle
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def model(self) -> nn.Module:
+        return self.handle.model
+
+
+def identify(config: RunConfig) -> Cell:
+    """Find data and weights, prepare what can be, and name the cell. Raises `UserError` for what is missing."""
+    methods.build(config.method_name, config.method_options)
+    chosen = protocol(config.protocol.name)
+    device = hardware.device_of(config.trainer)
+    precision = hardware.precision_of(config.trainer, device)
+    weights = backbones.weight_file(config.backbone)
+    sha256 = backbones.file_sha256(weights)
+    prepared = prepare(
+        data.task(config.dataset.name),
+        root=Path(config.data.root).expanduser() if config.data.root else None,
+        cache=Path(config.data.cache),
+        image_size=config.backbone.img_size,
+        interpolation=config.data.interpolation,
+    )
+    identity = identity_of(config, prepared.fingerprint, sha256, precision)
+    return Cell(config, chosen, prepared, weights, sha256, device, precision, cell_hash(identity))
+
+
+def identity_of(config: RunConfig, fingerprint: str, weights_sha256: str, precision: str) -> dict[str, Any]:
+    """All that can change the number of a cell, and nothing else: no paths, no logger, no device."""
+    tree = config.as_dict()
+    return {
+        "dataset": config.dataset.name,
+        "fingerprint": fingerprint,
+        "interpolation": config.data.interpolation,
+        "normalization": config.data.normalization,
+        "img_size": config.backbone.img_size,
+        "timm": config.backbone.timm,
+        "weights": weights_sha256,
+        "method": tree["method"],
+        "recipe": {**tree["recipe"], "warmup_epochs": config.recipe.warmup},
+        "protocol": config.protocol.name,
+        "seed": config.seed,
+        "precision": precision,
+    }
+
+
+def build(config: RunConfig, classes: int, device: torch.device, *, weights: bool = True) -> Adapted:
+    """The adapted model of a configuration, seeded, on the CPU (Lightning or the caller moves it)."""
+    pl.seed_everything(config.seed, verbose=False)
+    backbone = backbones.build(config.backbone, classes, drop_path=config.recipe.drop_path, weights=weights)
+    regularize(backbone.model, config.recipe)
+    hardware.prefer_fast_attention(backbone.model, device)
+    handle = methods.attach(backbone.model, methods.build(config.method_name, config.method_options))
+    name = config.data.normalization
+    mean, std = (backbone.mean, backbone.std) if name == "backbone" else NORMALIZATIONS[name]
+    return Adapted(backbone, handle, mean, std)
+
+
+def final_score(cell: Cell, adapted: Adapted, split: Split) -> tuple[int, int, bool]:
+    """(correct, total, merged) of a trained cell on a split, on the merged model where the method can merge.
+
+    The only place where a result is counted: training ends here, and `aoft_bench.evaluate` comes here too.
+    """
+    handle = adapted.handle
+    merged = handle.mergeable
+    if merged:
+        handle.merge()
+    adapted.model.to(cell.device)
+    correct, total = count_correct(
+        adapted.model,
+        cell.batches_of(split),
+        mean=adapted.mean,
+        std=adapted.std,
+        device=cell.device,
+        precision=cell.precision,
+    )
+    if merged:
+        handle.unmerge()
+    return correct, total, merged

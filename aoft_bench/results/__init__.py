@@ -1,0 +1,1 @@
+"""Records (one JSON a run) and the tables made from them. Nothing here imports torch."""

@@ -1,0 +1,145 @@
+"""Result records: one JSON file a cell, the only source of tables.
+
+    <root>/records/<backbone>/<method>/<dataset>/seed<k>-<hash>.json            the record
+    <root>/records/<backbone>/<method>/<dataset>/seed<k>-<hash>.safetensors     what was trained (not committed)
+
+The hash is over all that can change the number (`cell_hash`), so a cell is done exactly if its file is there. A
+record is written last and in one step: what is there is whole.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from aoft_bench.errors import UserError
+
+SCHEMA = 1
+
+# what a table and `evaluate` need from a record, by path
+REQUIRED: dict[str, Any] = {
+    "schema": int,
+    "backbone": str,
+    "method": str,
+    "dataset": str,
+    "seed": int,
+    "hash": str,
+    "protocol.name": str,
+    "data.fingerprint": str,
+    "data.official": bool,
+    "data.mean": list,
+    "data.std": list,
+    "metrics.split": str,
+    "metrics.top1": (int, float),
+    "metrics.correct": int,
+    "metrics.total": int,
+    "parameters.trained": int,
+    "parameters.head": int,
+    "weights.sha256": str,
+    "precision": str,
+    "config.backbone.img_size": int,
+    "config.data.interpolation": str,
+    "config.recipe.epochs": int,
+    "config.method": dict,
+    "config.trainer": dict,
+}
+
+
+def cell_hash(identity: dict[str, Any]) -> str:
+    """Ten hex digits over everything that can change a cell's number, whatever the order of its keys."""
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def record_path(root: Path, backbone: str, method: str, dataset: str, seed: int, digest: str) -> Path:
+    """Where the record of a cell is kept."""
+    for name in (backbone, method, dataset):
+        if not re.fullmatch(r"[A-Za-z0-9_.+-]+", name) or name.startswith("."):
+            raise UserError(
+                f"got the name {name!r}; backbone.name and others become folders, use letters, digits, _ . + -"
+            )
+    return root / "records" / backbone / method / dataset / f"seed{seed}-{digest}.json"
+
+
+def check_writable(path: Path) -> None:
+    """Raise `UserError` now, not after training, if `path` could not be written later."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial"):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"cannot write results to {path.parent}: {error.strerror}; give another folder by results.root=DIR"
+        ) from None
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary sibling of `path`, then put it in place in one step; on failure nothing is left."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise UserError(
+            f"cannot write {path}: {'the disk is full' if full else error.strerror or error}; "
+            "free some space or give another folder by results.root=DIR, and run again"
+        ) from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Write a record; raises `UserError` for a full disk or a folder that cannot be written."""
+    text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text_atomically(path, text)
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """`write_atomically` for a text in UTF-8."""
+    write_atomically(path, lambda partial: _write_text(partial, text))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A record, checked; `UserError` naming the file if it is missing, damaged, of another schema or incomplete."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"no record {path}; records are <results>/records/<backbone>/<method>/<dataset>/*.json"
+        ) from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} is not a whole record ({error}); delete it and run the cell again") from None
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        got = record.get("schema") if isinstance(record, dict) else type(record).__name__
+        raise UserError(f"{path} has schema {got!r}, this version reads {SCHEMA}; use the version that wrote it")
+    for name, kind in REQUIRED.items():
+        value = _at(record, name)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise UserError(f"{path}: {name} is {value!r}; the record is damaged or was edited: run the cell again")
+    return record
+
+
+def records(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """(path, record) of every record below `root`, in order of their paths; raises at the first damaged one."""
+    for path in sorted((root / "records").rglob("*.json")):
+        yield path, read_record(path)
+
+
+def _at(record: dict[str, Any], dotted: str) -> Any:
+    value: Any = record
+    for key in dotted.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value

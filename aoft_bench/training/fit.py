@@ -1,0 +1,75 @@
+"""One training run with Lightning: no checkpoints of frozen weights, no worker processes, no test numbers."""
+
+import logging
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from aoft_bench.config import RecipeOptions, TrainerOptions
+from aoft_bench.data.loader import DeviceBatches
+from aoft_bench.training.module import FineTuning
+from aoft_bench.training.progress import RunProgress
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a training run leaves beside the weights. curves: one value an epoch; seconds: of training alone."""
+
+    curves: dict[str, list[float]]
+    seconds: float
+    images_per_second: float
+
+
+def fit(
+    model: nn.Module,
+    batches: DeviceBatches,
+    recipe: RecipeOptions,
+    trainer: TrainerOptions,
+    *,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    classes: int,
+    device: torch.device,
+    precision: str,
+    label: str,
+    scored: str,
+    score_batches: Any = None,
+    logger: Any = None,
+) -> Fit:
+    """Train `model` in place for `recipe.epochs` and leave it on `device`.
+
+    score_batches: what is scored after each epoch, or None (always under `clean`). Raises `UserError` when the loss
+    is no longer finite.
+    """
+    module = FineTuning(model, recipe, mean=mean, std=std, classes=classes, scored=scored)
+    images = len(batches.images)
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # devices seen, tips, its own progress
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time and changes no result
+    with warnings.catch_warnings():
+        # Lightning's own use of a deprecated tree-spec class, and its advice on workers, which there are none of
+        warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|lightning_utilities")
+        loop = pl.Trainer(
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=1,
+            precision="bf16-mixed" if precision == "bf16" else "32-true",
+            max_epochs=recipe.epochs,
+            logger=logger or False,
+            callbacks=[RunProgress(trainer.progress, label, images, recipe.epochs)],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            # CPU kernels are deterministic already; the switch would only fill every new tensor with NaN first
+            deterministic="warn" if device.type == "cuda" else None,
+            log_every_n_steps=1,
+        )
+        start = time.monotonic()
+        loop.fit(module, train_dataloaders=batches, val_dataloaders=score_batches)
+        seconds = time.monotonic() - start
+    model.to(device)
+    return Fit(module.curves, seconds, images * recipe.epochs / seconds)

@@ -1,0 +1,87 @@
+"""The device of a run: choosing it, its precision, its memory, and what is recorded of it."""
+
+import os
+import platform
+import resource
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aoft_bench.config import TrainerOptions
+from aoft_bench.errors import UserError
+
+
+def device_of(options: TrainerOptions) -> torch.device:
+    """The device asked for; `UserError` for CUDA where there is none."""
+    if options.accelerator == "cuda" and not torch.cuda.is_available():
+        raise UserError("trainer.accelerator=cuda: torch sees no CUDA device; use trainer.accelerator=cpu or auto")
+    return torch.device("cuda" if options.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def precision_of(options: TrainerOptions, device: torch.device) -> str:
+    """ "bf16" (mixed) or "fp32": what was asked for, or bf16 where the device computes in it natively."""
+    if options.precision != "auto":
+        return options.precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if cpu_has_bf16() else "fp32"
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies in bf16 itself (AVX512-BF16 or AMX); emulation is slower than fp32."""
+    flags = Path("/proc/cpuinfo")
+    text = flags.read_text() if flags.is_file() else ""
+    return "avx512_bf16" in text or "amx_bf16" in text
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """The context in which a forward pass of this precision runs."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Largest memory so far: allocated on a CUDA device, or resident in this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """What a record says of the hardware: no host names, no paths."""
+    return {
+        "device": device.type,
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+    }
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def prefer_fast_attention(model: torch.nn.Module, device: torch.device) -> None:
+    """Use plain matrix products for attention on a CPU, in place.
+
+    torch's fused attention is the fast one on GPUs; on a Zen 4 CPU, ViT-Ti at 224 px in bf16, training was 1.1 to 1.3
+    times faster without it. The function computed is the same.
+    """
+    module: Any
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = bool(module.fused_attn) and device.type == "cuda"
+
+
+def use_threads(threads: int | None) -> None:
+    """Let torch use this many CPU threads; None leaves its choice."""
+    if threads is not None:
+        torch.set_num_threads(threads)

@@ -1,0 +1,102 @@
+"""The LightningModule: cross-entropy on normalised images, AdamW, warm-up and cosine."""
+
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+from aoft_bench.config import RecipeOptions
+from aoft_bench.data.transforms import normalize
+from aoft_bench.errors import UserError
+
+
+class FineTuning(pl.LightningModule):
+    """Trains whatever of `model` requires a gradient.
+
+    Batches are (images (B, C, S, S) uint8 on the device, labels (B,) int64). mean, std: normalisation of [0, 1]
+    values; classes: number of logits; scored: name of the split that validation scores ("val200" or "test").
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: RecipeOptions,
+        *,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        classes: int,
+        scored: str,
+    ) -> None:
+        super().__init__()
+        self.model, self.recipe, self.mean, self.std, self.scored = model, recipe, mean, std, scored
+        self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+        # torchmetrics averages over classes unless told otherwise; VTAB's accuracy is over images
+        self.top1 = MulticlassAccuracy(classes, average="micro")
+        self.curves: dict[str, list[float]] = {"train_loss": []}
+        self._losses: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(normalize(images, self.mean, self.std))  # type: ignore[no-any-return]
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        images, labels = batch
+        loss: Tensor = self.criterion(self(images).float(), labels)
+        self._losses.append(loss.detach())
+        return loss
+
+    def epoch_loss(self) -> float:
+        """Mean training loss over the batches of the epoch so far."""
+        return torch.stack(self._losses).mean().item() if self._losses else math.nan
+
+    def on_train_epoch_end(self) -> None:
+        loss = self.epoch_loss()
+        self._losses.clear()
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the training loss is {loss} in epoch {self.current_epoch + 1}: recipe.lr={self.recipe.lr} is too "
+                "high for this method, or an image is broken; try a tenth of it. No record was written"
+            )
+        self.curves["train_loss"].append(round(loss, 6))
+        self.log("train/loss", loss)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        images, labels = batch
+        self.top1.update(self(images).float(), labels)
+
+    def on_validation_epoch_end(self) -> None:
+        accuracy = 100 * self.top1.compute().item()
+        self.top1.reset()
+        self.curves.setdefault(f"{self.scored}_top1", []).append(round(accuracy, 4))
+        self.log(f"{self.scored}/top1", accuracy)
+
+    def configure_optimizers(self) -> Any:
+        recipe = self.recipe
+        trained = [p for p in self.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(recipe, step, steps) / recipe.lr)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def rate(recipe: RecipeOptions, step: int, steps: int) -> float:
+    """Learning rate of a step, 0 <= step < steps: a line from warmup_lr to lr, then half a cosine to min_lr."""
+    warmup = steps * recipe.warmup // recipe.epochs
+    if step < warmup:
+        return recipe.warmup_lr + (recipe.lr - recipe.warmup_lr) * step / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    return recipe.min_lr + (recipe.lr - recipe.min_lr) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+
+
+def regularize(model: nn.Module, recipe: RecipeOptions) -> None:
+    """Apply the recipe's dropouts to a timm model built with its `drop_path` rate, in place."""
+    for module in model.modules():
+        child: Any
+        for name, child in list(module.named_children()):
+            if recipe.drop_path_kind == "element" and type(child).__name__ == "DropPath":
+                setattr(module, name, nn.Dropout(child.drop_prob))
+        if type(module).__name__ == "Mlp":
+            module.drop1 = nn.Dropout(recipe.mlp_dropout)
+            module.drop2 = nn.Dropout(recipe.mlp_dropout)

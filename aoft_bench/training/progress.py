@@ -1,0 +1,71 @@
+"""How far a run is: a bar on a terminal, a few lines in a log. Images a second and time left, over the whole run."""
+
+import sys
+import time
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LINES = 5
+
+
+class RunProgress(pl.Callback):
+    """Counts images over all epochs. kind: bar, lines, none, or auto (a bar if stderr is a terminal, else lines)."""
+
+    def __init__(self, kind: Literal["auto", "bar", "lines", "none"], label: str, images: int, epochs: int) -> None:
+        self.kind = kind if kind != "auto" else ("bar" if sys.stderr.isatty() else "lines")
+        self.label, self.images, self.epochs = label, images, epochs
+        self.bar: Progress | None = None
+
+    def on_train_start(self, *_: Any) -> None:
+        self.start, self.done, self.loss = time.monotonic(), 0, float("nan")
+        if self.kind == "bar":
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+                TextColumn("loss {task.fields[loss]:.3f}"),
+                TextColumn("{task.fields[rate]:.0f} images/s"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self.bar.start()
+            total = self.images * self.epochs
+            self.row = self.bar.add_task(self.label, total=total, epoch=1, epochs=self.epochs, loss=0.0, rate=0.0)
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        self.done += len(batch[1])
+        if self.bar:
+            self.bar.update(self.row, completed=self.done, epoch=trainer.current_epoch + 1, rate=self._rate())
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        self.loss = module.epoch_loss()  # callbacks come before the module's own end of the epoch
+        epoch = trainer.current_epoch + 1
+        if self.bar:
+            self.bar.update(self.row, loss=self.loss)
+        elif self.kind == "lines" and (epoch == self.epochs or epoch % max(1, self.epochs // LINES) == 0):
+            left = (self.images * self.epochs - self.done) / self._rate()
+            print(
+                f"{self.label}: epoch {epoch}/{self.epochs}, loss {self.loss:.3f}, {self._rate():.0f} images/s, "
+                f"{int(left) // 60}:{int(left) % 60:02d} left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def on_train_end(self, *_: Any) -> None:
+        self._stop()
+
+    def on_exception(self, *_: Any) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self.bar:
+            self.bar.stop()
+            self.bar = None
+
+    def _rate(self) -> float:
+        return self.done / max(1e-9, time.monotonic() - self.start)

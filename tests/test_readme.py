@@ -1,0 +1,42 @@
+"""What the README says can be typed and run."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from aoft_bench.overrides import check_command_line
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^    python -m aoft_bench( .*?)?(?:  .*)?$", README, flags=re.MULTILINE)
+
+
+def test_the_readme_shows_commands():
+    assert len(COMMANDS) >= 5
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "--help" not in c])
+def test_command_is_accepted(command, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    check_command_line(shlex.split(command))
+
+
+def test_python_example_on_a_users_own_vit_runs():
+    (code,) = (block for block in re.split(r"\n(?=\S)", README) if "timm.create_model" in block)
+    lines = [line[4:] for line in code.splitlines() if line.startswith("    ")]
+    assert any("pretrained=True" in line for line in lines)
+    source = "\n".join(lines).replace("pretrained=True", "pretrained=False")  # the tests have no network
+    scope: dict = {}
+    exec(source, scope)
+    handle, model = scope["handle"], scope["model"]
+    assert handle.trainable_parameters(head=False) == 12 * (2 * (384 + 384) + 2 * (384 + 1536) + 4 * 8)
+    assert model.blocks[0].mlp.fc1.__class__.__name__ == "Linear"  # merged
+
+
+def test_make_targets_of_the_readme_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"make ([a-z]+)", README))
+    assert {"demo", "test", "tables"} <= targets
+    assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in targets)
