@@ -1,6 +1,7 @@
 """One cell from end to end: prepare, train, score once, record."""
 
 import datetime
+import functools
 import subprocess
 import time
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ class Outcome:
 
 def run(config: RunConfig, command: str) -> Outcome:
     """Run a cell, or find that it is done. `command` is what the record says reproduces it."""
+    git_state()
     hardware.use_threads(config.trainer.threads)
     if config.dry_run:
         dry_run(config)
@@ -164,8 +166,12 @@ def _save(adapted: Adapted, path: Path) -> None:
     path.write_bytes(save(adapted.handle.state_dict()))
 
 
+@functools.cache
 def git_state() -> dict[str, Any]:
-    """Commit of the code and whether it was changed since; empty outside a checkout."""
+    """Commit of the code that this process runs, and whether it was changed since; empty outside a checkout.
+
+    Asked once, at the first cell: a sweep may go on for hours while the checkout moves on.
+    """
     here = Path(__file__).resolve().parent.parent
     if not (here / ".git").exists():
         return {"commit": None, "dirty": None}

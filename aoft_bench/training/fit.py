@@ -49,7 +49,6 @@ def fit(
     module = FineTuning(model, recipe, mean=mean, std=std, classes=classes, scored=scored)
     images = len(batches.images)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # devices seen, tips, its own progress
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time and changes no result
     with warnings.catch_warnings():
         # Lightning's own use of a deprecated tree-spec class, and its advice on workers, which there are none of
         warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|lightning_utilities")
