@@ -12,14 +12,17 @@ from aoft_bench import backbones, data, methods
 from aoft_bench.backbones import Backbone
 from aoft_bench.config import RunConfig
 from aoft_bench.data.loader import StreamedBatches
-from aoft_bench.data.prepare import PreparedTask, Split, prepare
+from aoft_bench.data.prepare import PreparedTask, Split, prepare, require
+from aoft_bench.data.tasks import Task
 from aoft_bench.data.transforms import NORMALIZATIONS
+from aoft_bench.errors import UserError
 from aoft_bench.methods import Handle
 from aoft_bench.protocols import Protocol, protocol
 from aoft_bench.results.records import cell_hash, record_path
 from aoft_bench.training import hardware
 from aoft_bench.training.module import regularize
 from aoft_bench.training.score import count_correct
+from aoft_bench.validate import problems_of
 
 
 @dataclass(frozen=True)
@@ -83,17 +86,34 @@ def identify(config: RunConfig) -> Cell:
     chosen = protocol(config.protocol.name)
     device = hardware.device_of(config.trainer)
     precision = hardware.precision_of(config.trainer, device)
-    weights = backbones.weight_file(config.backbone)
+    task, root = data.task(config.dataset.name), Path(config.data.root) if config.data.root else None
+    weights = _both_here(config, task, root)
     sha256 = backbones.file_sha256(weights)
     prepared = prepare(
-        data.task(config.dataset.name),
-        root=Path(config.data.root).expanduser() if config.data.root else None,
+        task,
+        root=root,
         cache=Path(config.data.cache),
         image_size=config.backbone.img_size,
         interpolation=config.data.interpolation,
     )
     identity = identity_of(config, prepared.fingerprint, sha256, precision)
     return Cell(config, chosen, prepared, weights, sha256, device, precision, cell_hash(identity))
+
+
+def _both_here(config: RunConfig, task: Task, root: Path | None) -> Path:
+    """The weight file; one `UserError` for weights and images that are missing, so that both can be fetched at once."""
+    missing = []
+    try:
+        weights = backbones.weight_file(config.backbone)
+    except UserError as error:
+        missing.append(str(error))
+    try:
+        require(task, root)
+    except UserError as error:
+        missing.append(str(error))
+    if missing:
+        raise UserError(problems_of(missing))
+    return weights
 
 
 def identity_of(config: RunConfig, fingerprint: str, weights_sha256: str, precision: str) -> dict[str, Any]:

@@ -4,6 +4,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+SHOWN = 40  # names in one message; timm knows hundreds
+
 
 class UserError(Exception):
     """A mistake the user can mend: says what was wrong, what was got, what is allowed and what to do next.
@@ -30,9 +32,10 @@ def unknown_text(kind: str, got: object, allowed: Iterable[str], hint: str = "")
     names = list(allowed)
     near = difflib.get_close_matches(str(got), names, n=1, cutoff=0.5)
     mean = f" (did you mean {near[0]!r}?)" if near else ""
-    return f"unknown {kind} {str(got)!r}{mean}; allowed: {', '.join(closest(got, names))}" + (
-        f"; {hint}" if hint else ""
-    )
+    shown = closest(got, names)
+    rest = f" and {len(shown) - SHOWN} others" if len(shown) > SHOWN else ""
+    allowed = f"{', '.join(shown[:SHOWN])}{rest}"
+    return f"unknown {kind} {str(got)!r}{mean}; allowed: {allowed}" + (f"; {hint}" if hint else "")
 
 
 def _natural(text: str) -> list[tuple[int, int, str]]:

@@ -52,7 +52,7 @@ def run(config: RunConfig, command: str) -> Outcome:
     check_writable(path)
     adapted = build(config, cell.prepared.classes, cell.device)
     scored = score_split(cell) if cell.protocol.every_epoch else None
-    with Mirror(config.logger, cell, adapted) as mirror:
+    with mirror_of(cell) as mirror:
         trained = train(cell, adapted, scored, mirror.logger)
         start = time.monotonic()
         correct, total, merged = final_score(cell, adapted, scored or score_split(cell))
@@ -105,6 +105,18 @@ def train(cell: Cell, adapted: Adapted, scored: Split | None, logger: Any) -> Fi
 def score_split(cell: Cell) -> Split:
     """The split whose accuracy is the result. The only caller of `open_test`, once a run."""
     return cell.prepared.open_test() if cell.protocol.score == "test" else cell.prepared.train("val200")
+
+
+def mirror_of(cell: Cell) -> Mirror:
+    """The W&B run of a cell; its id is the cell's, so that running it again continues it."""
+    c = cell.config
+    return Mirror(
+        c.logger,
+        name=cell.label,
+        group=f"{c.backbone.name}/{c.method_name}/{c.dataset.name}",
+        run_id=f"{c.method_name}-{c.dataset.name}-seed{c.seed}-{cell.digest}",
+        config={**c.as_dict(), "hash": cell.digest},
+    )
 
 
 def describe(

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aoft_bench.data import cache as store
+from aoft_bench.data.folder import find_pack
 from aoft_bench.data.resample import INTERPOLATIONS
 from aoft_bench.data.sources import Source, from_embedded, from_folder
 from aoft_bench.data.tasks import SPLITS, Task
@@ -79,11 +80,7 @@ def prepare(
     """
     if interpolation not in INTERPOLATIONS:
         raise unknown("interpolation", interpolation, INTERPOLATIONS)
-    if task.suite == "fgvc":
-        raise UserError(
-            f"{task.name}: the FGVC pipeline (json splits, Resize 256, RandomCrop 224) is not part of this version; "
-            f"dataset=folder data.root=<pack> trains on a pack of these images, squashed to the model's size"
-        )
+    require(task, root)
     source = from_embedded(task) if task.suite == "embedded" else from_folder(task, root)
     folder = cache.expanduser() / task.name
     native = folder / _key(source.stamp)
@@ -97,6 +94,17 @@ def prepare(
         shape = (image_size, image_size, source.read("train800", 0).shape[-1])
     _write(task, source, directory, shape, squashed_by)
     return _open(task, directory)
+
+
+def require(task: Task, root: Path | None) -> None:
+    """Raise `UserError` at once where a task cannot be prepared here, without reading an image."""
+    if task.suite == "fgvc":
+        raise UserError(
+            f"{task.name}: the FGVC pipeline (json splits, Resize 256, RandomCrop 224) is not part of this version; "
+            f"dataset=folder data.root=<pack> trains on a pack of these images, squashed to the model's size"
+        )
+    if task.suite != "embedded":
+        find_pack(task, root)
 
 
 def _key(*parts: str) -> str:

@@ -4,19 +4,16 @@ import netrc
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aoft_bench.config import LoggerOptions
-
-if TYPE_CHECKING:
-    from aoft_bench.cell import Adapted, Cell
 
 
 class Mirror:
     """A context in which a run may be mirrored. logger: Lightning's, or None; a failing W&B is a line on stderr."""
 
-    def __init__(self, options: LoggerOptions, cell: "Cell", adapted: "Adapted") -> None:
-        self.options, self.cell, self.adapted = options, cell, adapted
+    def __init__(self, options: LoggerOptions, *, name: str, group: str, run_id: str, config: dict[str, Any]) -> None:
+        self.options, self.name, self.group, self.run_id, self.config = options, name, group, run_id, config
         self.logger: Any = None
 
     def __enter__(self) -> "Mirror":
@@ -53,22 +50,21 @@ class Mirror:
         import wandb
         from pytorch_lightning.loggers import WandbLogger
 
-        config, cell = self.cell.config, self.cell
         folder = Path(self.options.dir)
         folder.mkdir(parents=True, exist_ok=True)
         offline = self.options.mode == "offline" or (self.options.mode == "auto" and not has_key())
         logger = WandbLogger(
             project=self.options.project,
             entity=self.options.entity,
-            name=cell.label,
-            group=f"{config.backbone.name}/{config.method_name}/{config.dataset.name}",
-            id=f"{config.method_name}-{config.dataset.name}-seed{config.seed}-{cell.digest}",
+            name=self.name,
+            group=self.group,
+            id=self.run_id,
             save_dir=str(folder),
             offline=offline,
             resume="allow" if not offline else None,
             settings=wandb.Settings(console="off", silent=True, init_timeout=30, x_disable_stats=True),
         )
-        logger.experiment.config.update({**config.as_dict(), "hash": cell.digest}, allow_val_change=True)
+        logger.experiment.config.update(self.config, allow_val_change=True)
         return logger
 
     def _give_up(self, error: Exception) -> None:

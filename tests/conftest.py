@@ -1,0 +1,100 @@
+"""What several test modules share: the command line in this process, and the embedded network's weights."""
+
+import contextlib
+import importlib
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["WANDB_MODE"] = "offline"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Result]
+
+
+def call(*words: str, module: str = "aoft_bench.__main__", cwd: Path) -> Result:
+    """Run the command line of `module` in this process, in the folder `cwd`, and catch what it prints."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", [module, *words])
+        patch.setenv("HYDRA_FULL_ERROR", "1")
+        try:
+            code = importlib.import_module(module).main()
+        except SystemExit as stopped:  # argparse
+            code = int(stopped.code or 0)
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Command:
+    """`call` in the test's own folder."""
+    return lambda *words, module="aoft_bench.__main__", cwd=tmp_path: call(*words, module=module, cwd=cwd)
+
+
+@pytest.fixture(scope="session")
+def nano_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded weights; where a checkout has none yet, random ones of the same shapes."""
+    from aoft_bench.backbones import NANO, NANO_WEIGHTS, import_timm
+
+    if NANO_WEIGHTS.is_file():
+        return NANO_WEIGHTS
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    model = import_timm().models.vision_transformer.VisionTransformer(**NANO, num_classes=0)
+    path = tmp_path_factory.mktemp("weights") / "vit_nano.safetensors"
+    save_file(model.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def nano(nano_weights: Path) -> dict[str, str]:
+    """Options of a cell that takes seconds: vit_nano in fp32 on one CPU thread, one epoch, no logger."""
+    from aoft_bench.backbones import NANO_WEIGHTS
+
+    given = {} if nano_weights == NANO_WEIGHTS else {"backbone.checkpoint": str(nano_weights)}
+    return given | {
+        "backbone": "vit_nano",
+        "trainer": "cpu",
+        "trainer.threads": "1",
+        "trainer.progress": "none",
+        "logger": "none",
+        "recipe.epochs": "1",
+    }
+
+
+def words(options: dict[str, str], **more: str) -> list[str]:
+    """name=value words of options; `more` holds names with __ for the dot, and wins."""
+    return [f"{k}={v}" for k, v in (options | {k.replace("__", "."): v for k, v in more.items()}).items()]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tests run beside each other; one thread each is the fastest."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

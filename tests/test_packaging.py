@@ -1,0 +1,83 @@
+"""conf/ and the embedded weights are found from a checkout, an editable install and an installed wheel."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = "import hatchling.build, sys; print(hatchling.build.build_{kind}(sys.argv[1]))"
+CONF = "from aoft_bench.config import conf_dir; import aoft_bench; print(aoft_bench.__file__); print(conf_dir())"
+
+
+def python(*arguments: str, cwd: Path, path: Path | None = None) -> str:
+    """Run this Python in a folder, with `path` as PYTHONPATH; its output."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | (
+        {"PYTHONPATH": str(path)} if path else {}
+    )
+    done = subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def build(kind: str, folder: Path) -> Path:
+    """A wheel of this checkout, "wheel" or "editable", by the build backend's own functions."""
+    pytest.importorskip("hatchling")
+    return folder / python("-c", BUILD.format(kind=kind), str(folder), cwd=ROOT).split()[-1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("wheel", tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("installed")
+    pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-index", "--no-compile"]
+    python(*pip, "--target", str(target), str(wheel), cwd=target)
+    return target
+
+
+def test_the_wheel_holds_what_a_run_needs(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for path in (ROOT / "conf").rglob("*.yaml"):
+        assert f"aoft_bench/conf/{path.relative_to(ROOT / 'conf').as_posix()}" in names
+    for path in (ROOT / "aoft_bench").rglob("*.py"):
+        assert path.relative_to(ROOT).as_posix() in names
+    weights = zipfile.ZipFile(wheel).getinfo("aoft_bench/weights/vit_nano.safetensors")
+    assert 1e6 < weights.file_size <= 6e6
+    strangers = {name for name in names if not name.startswith("aoft_bench")}
+    assert not strangers, "tests and tools stay at home"
+
+
+def test_checkout(tmp_path: Path) -> None:
+    assert python("-c", CONF, cwd=ROOT).split() == [str(ROOT / "aoft_bench" / "__init__.py"), str(ROOT / "conf")]
+
+
+def test_installed_wheel(installed: Path, tmp_path: Path) -> None:
+    package = installed / "aoft_bench"
+    assert python("-c", CONF, cwd=tmp_path, path=installed).split() == [
+        str(package / "__init__.py"),
+        str(package / "conf"),
+    ]
+    assert "cifar100" in python("-m", "aoft_bench.list", "datasets", cwd=tmp_path, path=installed)
+    words = ["backbone=vit_nano", "dataset=digits", "method=lora", "trainer=cpu", "dry_run=true"]
+    table = python("-m", "aoft_bench", *words, cwd=tmp_path, path=installed)
+    assert "lora on vit_nano, 10 classes" in table and " 24,576 " in table
+    assert not list(tmp_path.iterdir())
+
+
+def test_editable_install(tmp_path: Path) -> None:
+    """The wheel of an editable install holds a .pth file (or a module) that leads to the checkout."""
+    pytest.importorskip("editables")
+    site = tmp_path / "site"
+    with zipfile.ZipFile(build("editable", tmp_path)) as wheel:
+        wheel.extractall(site)
+    assert not (site / "aoft_bench" / "config.py").exists()
+    program = f"import site; site.addsitedir({str(site)!r}); {CONF}"
+    found = python("-c", program, cwd=tmp_path).split()
+    assert found == [str(ROOT / "aoft_bench" / "__init__.py"), str(ROOT / "conf")]
