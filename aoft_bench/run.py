@@ -50,6 +50,7 @@ def run(config: RunConfig, command: str) -> Outcome:
     if config.results.mode == "only-cached":
         raise UserError(f"{cell.label} has no record at {path}; results.mode=missing runs it")
     check_writable(path)
+    hardware.reset_peak_memory(cell.device)
     adapted = build(config, cell.prepared.classes, cell.device)
     scored = score_split(cell) if cell.protocol.every_epoch else None
     with mirror_of(cell) as mirror:

@@ -1,6 +1,7 @@
 """One training run with Lightning: no checkpoints of frozen weights, no worker processes, no test numbers."""
 
 import logging
+import signal
 import time
 import warnings
 from dataclasses import dataclass
@@ -68,7 +69,14 @@ def fit(
             log_every_n_steps=1,
         )
         start = time.monotonic()
-        loop.fit(module, train_dataloaders=batches, val_dataloaders=score_batches)
+        try:
+            loop.fit(module, train_dataloaders=batches, val_dataloaders=score_batches)
+        except SystemExit as error:
+            # Lightning answers Ctrl-C with a silent exit and leaves the key switched off
+            if isinstance(error.__context__, KeyboardInterrupt):
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                raise KeyboardInterrupt from None
+            raise
         seconds = time.monotonic() - start
     model.to(device)
     return Fit(module.curves, seconds, images * recipe.epochs / seconds)

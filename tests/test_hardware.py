@@ -1,0 +1,43 @@
+"""What a run asks of the machine: device, precision, memory."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from aoft_bench.config import TrainerOptions
+from aoft_bench.training import hardware
+
+CPU = torch.device("cpu")
+
+
+def options(**changes) -> TrainerOptions:
+    values = dict(accelerator="auto", precision="auto", threads=None, eval_batch_size=8, progress="none")
+    return TrainerOptions(**{**values, **changes})
+
+
+def test_precision_is_what_was_asked_for_or_what_the_cpu_computes_in():
+    assert hardware.precision_of(options(precision="fp32"), CPU) == "fp32"
+    assert hardware.precision_of(options(precision="bf16"), CPU) == "bf16"
+    native = any(flag in Path("/proc/cpuinfo").read_text() for flag in ("avx512_bf16", "amx_bf16"))
+    assert hardware.precision_of(options(), CPU) == ("bf16" if native else "fp32")
+
+
+def test_the_record_names_the_hardware_but_not_the_host():
+    described = hardware.describe(CPU)
+    assert described["device"] == "cpu" and described["threads"] == torch.get_num_threads() and described["cpu"]
+    import socket
+
+    assert socket.gethostname() not in str(described)
+
+
+def test_peak_memory_is_that_of_the_cell_not_of_the_process():
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("only Linux can forget the peak of a process")
+    hardware.reset_peak_memory(CPU)
+    before = hardware.peak_memory_bytes(CPU)
+    large = torch.ones(2**26)  # 256 MiB
+    assert hardware.peak_memory_bytes(CPU) - before > 200e6
+    del large
+    hardware.reset_peak_memory(CPU)
+    assert hardware.peak_memory_bytes(CPU) - before < 100e6
