@@ -21,6 +21,7 @@ from aoft_bench.protocols import Protocol, protocol
 from aoft_bench.results.records import cell_hash, record_path
 from aoft_bench.training import hardware
 from aoft_bench.training.module import regularize
+from aoft_bench.training.progress import watched
 from aoft_bench.training.score import count_correct
 from aoft_bench.validate import problems_of
 
@@ -159,7 +160,7 @@ def final_score(cell: Cell, adapted: Adapted, split: Split) -> tuple[int, int, b
     adapted.model.to(cell.device)
     correct, total = count_correct(
         adapted.model,
-        cell.batches_of(split),
+        watched(cell.batches_of(split), cell.config.trainer.progress, f"{cell.label}: scoring", len(split.labels)),
         mean=adapted.mean,
         std=adapted.std,
         device=cell.device,

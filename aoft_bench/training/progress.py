@@ -2,40 +2,62 @@
 
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
 
+Kind = Literal["auto", "bar", "lines", "none"]
 LINES = 5
 
 
-class RunProgress(pl.Callback):
-    """Counts images over all epochs. kind: bar, lines, none, or auto (a bar if stderr is a terminal, else lines)."""
+def watched(batches: Iterable[tuple[Tensor, Tensor]], kind: Kind, label: str, images: int) -> Iterator[Any]:
+    """The same batches, with a bar on a terminal that counts their images; nothing is printed in a log."""
+    if resolve(kind) != "bar":
+        yield from batches
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("left"), console=Console(stderr=True), transient=True) as bar:
+        row = bar.add_task(label, total=images)
+        for batch in batches:
+            yield batch
+            bar.advance(row, len(batch[1]))
 
-    def __init__(self, kind: Literal["auto", "bar", "lines", "none"], label: str, images: int, epochs: int) -> None:
-        self.kind = kind if kind != "auto" else ("bar" if sys.stderr.isatty() else "lines")
+
+def resolve(kind: Kind) -> str:
+    """What `auto` means here: a bar if stderr is a terminal, else lines."""
+    return kind if kind != "auto" else ("bar" if sys.stderr.isatty() else "lines")
+
+
+class RunProgress(pl.Callback):
+    """Counts images over all epochs."""
+
+    def __init__(self, kind: Kind, label: str, images: int, epochs: int) -> None:
+        self.kind = resolve(kind)
         self.label, self.images, self.epochs = label, images, epochs
         self.bar: Progress | None = None
 
     def on_train_start(self, *_: Any) -> None:
-        self.start, self.done, self.loss = time.monotonic(), 0, float("nan")
+        self.start, self.done = time.monotonic(), 0
         if self.kind == "bar":
             self.bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
-                TextColumn("loss {task.fields[loss]:.3f}"),
+                TextColumn("{task.fields[loss]}"),
                 TextColumn("{task.fields[rate]:.0f} images/s"),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
+                TextColumn("left"),
                 console=Console(stderr=True),
                 transient=True,
             )
             self.bar.start()
             total = self.images * self.epochs
-            self.row = self.bar.add_task(self.label, total=total, epoch=1, epochs=self.epochs, loss=0.0, rate=0.0)
+            self.row = self.bar.add_task(self.label, total=total, epoch=1, epochs=self.epochs, loss="", rate=0.0)
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
         self.done += len(batch[1])
@@ -43,14 +65,14 @@ class RunProgress(pl.Callback):
             self.bar.update(self.row, completed=self.done, epoch=trainer.current_epoch + 1, rate=self._rate())
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-        self.loss = module.epoch_loss()  # callbacks come before the module's own end of the epoch
+        loss = module.epoch_loss()  # callbacks come before the module's own end of the epoch
         epoch = trainer.current_epoch + 1
         if self.bar:
-            self.bar.update(self.row, loss=self.loss)
+            self.bar.update(self.row, loss=f"loss {loss:.3f}")
         elif self.kind == "lines" and (epoch == self.epochs or epoch % max(1, self.epochs // LINES) == 0):
             left = (self.images * self.epochs - self.done) / self._rate()
             print(
-                f"{self.label}: epoch {epoch}/{self.epochs}, loss {self.loss:.3f}, {self._rate():.0f} images/s, "
+                f"{self.label}: epoch {epoch}/{self.epochs}, loss {loss:.3f}, {self._rate():.0f} images/s, "
                 f"{int(left) // 60}:{int(left) % 60:02d} left",
                 file=sys.stderr,
                 flush=True,
