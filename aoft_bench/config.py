@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from aoft_bench.errors import UserError
+from aoft_bench.errors import UserError, unknown_text
 from aoft_bench.validate import check, problems_of
 
 Unit = Annotated[float, Field(ge=0, lt=1)]
@@ -175,8 +175,6 @@ def from_dict(tree: dict[str, Any]) -> RunConfig:
     problems: list[str] = []
     scalars = {f.name for f in dataclasses.fields(Scalars)}
     allowed = {*SECTIONS, "method", *scalars}
-    from aoft_bench.errors import unknown_text
-
     problems += [unknown_text("section", name, allowed) for name in tree if name not in allowed]
     for name, cls in SECTIONS.items():
         problems += check(cls, tree.get(name) or {}, name)

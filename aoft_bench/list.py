@@ -9,7 +9,7 @@ import rich.box
 from rich.console import Console
 from rich.table import Table
 
-from aoft_bench.errors import UserError
+from aoft_bench.errors import UserError, unknown
 
 KINDS = ("methods", "datasets", "backbones")
 
@@ -22,8 +22,6 @@ def main() -> int:
     try:
         for kind in kinds:
             if kind not in KINDS:
-                from aoft_bench.errors import unknown
-
                 raise unknown("list", kind, KINDS)
         for kind in kinds:
             _print({"methods": methods_table, "datasets": datasets_table, "backbones": backbones_table}[kind]())

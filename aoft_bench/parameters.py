@@ -10,9 +10,8 @@ def parameter_counts(handle: Handle) -> dict[str, int]:
     """trained: without the head; head; trained_with_head; backbone: of the frozen network without its head."""
     trained = handle.trainable_parameters(head=False)
     head = handle.trainable_parameters() - trained
-    total = sum(p.numel() for p in handle.model.parameters())
-    inserted = 0 if type(handle.method).__name__ == "Full" else trained
-    return {"trained": trained, "head": head, "trained_with_head": trained + head, "backbone": total - head - inserted}
+    backbone = handle.backbone_parameters()
+    return {"trained": trained, "head": head, "trained_with_head": trained + head, "backbone": backbone}
 
 
 def parameter_table(handle: Handle, title: str) -> str:

@@ -1,7 +1,7 @@
 """Where things are inside a timm vision transformer: its blocks, and the matrices that methods act on."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import nn
 
@@ -9,7 +9,6 @@ from aoft_bench.errors import UserError
 from aoft_bench.methods.registry import Shape
 
 Target = Literal["q", "k", "v", "proj", "fc1", "fc2"]
-TARGETS: tuple[str, ...] = get_args(Target)
 
 
 @dataclass(frozen=True)

@@ -27,25 +27,28 @@ def attach(model: nn.Module, method: str | Method, **options: Any) -> "Handle":
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     frozen = {id(buffer): buffer for buffer in model.buffers()}
+    size = sum(parameter.numel() for parameter in model.parameters())
     chosen.attach(model)
     model._aoft_bench = True  # type: ignore[assignment]
     head = head_parameters(model)
     for name, parameter in model.named_parameters():
         if name in head:
             parameter.requires_grad_(True)
-    return Handle(model, chosen, {name for name, buffer in model.named_buffers() if id(buffer) not in frozen})
+    return Handle(model, chosen, {name for name, buffer in model.named_buffers() if id(buffer) not in frozen}, size)
 
 
 class Handle:
     """An adapted model: counts, trained state, merging. Made by `attach`.
 
     constants: names of the buffers that the method inserted (starting points that are subtracted); they are saved too.
+    size: parameters of the network before it was adapted, its head included.
     """
 
-    def __init__(self, model: nn.Module, method: Method, constants: set[str]) -> None:
+    def __init__(self, model: nn.Module, method: Method, constants: set[str], size: int) -> None:
         self.model = model
         self.method = method
         self._constants = constants
+        self._size = size
         self._head = head_parameters(model)
         # held here, because a merged model no longer has them
         self._trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -58,6 +61,10 @@ class Handle:
     def trainable_parameters(self, head: bool = True) -> int:
         """Number of trained parameters, with or without the head."""
         return sum(p.numel() for name, p in self.trained() if head or name not in self._head)
+
+    def backbone_parameters(self) -> int:
+        """Number of parameters of the network itself: neither what the method inserted nor the head."""
+        return self._size - sum(p.numel() for name, p in self.trained() if name in self._head)
 
     @property
     def mergeable(self) -> bool:

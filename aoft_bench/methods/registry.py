@@ -33,7 +33,8 @@ class Method(Protocol):
 
     attach(model)      inserts what is trained into a frozen timm model, in place; only what it inserts (or switches
                        to ``requires_grad=True``) is trained, beside the head.
-    count(shape)       number of trained parameters without the head, as a formula of the backbone's `Shape`.
+    count(shape)       number of trained parameters without the head, as a formula of the backbone's `Shape`; None where
+                       `Shape` does not determine it.
     source             paper (equation) and pinned code that the file was written from.
     mergeable          whether the trained model can be folded back into the backbone's own layers.
     starts_at_backbone whether the adapted model computes the pre-trained function before the first step.
@@ -43,7 +44,7 @@ class Method(Protocol):
     mergeable: ClassVar[bool]
 
     def attach(self, model: nn.Module) -> None: ...
-    def count(self, shape: Shape) -> int: ...
+    def count(self, shape: Shape) -> int | None: ...
     @property
     def starts_at_backbone(self) -> bool: ...
 

@@ -13,7 +13,6 @@ from typing import Any
 from aoft_bench.data.tasks import TASKS
 
 Record = dict[str, Any]
-GROUPS = ("natural", "specialized", "structured")
 
 
 @dataclass(frozen=True)
