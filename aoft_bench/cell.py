@@ -43,7 +43,7 @@ class Cell:
     def record_path(self) -> Path:
         c = self.config
         root = Path(c.results.root).expanduser()
-        return record_path(root, c.backbone.name, c.method_name, c.dataset.name, c.seed, self.digest)
+        return record_path(root, c.backbone.name, c.method_label, c.dataset.name, c.seed, self.digest)
 
     @property
     def trained_path(self) -> Path:
@@ -52,7 +52,7 @@ class Cell:
     @property
     def label(self) -> str:
         c = self.config
-        return f"{c.method_name} · {c.dataset.name} · {c.backbone.name} · seed {c.seed}"
+        return f"{c.method_label} · {c.dataset.name} · {c.backbone.name} · seed {c.seed}"
 
     def batches_of(self, split: Split) -> StreamedBatches:
         """Batches for scoring a split, in order."""
@@ -118,7 +118,7 @@ def _both_here(config: RunConfig, task: Task, root: Path | None) -> Path:
 
 
 def identity_of(config: RunConfig, fingerprint: str, weights_sha256: str, precision: str) -> dict[str, Any]:
-    """All that can change the number of a cell, and nothing else: no paths, no logger, no device."""
+    """All that can change the number of a cell, and nothing else: no paths, no labels, no logger, no device."""
     tree = config.as_dict()
     return {
         "dataset": config.dataset.name,
@@ -128,7 +128,7 @@ def identity_of(config: RunConfig, fingerprint: str, weights_sha256: str, precis
         "img_size": config.backbone.img_size,
         "timm": config.backbone.timm,
         "weights": weights_sha256,
-        "method": tree["method"],
+        "method": {"name": config.method_name, **config.method_options},
         "recipe": {**tree["recipe"], "warmup_epochs": config.recipe.warmup},
         "protocol": config.protocol.name,
         "seed": config.seed,

@@ -5,6 +5,7 @@ is one dataclass here, except `method`, whose options are the dataclass of the m
 """
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -161,7 +162,12 @@ class RunConfig:
 
     @property
     def method_options(self) -> dict[str, Any]:
-        return {key: value for key, value in self.method.items() if key != "name"}
+        return {key: value for key, value in self.method.items() if key not in ("name", "label")}
+
+    @property
+    def method_label(self) -> str:
+        """The name of the method's row in a table: that of the YAML, where it is a setting of another method's."""
+        return str(self.method.get("label") or self.method["name"])
 
     def as_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, as `from_dict` takes them."""
@@ -180,6 +186,9 @@ def from_dict(tree: dict[str, Any]) -> RunConfig:
         problems += check(cls, tree.get(name) or {}, name)
     problems += check(Scalars, {k: v for k, v in tree.items() if k in scalars}, "")
     method = dict(tree.get("method") or {})
+    label = method.pop("label", None)
+    if not (label is None or (isinstance(label, str) and re.fullmatch(r"[a-z0-9_]+", label))):
+        problems.append(f"method.label: got {label!r}, give lower-case letters, digits and _")
     try:
         problems += check(methods.get(str(method.pop("name", None))), method, "method")
     except UserError as error:

@@ -71,7 +71,7 @@ def dry_run(config: RunConfig) -> None:
     task = data.task(config.dataset.name)
     classes = task.classes or identify(config).prepared.classes
     adapted = build(config, classes, hardware.device_of(config.trainer), weights=False)
-    print(parameter_table(adapted.handle, f"{config.method_name} on {config.backbone.name}, {classes} classes"))
+    print(parameter_table(adapted.handle, f"{config.method_label} on {config.backbone.name}, {classes} classes"))
 
 
 def train(cell: Cell, adapted: Adapted, scored: Split | None, logger: Any) -> Fit:
@@ -87,7 +87,7 @@ def train(cell: Cell, adapted: Adapted, scored: Split | None, logger: Any) -> Fi
         seed=config.seed,
     )
     return fit(
-        adapted.model,
+        adapted.handle,
         batches,
         config.recipe,
         config.trainer,
@@ -114,8 +114,8 @@ def mirror_of(cell: Cell) -> Mirror:
     return Mirror(
         c.logger,
         name=cell.label,
-        group=f"{c.backbone.name}/{c.method_name}/{c.dataset.name}",
-        run_id=f"{c.method_name}-{c.dataset.name}-seed{c.seed}-{cell.digest}",
+        group=f"{c.backbone.name}/{c.method_label}/{c.dataset.name}",
+        run_id=f"{c.method_label}-{c.dataset.name}-seed{c.seed}-{cell.digest}",
         config={**c.as_dict(), "hash": cell.digest},
     )
 
@@ -134,7 +134,7 @@ def describe(
     return {
         "schema": SCHEMA,
         "backbone": config.backbone.name,
-        "method": config.method_name,
+        "method": config.method_label,
         "dataset": config.dataset.name,
         "seed": config.seed,
         "hash": cell.digest,

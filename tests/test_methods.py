@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F
+from method_cases import COUNTS, VARIANTS
 from networks import TIGHT, batch, perturb, swin, timm, vit
 from omegaconf import OmegaConf
 from torch import Tensor, nn
@@ -18,16 +19,6 @@ from aoft_bench.config import conf_dir
 from aoft_bench.errors import UserError
 from aoft_bench.methods.blocks import shape_of
 
-# every method is tested with its defaults; these settings, which take other paths, besides
-VARIANTS = [
-    ("aoft", dict(learn_lambda=False)),
-    ("aoft", dict(init="released", constant="released")),
-    ("aoft", dict(rank=1, targets=["k", "proj"])),
-    ("aoft_adapter", dict(learn_lambda=False, norm="none")),
-    ("aoft_adapter", dict(init="released", constant="released")),
-    ("aoft_adapter", dict(positions="ffn")),
-    ("lora", dict(rank=2, alpha=4.0, targets=["q", "k", "v", "proj", "fc1", "fc2"])),
-]
 CASES = [(name, {}) for name in methods.names()] + VARIANTS
 ON_SWIN = {"adapter", "aoft", "full", "linear", "lora"}  # a new method may refuse it, these may not
 
@@ -285,24 +276,6 @@ def test_a_network_without_blocks_is_refused(name):
 
 
 # -- ViT-B/16 --------------------------------------------------------------------------------------------------------
-
-QV, ALL = ["q", "v"], ["q", "v", "fc1", "fc2"]
-COUNTS = [
-    ("aoft", dict(targets=QV, learn_lambda=False), 36_864),
-    ("aoft", dict(targets=QV), 37_056),
-    ("aoft", dict(targets=ALL, learn_lambda=False), 129_024),
-    ("aoft", dict(targets=ALL), 129_408),
-    ("aoft", {}, 129_408),
-    ("aoft_adapter", dict(learn_lambda=False), 36_864),
-    ("aoft_adapter", {}, 37_056),
-    ("aoft_adapter", dict(positions="ffn", learn_lambda=False), 18_432),
-    ("aoft_adapter", dict(positions="ffn"), 18_528),
-    ("lora", dict(targets=QV, rank=8), 294_912),
-    ("lora", dict(targets=ALL, rank=1), 129_024),
-    ("adapter", dict(bottleneck=8), 156_768),
-    ("linear", {}, 0),
-    ("full", {}, 85_798_656),
-]
 
 
 @pytest.mark.parametrize("name, options, expected", COUNTS)

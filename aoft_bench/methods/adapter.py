@@ -14,7 +14,7 @@ adapter a block after the feed-forward part, which is what the 0.16 M of NOAH's 
 Differs from the paper: one adapter a block instead of two, no training of the layer norms.
 """
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from aoft_bench.methods.blocks import block_paths, check_rank, width_of
 from aoft_bench.methods.registry import Shape, method
+from aoft_bench.methods.wrappers import After
 
 
 class Bottleneck(nn.Module):
@@ -37,17 +38,6 @@ class Bottleneck(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         return h + self.up(torch.nn.functional.gelu(self.down(h)))  # type: ignore[no-any-return]
-
-
-class AdaptedOutput(nn.Module):
-    """A frozen sublayer followed by an adapter on its output."""
-
-    def __init__(self, base: nn.Module, adapter: Bottleneck) -> None:
-        super().__init__()
-        self.base, self.adapter = base, adapter
-
-    def forward(self, x: Tensor, **extra: Any) -> Tensor:
-        return self.adapter(self.base(x, **extra))  # type: ignore[no-any-return]
 
 
 @method("adapter")
@@ -66,7 +56,7 @@ class Adapter:
             width = width_of(block)
             check_rank(self.bottleneck, width, width, "the block", option="method.bottleneck")
             weight = next(block.mlp.parameters())  # type: ignore[union-attr]
-            block.mlp = AdaptedOutput(block.mlp, Bottleneck(width, self.bottleneck).to(weight))  # type: ignore[arg-type]
+            block.mlp = After(block.mlp, Bottleneck(width, self.bottleneck).to(weight))  # type: ignore[arg-type]
 
     def count(self, shape: Shape) -> int:
         return shape.depth * (2 * shape.width * self.bottleneck + self.bottleneck + shape.width)

@@ -25,10 +25,10 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from aoft_bench.errors import UserError
 from aoft_bench.methods.aoft import AOPair, Constant, Init, ao_down, ao_up
 from aoft_bench.methods.blocks import block_paths, check_rank, replace, width_of
 from aoft_bench.methods.registry import Shape, method
+from aoft_bench.methods.wrappers import OnStream, require_plain_block
 
 
 class AOAdapter(AOPair):
@@ -49,21 +49,6 @@ class AOAdapter(AOPair):
         q_down, q_up = q_down.to(x.dtype), q_up.to(x.dtype)
         z = ao_down(x, q_down, self.rank, self.constant)
         return ao_up(z if self.lambda_ is None else z * self.lambda_.to(x.dtype), q_up, self.constant)
-
-
-class AdaptedBlock(nn.Module):
-    """A frozen timm ViT block with adapters on its residual stream."""
-
-    def __init__(self, block: nn.Module, after_ffn: AOAdapter, after_attention: AOAdapter | None) -> None:
-        super().__init__()
-        self.block, self.after_ffn, self.after_attention = block, after_ffn, after_attention
-
-    def forward(self, x: Tensor, **attention: Any) -> Tensor:
-        if self.after_attention is None:
-            return self.after_ffn(self.block(x, **attention))  # type: ignore[no-any-return]
-        b: Any = self.block
-        x = self.after_attention(x + b.drop_path1(b.ls1(b.attn(b.norm1(x), **attention))))
-        return self.after_ffn(x + b.drop_path2(b.ls2(b.mlp(b.norm2(x)))))  # type: ignore[no-any-return]
 
 
 @method("aoft_adapter")
@@ -87,15 +72,12 @@ class AOFTAdapter:
 
     def attach(self, model: nn.Module) -> None:
         for path, block in block_paths(model):
-            if self.positions == "both" and not all(hasattr(block, part) for part in ("ls1", "ls2", "drop_path1")):
-                raise UserError(
-                    f"aoft_adapter cannot act after the attention of a {type(block).__name__}; "
-                    "use method.positions=ffn or a plain ViT"
-                )
+            if self.positions == "both":
+                require_plain_block(block, "aoft_adapter", "use method.positions=ffn or a plain ViT")
             width = width_of(block)
             check_rank(self.rank, width, width, "the block")
             made = [self._adapter(width).to(next(block.parameters())) for _ in range(self._per_block)]
-            replace(model, path, AdaptedBlock(block, made[0], made[1] if len(made) > 1 else None))
+            replace(model, path, OnStream(block, made[0], made[1] if len(made) > 1 else None))
 
     def count(self, shape: Shape) -> int:
         return shape.depth * self._per_block * (2 * shape.width + (self.rank if self.learn_lambda else 0))

@@ -22,9 +22,11 @@ class Full:
     mergeable: ClassVar[bool] = True
     starts_at_backbone: ClassVar[bool] = True
 
+    def tunes(self, model: nn.Module) -> list[str]:
+        return ["*"]
+
     def attach(self, model: nn.Module) -> None:
-        for parameter in model.parameters():
-            parameter.requires_grad_(True)
+        """Nothing to insert."""
 
     def count(self, shape: Shape) -> None:
         """The backbone's own size: it depends on patch and image size too, so there is no formula in `Shape`."""

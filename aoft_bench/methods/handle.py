@@ -1,5 +1,6 @@
 """`attach` and the handle it returns: what was trained, how to save it, how to fold it back into the backbone."""
 
+import fnmatch
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from aoft_bench.errors import UserError
 from aoft_bench.methods import registry
 from aoft_bench.methods.blocks import head_parameters, replace
-from aoft_bench.methods.low_rank import AdaptedLinear
+from aoft_bench.methods.foldable import Foldable
 from aoft_bench.methods.registry import Method
 
 
@@ -24,9 +25,10 @@ def attach(model: nn.Module, method: str | Method, **options: Any) -> "Handle":
     chosen = registry.build(method, options) if isinstance(method, str) else method
     if any(hasattr(module, "_aoft_bench") for module in model.modules()):
         raise UserError("this model is adapted already; load a fresh backbone for another method")
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    frozen = {id(buffer): buffer for buffer in model.buffers()}
+    tuned = _tuned(model, chosen)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in tuned)
+    original = {_storage(tensor) for _, tensor in _tensors(model)}
     size = sum(parameter.numel() for parameter in model.parameters())
     chosen.attach(model)
     model._aoft_bench = True  # type: ignore[assignment]
@@ -34,13 +36,37 @@ def attach(model: nn.Module, method: str | Method, **options: Any) -> "Handle":
     for name, parameter in model.named_parameters():
         if name in head:
             parameter.requires_grad_(True)
-    return Handle(model, chosen, {name for name, buffer in model.named_buffers() if id(buffer) not in frozen}, size)
+    # a view of a frozen weight is not new: q alone, say, where timm keeps q, k and v in one layer
+    fixed = {n for n, t in _tensors(model) if _storage(t) not in original and not t.requires_grad}
+    return Handle(model, chosen, fixed, size)
+
+
+def _tuned(model: nn.Module, method: Method) -> set[str]:
+    """Names of the backbone's own parameters that the method trains; a pattern without a match is an error."""
+    patterns = method.tunes(model) if hasattr(method, "tunes") else []
+    names = [name for name, _ in model.named_parameters()]
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise UserError(
+                f"cannot adapt a {type(model).__name__}: it has no parameter called {pattern!r}, which "
+                f"{type(method).__name__} trains; use a plain ViT"
+            )
+    return {name for pattern in patterns for name in fnmatch.filter(names, pattern)}
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
 
 
 class Handle:
     """An adapted model: counts, trained state, merging. Made by `attach`.
 
-    constants: names of the buffers that the method inserted (starting points that are subtracted); they are saved too.
+    constants: names of what the method inserted and does not train (starting points, random projections); saved too.
     size: parameters of the network before it was adapted, its head included.
     """
 
@@ -52,7 +78,7 @@ class Handle:
         self._head = head_parameters(model)
         # held here, because a merged model no longer has them
         self._trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self._merged: dict[str, AdaptedLinear] = {}
+        self._merged: dict[str, Foldable] = {}
 
     def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         """(name, parameter) of everything that is trained, the head included; the same while the model is merged."""
@@ -61,6 +87,14 @@ class Handle:
     def trainable_parameters(self, head: bool = True) -> int:
         """Number of trained parameters, with or without the head."""
         return sum(p.numel() for name, p in self.trained() if head or name not in self._head)
+
+    def groups(self) -> dict[tuple[float, float], list[nn.Parameter]]:
+        """What is trained, by (lr, weight decay) as multiples of the recipe's: the groups of an optimiser."""
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in self.trained():
+            scales = None if name in self._head else getattr(self.method, "scales", None)
+            groups.setdefault(scales(name) if scales else (1.0, 1.0), []).append(parameter)
+        return groups
 
     def backbone_parameters(self) -> int:
         """Number of parameters of the network itself: neither what the method inserted nor the head."""
@@ -77,11 +111,13 @@ class Handle:
         """
         if not self.mergeable:
             raise UserError(
-                f"{type(self.method).__name__} cannot be merged: its adapters are not linear in the weights"
+                f"{type(self.method).__name__} cannot be merged: what it inserts is not linear, or not in a layer"
             )
-        for path, layer in [(p, m) for p, m in self.model.named_modules() if isinstance(m, AdaptedLinear)]:
-            self._merged[path] = layer
-            replace(self.model, path, layer.merged())
+        for path, layer in list(self.model.named_modules()):
+            inside = any(path.startswith(f"{outer}.") for outer in self._merged)
+            if isinstance(layer, Foldable) and not inside:
+                self._merged[path] = layer
+                replace(self.model, path, layer.merged())
         return self.model
 
     def unmerge(self) -> nn.Module:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from aoft_bench.methods.blocks import Site
+from aoft_bench.methods.foldable import Foldable
 
 
 class LowRank(nn.Module):
@@ -32,7 +33,7 @@ class LowRank(nn.Module):
         return b @ a.T
 
 
-class AdaptedLinear(nn.Module):
+class AdaptedLinear(Foldable):
     """A frozen linear layer whose row slices carry `LowRank` updates.
 
     base: the frozen layer, weight (out, in); updates: name of a matrix ("q", "fc1", ...) -> its update;

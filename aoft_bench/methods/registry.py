@@ -31,13 +31,20 @@ class Shape:
 class Method(Protocol):
     """What a method file provides: a pydantic dataclass whose fields are the options of its YAML.
 
-    attach(model)      inserts what is trained into a frozen timm model, in place; only what it inserts (or switches
-                       to ``requires_grad=True``) is trained, beside the head.
+    attach(model)      inserts modules into a frozen timm model, in place. Everything inserted is trained, beside the head;
+                       what must stay fixed (a random projection, a starting point) is a buffer.
     count(shape)       number of trained parameters without the head, as a formula of the backbone's `Shape`; None where
                        `Shape` does not determine it.
     source             paper (equation) and pinned code that the file was written from.
-    mergeable          whether the trained model can be folded back into the backbone's own layers.
+    mergeable          whether the trained model can be folded back into the backbone's own layers: then everything
+                       inserted is in a `Foldable`.
     starts_at_backbone whether the adapted model computes the pre-trained function before the first step.
+
+    Two more are optional:
+
+    tunes(model)       shell patterns (``blocks.*.bias``) of the backbone's own parameters that are trained; without it
+                       there are none.
+    scales(name)       (lr, weight_decay) of a trained parameter as multiples of the recipe's; without it (1, 1).
     """
 
     source: ClassVar[str]

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import nn
 
 from aoft_bench.config import RecipeOptions, TrainerOptions
 from aoft_bench.data.loader import DeviceBatches
+from aoft_bench.methods import Handle
 from aoft_bench.training.module import FineTuning
 from aoft_bench.training.progress import RunProgress
 
@@ -27,7 +27,7 @@ class Fit:
 
 
 def fit(
-    model: nn.Module,
+    handle: Handle,
     batches: DeviceBatches,
     recipe: RecipeOptions,
     trainer: TrainerOptions,
@@ -42,12 +42,13 @@ def fit(
     score_batches: Any = None,
     logger: Any = None,
 ) -> Fit:
-    """Train `model` in place for `recipe.epochs` and leave it on `device`.
+    """Train an adapted model in place for `recipe.epochs` and leave it on `device`.
 
     score_batches: what is scored after each epoch, or None (always under `clean`). Raises `UserError` when the loss
     is no longer finite.
     """
-    module = FineTuning(model, recipe, mean=mean, std=std, classes=classes, scored=scored)
+    model = handle.model
+    module = FineTuning(model, handle.groups(), recipe, mean=mean, std=std, classes=classes, scored=scored)
     images = len(batches.images)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # devices seen, tips, its own progress
     with warnings.catch_warnings():

@@ -14,7 +14,7 @@ from aoft_bench.errors import UserError
 
 
 class FineTuning(pl.LightningModule):
-    """Trains whatever of `model` requires a gradient.
+    """Trains `groups` of the parameters of `model`: (lr, weight decay) as multiples of the recipe's -> parameters.
 
     Batches are (images (B, C, S, S) uint8 on the device, labels (B,) int64). mean, std: normalisation of [0, 1]
     values; classes: number of logits; scored: name of the split that validation scores ("val200" or "test").
@@ -23,6 +23,7 @@ class FineTuning(pl.LightningModule):
     def __init__(
         self,
         model: nn.Module,
+        groups: dict[tuple[float, float], list[nn.Parameter]],
         recipe: RecipeOptions,
         *,
         mean: tuple[float, ...],
@@ -31,7 +32,8 @@ class FineTuning(pl.LightningModule):
         scored: str,
     ) -> None:
         super().__init__()
-        self.model, self.recipe, self.mean, self.std, self.scored = model, recipe, mean, std, scored
+        self.model, self.groups, self.recipe, self.scored = model, groups, recipe, scored
+        self.mean, self.std = mean, std
         self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         # torchmetrics averages over classes unless told otherwise; VTAB's accuracy is over images
         self.top1 = MulticlassAccuracy(classes, average="micro")
@@ -74,8 +76,11 @@ class FineTuning(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
-        trained = [p for p in self.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        groups = [
+            {"params": parameters, "lr": recipe.lr * lr, "weight_decay": recipe.weight_decay * decay}
+            for (lr, decay), parameters in self.groups.items()
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=recipe.lr)
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(recipe, step, steps) / recipe.lr)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,45 @@
+"""Partial-k: the last k blocks and the final norm are trained; k = 1 is the row "Partial-1".
+
+Parameters: k (4 D^2 + 2 D H + 9 D + H) + 2 D: of each block qkv 3 D^2 + 3 D, proj D^2 + D, fc1 D H + H, fc2 D H + D, two
+norms 4 D; and the final norm. ViT-B/16, k = 1: 7,089,408.
+
+Source: Yosinski et al., arXiv 1411.1792, for the idea; as a row of VTAB tables, Jia et al. (VPT), arXiv 2203.12119, table 1;
+KMnP/vpt at 4410440, src/models/vit_models.py ("partial-1", which trains the final norm too).
+
+Differs from the paper: nothing that is trained; the recipe is the common one.
+"""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import nn
+
+from aoft_bench.errors import UserError
+from aoft_bench.methods.blocks import block_paths
+from aoft_bench.methods.registry import Shape, method
+
+
+@method("partial")
+@dataclass(frozen=True)
+class Partial:
+    """Options of partial fine-tuning. blocks: how many of the last blocks are trained."""
+
+    blocks: Annotated[int, Field(ge=1)] = 1
+
+    source: ClassVar[str] = "arXiv 2203.12119 table 1; KMnP/vpt@4410440 src/models/vit_models.py"
+    mergeable: ClassVar[bool] = True
+    starts_at_backbone: ClassVar[bool] = True
+
+    def tunes(self, model: nn.Module) -> list[str]:
+        paths = [path for path, _ in block_paths(model)]
+        if self.blocks > len(paths):
+            raise UserError(f"method.blocks is too large: got {self.blocks}, the backbone has {len(paths)} blocks")
+        return [*(f"{path}.*" for path in paths[-self.blocks :]), "norm.*"]
+
+    def attach(self, model: nn.Module) -> None:
+        """Nothing to insert."""
+
+    def count(self, shape: Shape) -> int:
+        d, h = shape.width, shape.hidden
+        return self.blocks * (4 * d * d + 2 * d * h + 9 * d + h) + 2 * d
