@@ -132,6 +132,11 @@ SECTIONS: dict[str, type[Any]] = {
 }
 
 
+# top-level names that stand for an option of one method: `method=peft name=oft` is method.tuner=oft, see
+# conf/method/peft.yaml
+SHORTHANDS = {"name": ("peft", "tuner")}
+
+
 @dataclass(frozen=True)
 class Scalars:
     """The values of a configuration that stand in no section."""
@@ -180,6 +185,7 @@ def from_dict(tree: dict[str, Any]) -> RunConfig:
 
     problems: list[str] = []
     scalars = {f.name for f in dataclasses.fields(Scalars)}
+    tree = {name: value for name, value in tree.items() if name not in SHORTHANDS}  # resolved by now
     allowed = {*SECTIONS, "method", *scalars}
     problems += [unknown_text("section", name, allowed) for name in tree if name not in allowed]
     for name, cls in SECTIONS.items():

@@ -1,6 +1,7 @@
 """`python -m aoft_bench.list [methods|datasets|backbones]`: what there is, with parameter counts and sources."""
 
 import argparse
+import dataclasses
 import inspect
 import sys
 from typing import Any
@@ -34,27 +35,32 @@ def main() -> int:
 def methods_table() -> Table:
     """Every method with its defaults (conf/method), its count on ViT-B/16 and its source."""
     import torch
-    from omegaconf import OmegaConf
 
-    from aoft_bench import methods
-    from aoft_bench.config import conf_dir
+    from aoft_bench import methods, presets
 
     table = Table("method", "trained on ViT-B/16", "merges", "what", title="methods (method=NAME)")
-    for name in methods.names():
-        file: Any = OmegaConf.to_container(OmegaConf.load(conf_dir() / "method" / f"{name}.yaml"))
-        options = {key: value for key, value in file["method"].items() if key != "name"}
-        with torch.device("meta"):
-            handle = methods.attach(_meta_backbone("vit_b16_in21k"), name, **options)
-        cls = methods.get(name)
-        module = inspect.getdoc(inspect.getmodule(cls)) or ""
-        table.add_row(
-            name,
-            f"{handle.trainable_parameters(head=False):,}",
-            "yes" if cls.mergeable else "no",
-            f"{module.splitlines()[0]}\n{cls.source}",
-        )
+    for choice in presets.choices():
+        name, options = presets.read(choice)
+        made = methods.build(name, options)
+        try:
+            with torch.device("meta"):
+                count = f"{methods.attach(_meta_backbone('vit_b16_in21k'), made).trainable_parameters(head=False):,}"
+        except UserError as error:  # an extra that is not installed
+            count = str(error)
+        module = inspect.getdoc(inspect.getmodule(methods.get(name))) or ""
+        what = f"{module.splitlines()[0]}\n{made.source}" if choice == name else _setting(choice, name, options)
+        table.add_row(choice, count, "yes" if made.mergeable else "no", what)
     table.caption = "without the head, with the options of conf/method/NAME.yaml"
     return table
+
+
+def _setting(choice: str, name: str, options: dict[str, Any]) -> str:
+    """What a choice that is a setting of another one's method changes."""
+    from aoft_bench import methods
+
+    defaults = dataclasses.asdict(methods.build(name, {}))  # type: ignore[call-overload]
+    changed = [f"{key}={value}" for key, value in options.items() if defaults[key] != value]
+    return f"{name} with {', '.join(changed)}"
 
 
 def datasets_table() -> Table:

@@ -14,8 +14,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from aoft_bench import methods
-from aoft_bench.config import SECTIONS, Scalars, conf_dir
+from aoft_bench import methods, presets
+from aoft_bench.config import SECTIONS, SHORTHANDS, Scalars, conf_dir
 from aoft_bench.errors import UserError, unknown_text
 from aoft_bench.validate import check_value, problems_of
 
@@ -43,7 +43,7 @@ def check_command_line(arguments: list[str]) -> None:
             problems.append(f"cannot read the argument {text!r}: give name=value, as in method=aoft or recipe.lr=1e-3")
     # without a method on the command line the primary configuration decides, and any method's option may be meant
     asked = [str(v) for o in overrides if o.key_or_group == "method" for v in _values(o)]
-    known = [name for name in asked if name in methods.names()]
+    known = [presets.read(name, folders)[0] for name in asked if name in presets.choices(folders)]
     default = ["aoft"] if not parsed.config_name else methods.names()
     for override in overrides:
         problems += _problems(override, folders, known or default)
@@ -86,6 +86,9 @@ def _problems(override: Override, folders: list[Path], method_names: list[str]) 
     scalars = {f.name for f in dataclasses.fields(Scalars)}
     section, _, name = key.partition(".")
     if not name:
+        if key in SHORTHANDS and SHORTHANDS[key][0] in method_names:
+            owner, option = SHORTHANDS[key]
+            return [p for v in _values(override) for p in check_value(methods.get(owner), option, v, "method")]
         if key in scalars:
             return [p for v in _values(override) for p in check_value(Scalars, key, v, "")]
         return [unknown_text("name", key, {*choices, *scalars, *_paths()})]
@@ -100,6 +103,9 @@ def _problems(override: Override, folders: list[Path], method_names: list[str]) 
 
 
 def _method_problems(name: str, override: Override, method_names: list[str]) -> list[str]:
+    if name == "label":
+        return []  # any row's name; checked with the whole
+    name, _, _ = name.partition(".")  # an entry of a dictionary is checked with the whole
     having = [m for m in method_names if name in {f.name for f in dataclasses.fields(methods.get(m))}]
     if not having:
         options = sorted({f.name for m in method_names for f in dataclasses.fields(methods.get(m))})

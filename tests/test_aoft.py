@@ -108,10 +108,13 @@ def test_the_released_constant_has_no_pole():
 # -- one weight ------------------------------------------------------------------------------------------------------
 
 
-def update(inputs: int, outputs: int, rank: int, constant: str, init: str, learn_lambda: bool) -> AOUpdate:
+def update(
+    inputs: int, outputs: int, rank: int, constant: str, init: str, learn_lambda: bool, **options: bool
+) -> AOUpdate:
     """An update off its starting point."""
     torch.manual_seed(3)
-    made = AOUpdate(inputs, outputs, rank, constant, init, torch.zeros(rank) if learn_lambda else None).double()
+    lambda_ = torch.zeros(rank) if learn_lambda else None
+    made = AOUpdate(inputs, outputs, rank, constant=constant, init=init, lambda_=lambda_, **options).double()
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -125,22 +128,21 @@ def dense_update(u: AOUpdate) -> Tensor:
         down, up = dense_q(q_down, u.constant)[:, : u.rank], dense_q(q_up, u.constant)[:, : u.rank]
         return down @ (torch.eye(u.rank).double() if u.lambda_ is None else torch.diag(u.lambda_)) @ up.T
 
-    total = product(u.q_down, u.q_up)
+    scale = (u.q_down.norm(), u.q_up.norm()) if u.orthogonal else (1, 1)
+    total = product(u.q_down / scale[0], u.q_up / scale[1])
     return total if u.q_down_start is None else total - product(u.q_down_start, u.q_up_start)
 
 
-OPTIONS = list(itertools.product(CONSTANTS, ["zero", "released"], [True, False]))  # constant, init, learn_lambda
+OPTIONS = list(
+    itertools.product(CONSTANTS, ["zero", "axes", "released"], [True, False])
+)  # constant, init, learn_lambda
 
 
 @pytest.mark.parametrize("constant, init, learn_lambda", OPTIONS)
 @pytest.mark.parametrize("rank", [1, 3, 4])
 def test_update_of_a_weight_is_the_dense_formula(constant, init, learn_lambda, rank):
-    if rank == 1 and init == "released":
-        with pytest.raises(UserError, match=r"method\.rank=1 .* method\.init=released"):
-            AOUpdate(6, 4, rank, constant, init, torch.ones(1) if learn_lambda else None)
-        return
     made = update(6, 4, rank, constant, init, learn_lambda)
-    assert (made.q_down_start is not None) == (init == "zero" and not learn_lambda)
+    assert (made.q_down_start is not None) == (init != "released" and not learn_lambda)
     assert made.weight().shape == (4, 6)
     assert_close(made.weight(), dense_update(made).T, **TIGHT)
 
@@ -149,13 +151,65 @@ def test_update_of_a_weight_is_the_dense_formula(constant, init, learn_lambda, r
 @pytest.mark.parametrize("learn_lambda", [True, False])
 def test_the_zero_start_is_zero_and_the_released_start_is_the_authors(constant, learn_lambda):
     lambda_ = torch.tensor([0.5, -2.0, 3.0])
-    zero = AOUpdate(6, 4, 3, constant, "zero", torch.zeros(3) if learn_lambda else None).double()
-    assert_close(zero.weight(), torch.zeros(4, 6).double(), **TIGHT)
-    assert zero.q_down.norm().item() == pytest.approx(1) and zero.q_up.norm().item() == pytest.approx(1)
-    released = AOUpdate(6, 4, 3, constant, "released", lambda_ if learn_lambda else None)
+    for init in ("zero", "axes"):
+        start = torch.zeros(3) if learn_lambda else None
+        zero = AOUpdate(6, 4, 3, constant=constant, init=init, lambda_=start).double()
+        assert_close(zero.weight(), torch.zeros(4, 6).double(), **TIGHT)
+        assert zero.q_down.norm().item() == pytest.approx(1) and zero.q_up.norm().item() == pytest.approx(1)
+        assert (zero.q_down[0] == 1) == (init == "axes")
+    start = lambda_ if learn_lambda else None
+    released = AOUpdate(6, 4, 3, constant=constant, init="released", lambda_=start)
     expected = torch.zeros(4, 6)
     expected[1, 1], expected[2, 2] = (-2.0, 3.0) if learn_lambda else (1.0, 1.0)
     assert torch.equal(released.weight(), expected)
+
+
+@pytest.mark.parametrize("constant", CONSTANTS)
+def test_orthogonal_normalises_q_whatever_its_length(constant):
+    made = update(6, 4, 3, constant, "zero", True, orthogonal=True)
+    assert abs(made.q_down.norm() - 1) > 1e-2
+    assert_close(made.weight(), dense_update(made).T, **TIGHT)
+    down = ao_matrix(made.vectors()[0], 3, constant)
+    exact = (down.T @ down - torch.eye(3)).abs().max() < 1e-12
+    assert exact == (constant == "paper")
+    with torch.no_grad():
+        before = made.weight()
+        made.q_down.mul_(3)
+        assert_close(made.weight(), before, **TIGHT)
+
+
+@pytest.mark.parametrize("init", ["zero", "axes", "released"])
+def test_a_fixed_q_is_no_parameter_and_lambda_alone_is_trained(init):
+    made = update(6, 4, 3, "paper", init, True, learn_q=False)
+    assert [name for name, _ in made.named_parameters()] == ["lambda_"]
+    assert {name for name, _ in made.named_buffers()} == {"q_down", "q_up"}
+    assert_close(made.weight(), dense_update(made).T, **TIGHT)
+    if init == "axes":  # the identity's columns: lambda stands on the diagonal
+        assert_close(made.weight(), F.pad(torch.diag(made.lambda_), (0, 3, 0, 1)), **TIGHT)
+
+
+@pytest.mark.parametrize("method", ["aoft", "aoft_adapter"])
+def test_lambda_has_rates_of_its_own(method):
+    handle = aoft_bench.attach(vit(), method, lambda_lr=10.0, lambda_decay=0.0)
+    groups = handle.groups()
+    assert set(groups) == {(1.0, 1.0), (10.0, 0.0)}
+    lambdas = {id(p) for name, p in handle.trained() if name.endswith("lambda_")}
+    assert lambdas and {id(p) for p in groups[10.0, 0.0]} == lambdas
+    assert sum(len(parameters) for parameters in groups.values()) == len(list(handle.trained()))
+
+
+@pytest.mark.parametrize("method", ["aoft", "aoft_adapter"])
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        (dict(rank=1, init="released"), r"method\.rank=1 .* method\.init=released"),
+        (dict(orthogonal=True, init="released"), r"method\.orthogonal=true .* method\.init=released"),
+        (dict(learn_q=False, learn_lambda=False), "nothing to train"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(method, options, told):
+    with pytest.raises(UserError, match=told):
+        aoft_bench.attach(vit(), method, **options)
 
 
 def fused(updates: dict[str, LowRank], width: int = 6) -> AdaptedLinear:

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from aoft_bench import methods
+from aoft_bench import methods, presets
 from aoft_bench.config import SECTIONS, RunConfig, Scalars, conf_dir, from_dict
 
 CONF = conf_dir()
@@ -51,8 +51,10 @@ def test_every_choice_composes_and_is_valid(group: str, choice: str) -> None:
     if group in ("dataset", "protocol", "logger"):
         assert getattr(config, group).name == choice
     if group == "method":
-        assert config.method_name == choice
-        assert set(config.method_options) == {f.name for f in dataclasses.fields(methods.get(choice))}
+        name, options = presets.read(choice)
+        assert (config.method_name, config.method_options) == (name, options)
+        assert config.method_label == choice or name == "peft"
+        assert set(config.method_options) == {f.name for f in dataclasses.fields(methods.get(name))}
 
 
 @pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
@@ -68,10 +70,6 @@ def test_sections_of_the_yaml_are_the_dataclasses() -> None:
     assert set(found) == {*SECTIONS, "method", *(f.name for f in dataclasses.fields(Scalars))}
     for name, cls in SECTIONS.items():
         assert set(found[name]) == {f.name for f in dataclasses.fields(cls)}, name
-
-
-def test_every_method_has_its_yaml_and_every_yaml_its_method() -> None:
-    assert {path.stem for path in (CONF / "method").glob("*.yaml")} == set(methods.names())
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")

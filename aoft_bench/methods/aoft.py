@@ -12,19 +12,20 @@ which is exactly orthogonal when :math:`\|q\|_2 = 1`; the norm is not enforced, 
 
 With ``learn_lambda`` this is AOFT-dagger, the default; without, lambda is 1 and is not trained.
 
-Parameters: L * sum over targets of (in + out + d if learn_lambda). ViT-B/16: 36,864 on q, v (dagger 37,056); 129,024
-on q, v, fc1, fc2 (dagger, d = 8: 129,408).
+Parameters: L * sum over targets of (in + out if learn_q, + d if learn_lambda). ViT-B/16: 36,864 on q, v (dagger
+37,056); 129,024 on q, v, fc1, fc2 (dagger, d = 8: 129,408).
 
 Source: Yang et al., ICCV 2025, arXiv 2507.13260; behaviour read in the authors' code, CalliopeYang/AOFT at 2ffd89c.
 
 Differs from the authors' code: the frozen bias of adapted layers is kept (theirs is dropped); ``constant: paper``
 (theirs, ``released``, is 1 / ((1 + q_0)^2 + 1)); ``init: zero`` starts at the pre-trained function (theirs,
-``released``, does not); q_0 is trained everywhere (theirs is cut off from the gradient at entry (0, 0)); the update is
-merged into the weight once a step instead of running beside it, which gives the same numbers.
+``released``, does not); q_0 is trained everywhere (theirs is cut off from the gradient at entry (0, 0));
+``orthogonal``, ``learn_q``, ``lambda_lr`` and ``lambda_decay`` are ours; the update is merged into the weight once a
+step instead of running beside it, which gives the same numbers.
 """
 
 from dataclasses import field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import torch
 from pydantic import Field
@@ -37,7 +38,7 @@ from aoft_bench.methods.low_rank import LowRank, adapt
 from aoft_bench.methods.registry import Shape, method
 
 Constant = Literal["paper", "released"]
-Init = Literal["zero", "released"]
+Init = Literal["zero", "axes", "released"]
 
 # The paper's constant has a pole at q_0 = -1. Nearer to it than this, 1 + q_0 is held at this distance, its sign kept.
 POLE_DISTANCE = 1e-3
@@ -81,90 +82,164 @@ def ao_up(z: Tensor, q: Tensor, constant: Constant = "paper") -> Tensor:
 
 
 class AOPair(nn.Module):
-    """The trained tensors of one AOFT update: q_down (D_in), q_up (D_out) and, for dagger, lambda (d).
+    """The vectors of one AOFT update: q_down (D_in), q_up (D_out) and, for dagger, lambda (d).
 
-    Without lambda the product of two orthonormal frames cannot be zero, so for ``init: zero`` the product at the
-    starting point is remembered (as the two starting vectors) and subtracted.
+    inputs, outputs: D_in and D_out; rank: d; the rest as the options of `AOFT`. Without lambda the product of two
+    orthonormal frames cannot be zero, so unless ``init: released`` the product at the starting point is remembered
+    (as the two starting vectors) and subtracted.
     """
 
+    q_down: Tensor
+    q_up: Tensor
     q_down_start: Tensor | None
     q_up_start: Tensor | None
 
     def __init__(
-        self, inputs: int, outputs: int, rank: int, constant: Constant, init: Init, lambda_: Tensor | None
+        self,
+        inputs: int,
+        outputs: int,
+        rank: int,
+        *,
+        constant: Constant,
+        init: Init,
+        lambda_: Tensor | None,
+        learn_q: bool = True,
+        orthogonal: bool = False,
     ) -> None:
-        if init == "released" and rank == 1:
-            # both vectors start at zero and the one column is the vector itself, so every gradient is zero for good
-            raise UserError(
-                "method.rank=1 cannot be trained from method.init=released; use rank 2 or more, or init=zero"
-            )
         super().__init__()
-        self.rank, self.constant = rank, constant
-        starts = [_unit(inputs), _unit(outputs)] if init == "zero" else [torch.zeros(inputs), torch.zeros(outputs)]
-        self.q_down, self.q_up = nn.Parameter(starts[0].clone()), nn.Parameter(starts[1].clone())
+        self.rank, self.constant, self.orthogonal = rank, constant, orthogonal
+        subtracted = init != "released" and lambda_ is None
+        for name, start in (("q_down", _start(inputs, init)), ("q_up", _start(outputs, init))):
+            if learn_q:
+                self.register_parameter(name, nn.Parameter(start.clone()))
+            else:
+                self.register_buffer(name, start.clone())
+            self.register_buffer(f"{name}_start", start if subtracted else None)
         self.lambda_ = None if lambda_ is None else nn.Parameter(lambda_)
-        subtracted = init == "zero" and lambda_ is None
-        self.register_buffer("q_down_start", starts[0] if subtracted else None)
-        self.register_buffer("q_up_start", starts[1] if subtracted else None)
+
+    def vectors(self) -> tuple[Tensor, Tensor]:
+        """(q_down, q_up) as they generate AO; divided by their norms where orthogonality is exact."""
+        return self._scaled(self.q_down), self._scaled(self.q_up)
+
+    def starts(self) -> tuple[Tensor, Tensor] | None:
+        """The same at the starting point, where its product is subtracted."""
+        if self.q_down_start is None or self.q_up_start is None:
+            return None
+        return self._scaled(self.q_down_start), self._scaled(self.q_up_start)
+
+    def _scaled(self, q: Tensor) -> Tensor:
+        return q / q.norm() if self.orthogonal else q
 
 
 class AOUpdate(AOPair, LowRank):
     """AOFT's update of one weight: A = AO(q_down) diag(lambda), B = AO(q_up)."""
 
     def factors(self) -> tuple[Tensor, Tensor]:
-        a, b = ao_matrix(self.q_down, self.rank, self.constant), ao_matrix(self.q_up, self.rank, self.constant)
+        a, b = (ao_matrix(q, self.rank, self.constant) for q in self.vectors())
         if self.lambda_ is not None:
             return a * self.lambda_, b
-        if self.q_down_start is None or self.q_up_start is None:
+        starts = self.starts()
+        if starts is None:
             return a, b
-        start = (
-            ao_matrix(self.q_down_start, self.rank, self.constant),
-            ao_matrix(self.q_up_start, self.rank, self.constant),
-        )
-        return torch.cat([a, start[0]], dim=1), torch.cat([b, -start[1]], dim=1)
+        a_start, b_start = (ao_matrix(q, self.rank, self.constant) for q in starts)
+        return torch.cat([a, a_start], dim=1), torch.cat([b, -b_start], dim=1)
 
 
 @method("aoft")
 @dataclass(frozen=True)
 class AOFT:
-    """Options of LoRA+AOFT. rank: bottleneck d; targets: matrices of each block; the rest as in the module's text."""
+    """Options of LoRA+AOFT.
+
+    rank: bottleneck d; targets: matrices of each block; learn_lambda: dagger; constant: c of Q(q).
+    init: ``zero`` draws q on the unit sphere, ``axes`` starts at q = (1, 0, ..), where AO(q) is the first d columns of
+    the identity, and both start at the pre-trained function; ``released`` is the authors' start.
+    learn_q: false keeps q where it starts, so that lambda alone is trained.
+    orthogonal: q is divided by its norm in every forward pass, so that AO(q) is exactly orthogonal.
+    lambda_lr, lambda_decay: learning rate and weight decay of lambda as multiples of the recipe's.
+    """
 
     rank: Annotated[int, Field(ge=1)] = 8
     targets: Annotated[list[Target], Field(min_length=1)] = field(default_factory=lambda: ["q", "v", "fc1", "fc2"])
     learn_lambda: bool = True
     constant: Constant = "paper"
     init: Init = "zero"
+    learn_q: bool = True
+    orthogonal: bool = False
+    lambda_lr: Annotated[float, Field(gt=0)] = 1.0
+    lambda_decay: Annotated[float, Field(ge=0)] = 1.0
 
     source: ClassVar[str] = "arXiv 2507.13260, ICCV 2025; CalliopeYang/AOFT@2ffd89c model/ViT_unitary_lora.py"
     mergeable: ClassVar[bool] = True
 
     @property
     def starts_at_backbone(self) -> bool:
-        return self.init == "zero"
+        return self.init != "released"
+
+    def scales(self, name: str) -> tuple[float, float]:
+        return (self.lambda_lr, self.lambda_decay) if name.endswith(".lambda_") else (1.0, 1.0)
 
     def attach(self, model: nn.Module) -> None:
+        check_combination(self)
         for _, block in block_paths(model):
             for target in self.targets:
                 here = site(block, target)
                 check_rank(self.rank, here.inputs, here.outputs, target)
-                lambda_ = torch.zeros(self.rank) if self.init == "zero" else torch.randn(self.rank)
-                update = AOUpdate(
-                    here.inputs,
-                    here.outputs,
-                    self.rank,
-                    self.constant,
-                    self.init,
-                    lambda_ if self.learn_lambda else None,
-                )
+                lambda_ = torch.randn(self.rank) if self.init == "released" else torch.zeros(self.rank)
+                update = AOUpdate(here.inputs, here.outputs, self.rank, **pair_options(self, lambda_))
                 adapt(here, target, update)
 
     def count(self, shape: Shape) -> int:
-        extra = self.rank if self.learn_lambda else 0
-        return shape.depth * sum(sum(shape.sides(target)) + extra for target in self.targets)
+        of_lambda = self.rank if self.learn_lambda else 0
+        return shape.depth * sum(sum(shape.sides(target)) * self.learn_q + of_lambda for target in self.targets)
 
 
-def _unit(width: int) -> Tensor:
-    """A random point on the unit sphere, q_0 >= 0: the far side from the pole at q_0 = -1."""
+class PairOptions(Protocol):
+    """The options that LoRA+AOFT and Adapter+AOFT share."""
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def learn_lambda(self) -> bool: ...
+    @property
+    def constant(self) -> Constant: ...
+    @property
+    def init(self) -> Init: ...
+    @property
+    def learn_q(self) -> bool: ...
+    @property
+    def orthogonal(self) -> bool: ...
+
+
+def pair_options(options: PairOptions, lambda_: Tensor) -> dict[str, Any]:
+    """Keywords of `AOPair`; lambda_: where lambda starts, if it is learned."""
+    return {
+        "constant": options.constant,
+        "init": options.init,
+        "lambda_": lambda_ if options.learn_lambda else None,
+        "learn_q": options.learn_q,
+        "orthogonal": options.orthogonal,
+    }
+
+
+def check_combination(options: PairOptions) -> None:
+    """Raise `UserError` for options that are each allowed, but not together."""
+    if not (options.learn_q or options.learn_lambda):
+        raise UserError("method.learn_q=false with method.learn_lambda=false leaves nothing to train; switch one on")
+    if options.init != "released":
+        return
+    if options.rank == 1:
+        # both vectors start at zero and the one column is the vector itself, so every gradient is zero for good
+        raise UserError("method.rank=1 cannot be trained from method.init=released; use rank 2 or more, or init=zero")
+    if options.orthogonal:
+        raise UserError("method.orthogonal=true cannot start at method.init=released, where q is zero; use init=zero")
+
+
+def _start(width: int, init: Init) -> Tensor:
+    """Where a vector q (D) starts. On the unit sphere q_0 >= 0 is drawn: the far side from the pole at q_0 = -1."""
+    if init == "released":
+        return torch.zeros(width)
+    if init == "axes":
+        return torch.eye(1, width)[0]
     q = torch.randn(width)
     q[0] = q[0].abs()
     return q / q.norm()

@@ -9,8 +9,8 @@ No activation and no bias. ``positions: both`` puts one after attention and one 
 ``ffn`` only the second. n is a layer norm without trained weights (``norm: layernorm``, as the authors' code does) or
 nothing (``norm: none``, the formula of the paper). The product costs one dot product a token on each side.
 
-Parameters: L * adapters a block * (2 D + d if learn_lambda). ViT-B/16: two a block 36,864 (dagger, d = 8: 37,056);
-FFN only 18,432 (18,528).
+Parameters: L * adapters a block * (2 D if learn_q, + d if learn_lambda). ViT-B/16: two a block 36,864 (dagger, d = 8:
+37,056); FFN only 18,432 (18,528).
 
 Source: Yang et al., ICCV 2025, arXiv 2507.13260; behaviour read in the authors' code, CalliopeYang/AOFT at 2ffd89c,
 model/ViT_unitary_adapter.py.
@@ -25,7 +25,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from aoft_bench.methods.aoft import AOPair, Constant, Init, ao_down, ao_up
+from aoft_bench.methods.aoft import AOPair, Constant, Init, ao_down, ao_up, check_combination, pair_options
 from aoft_bench.methods.blocks import block_paths, check_rank, replace, width_of
 from aoft_bench.methods.registry import Shape, method
 from aoft_bench.methods.wrappers import OnStream, require_plain_block
@@ -34,16 +34,15 @@ from aoft_bench.methods.wrappers import OnStream, require_plain_block
 class AOAdapter(AOPair):
     """h (..., D) -> h + n(h) AO(q_down) diag(lambda) AO(q_up)^T."""
 
-    def __init__(self, width: int, norm: bool, **pair: Any) -> None:
-        super().__init__(inputs=width, outputs=width, **pair)
+    def __init__(self, width: int, rank: int, norm: bool, **pair: Any) -> None:
+        super().__init__(width, width, rank, **pair)
         self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False) if norm else nn.Identity()
 
     def forward(self, h: Tensor) -> Tensor:
         x = self.norm(h)
-        out = h + self._product(x, self.q_down, self.q_up)
-        if self.q_down_start is None or self.q_up_start is None:
-            return out
-        return out - self._product(x, self.q_down_start, self.q_up_start)
+        out = h + self._product(x, *self.vectors())
+        starts = self.starts()
+        return out if starts is None else out - self._product(x, *starts)
 
     def _product(self, x: Tensor, q_down: Tensor, q_up: Tensor) -> Tensor:
         q_down, q_up = q_down.to(x.dtype), q_up.to(x.dtype)
@@ -54,7 +53,7 @@ class AOAdapter(AOPair):
 @method("aoft_adapter")
 @dataclass(frozen=True)
 class AOFTAdapter:
-    """Options of Adapter+AOFT. rank: bottleneck d; the rest as in the module's text."""
+    """Options of Adapter+AOFT. rank: bottleneck d; positions, norm: as in the module's text; the rest as in aoft.py."""
 
     rank: Annotated[int, Field(ge=1)] = 8
     positions: Literal["both", "ffn"] = "both"
@@ -62,15 +61,23 @@ class AOFTAdapter:
     norm: Literal["layernorm", "none"] = "layernorm"
     constant: Constant = "paper"
     init: Init = "zero"
+    learn_q: bool = True
+    orthogonal: bool = False
+    lambda_lr: Annotated[float, Field(gt=0)] = 1.0
+    lambda_decay: Annotated[float, Field(ge=0)] = 1.0
 
     source: ClassVar[str] = "arXiv 2507.13260, ICCV 2025; CalliopeYang/AOFT@2ffd89c model/ViT_unitary_adapter.py"
     mergeable: ClassVar[bool] = False
 
     @property
     def starts_at_backbone(self) -> bool:
-        return self.init == "zero"
+        return self.init != "released"
+
+    def scales(self, name: str) -> tuple[float, float]:
+        return (self.lambda_lr, self.lambda_decay) if name.endswith(".lambda_") else (1.0, 1.0)
 
     def attach(self, model: nn.Module) -> None:
+        check_combination(self)
         for path, block in block_paths(model):
             if self.positions == "both":
                 require_plain_block(block, "aoft_adapter", "use method.positions=ffn or a plain ViT")
@@ -80,19 +87,12 @@ class AOFTAdapter:
             replace(model, path, OnStream(block, made[0], made[1] if len(made) > 1 else None))
 
     def count(self, shape: Shape) -> int:
-        return shape.depth * self._per_block * (2 * shape.width + (self.rank if self.learn_lambda else 0))
+        return shape.depth * self._per_block * (2 * shape.width * self.learn_q + self.rank * self.learn_lambda)
 
     @property
     def _per_block(self) -> int:
         return 2 if self.positions == "both" else 1
 
     def _adapter(self, width: int) -> AOAdapter:
-        lambda_ = torch.zeros(self.rank) if self.init == "zero" else torch.rand(self.rank)
-        return AOAdapter(
-            width,
-            self.norm == "layernorm",
-            rank=self.rank,
-            constant=self.constant,
-            init=self.init,
-            lambda_=lambda_ if self.learn_lambda else None,
-        )
+        lambda_ = torch.rand(self.rank) if self.init == "released" else torch.zeros(self.rank)
+        return AOAdapter(width, self.rank, self.norm == "layernorm", **pair_options(self, lambda_))

@@ -5,11 +5,11 @@
 Parameters: L (7 D + H) + 2 D: of each block qkv 3 D, proj D, fc1 H, fc2 D and two norms 2 D, and once the patch
 embedding and the final norm. ViT-B/16: 102,912.
 
-Source: Ben Zaken et al., arXiv 2106.10199, section 3; for vision transformers the row "Bias" of VPT, KMnP/vpt at 4410440,
-src/models/vit_models.py ("tinytl-bias").
+Source: Ben Zaken et al., arXiv 2106.10199, section 3; for vision transformers the row "Bias" of VPT, KMnP/vpt at
+4410440, src/models/vit_models.py ("tinytl-bias").
 
-Differs from the paper: nothing that is trained; the recipe is the common one. Tables print 0.10 M (without the head) and
-0.14 M (with the average head of VTAB-1k) for the same parameters.
+Differs from the paper: nothing that is trained; the recipe is the common one. Tables print 0.10 M (without the head)
+and 0.14 M (with the average head of VTAB-1k) for the same parameters.
 """
 
 from typing import ClassVar

@@ -4,8 +4,8 @@
 
 Parameters: L * 4 D + 2 D (two norms a block, and the final one). ViT-B/16: 38,400.
 
-Source: Basu et al., arXiv 2304.03716, section 3 (LN-Tune); as a row of VTAB tables, "ln" of OSU-MLB/ViT_PEFT_Vision, which
-counts 0.038 M.
+Source: Basu et al., arXiv 2304.03716, section 3 (LN-Tune); as a row of VTAB tables, "ln" of OSU-MLB/ViT_PEFT_Vision,
+which counts 0.038 M.
 
 Differs from the paper: nothing that is trained; the recipe is the common one.
 """

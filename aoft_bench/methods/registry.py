@@ -31,8 +31,8 @@ class Shape:
 class Method(Protocol):
     """What a method file provides: a pydantic dataclass whose fields are the options of its YAML.
 
-    attach(model)      inserts modules into a frozen timm model, in place. Everything inserted is trained, beside the head;
-                       what must stay fixed (a random projection, a starting point) is a buffer.
+    attach(model)      inserts modules into a frozen timm model, in place. Everything inserted is trained, beside the
+                       head; what must stay fixed (a random projection, a starting point) is a buffer.
     count(shape)       number of trained parameters without the head, as a formula of the backbone's `Shape`; None where
                        `Shape` does not determine it.
     source             paper (equation) and pinned code that the file was written from.
