@@ -20,9 +20,29 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("lora", dict(rank=2, alpha=4.0, targets=["q", "k", "v", "proj", "fc1", "fc2"])),
     ("partial", dict(blocks=2)),
     # prompts
+    ("vpt_deep", dict(prompts=3)),
+    ("vpt_shallow", dict(prompts=1)),
+    ("aoft_vpt", dict(prompts=1, constant="released")),
+    ("aoft_vpt", dict(prompts=32)),
+    # houlsby, pfeiffer
+    ("adapter_houlsby", dict(positions="ffn", tune_norms=False)),
+    ("adapter_houlsby", dict(bottleneck=1, bias=False, tune_norms=False)),
     # adapters
+    ("adaptformer", dict(scale=2.0, learn_scale=True)),
+    ("convpass", dict(scale=0.1, positions="attn", init="xavier")),
+    ("repadapter", dict(bottleneck=4, groups=1, scale=0.5)),
+    ("repadapter", dict(groups=4)),
     # rescaling
+    ("ssf", dict(init="identity")),
+    ("arc", dict(bottleneck=3, init="identity")),
+    ("rlrr", dict(init="identity")),
     # weight updates
+    ("fact_tt", dict(rank=3, scale=2.0)),
+    ("fact_tk", dict(rank=3, scale=2.0)),
+    ("bi_lora", dict(rank=4, scale=20.0, targets=["q", "k", "v", "proj", "fc1", "fc2"])),
+    ("hta", dict(targets=["q", "v", "fc1", "fc2"], extra_rank=0)),
+    ("hta", dict(targets=["k", "fc2"], extra_rank=3, normalize=False)),
+    ("hta", dict(targets=["mha", "ffn", "v"])),
     # peft
 ]
 
@@ -47,8 +67,40 @@ COUNTS: list[tuple[str, dict[str, Any], int]] = [
     ("norm", {}, 38_400),  # 0.038 M in OSU's table
     ("partial", {}, 7_089_408),
     # prompts
+    ("vpt_deep", {}, 460_800),  # 0.53 to 0.60 M in tables, where lengths are tuned for each task
+    ("vpt_shallow", {}, 38_400),  # 0.06 to 0.11 M in tables, the same
+    ("aoft_vpt", {}, 9_216),
+    ("aoft_vpt", dict(prompts=100), 9_216),
+    # houlsby, pfeiffer
+    ("adapter_houlsby", {}, 351_936),  # 0.39 M in Adapter+'s paper, with the average head
+    ("adapter_houlsby", dict(tune_norms=False), 313_536),
+    ("adapter_houlsby", dict(positions="ffn", tune_norms=False), 156_768),  # as many as `adapter`
+    ("adapter_houlsby", dict(bottleneck=1, bias=False, tune_norms=False), 36_864),  # as many as Adapter+AOFT
+    ("adapter_pfeiffer", {}, 175_200),  # 0.21 M in Adapter+'s paper, with the average head
     # adapters
+    ("adaptformer", {}, 156_768),  # 0.16 M in NOAH's table
+    ("adaptformer", dict(learn_scale=True), 156_780),
+    ("adapter_plus", {}, 165_984),  # 0.20 M in its paper, with the head of 49.5 classes
+    ("convpass", {}, 327_552),  # 0.33 M in its paper
+    ("convpass", dict(positions="attn"), 163_776),  # 0.16 M in its paper
+    ("repadapter", {}, 239_808),  # 0.22 M in its paper, which is 221_184 without the biases
     # rescaling
+    ("ssf", {}, 205_824),  # 0.206 in OSU's table; 0.24 M in HTA's, with the mean head of VTAB
+    ("arc", {}, 96_432),  # 0.13 M in HTA's table, with the mean head of VTAB
+    ("rlrr", {}, 288_768),  # 0.33 M on VTAB, 0.47 M on FGVC in HTA's tables, with the mean heads
     # weight updates
+    ("fact_tt", {}, 61_440),
+    ("fact_tt", dict(rank=8), 21_504),
+    ("fact_tt", dict(rank=4), 8_448),  # "8K" in FacT's abstract
+    ("fact_tk", {}, 86_528),  # 0.069 M in FacT's table is the mean of this for 13 tasks and the next for 6
+    ("fact_tk", dict(rank=16), 30_976),
+    ("bi_lora", {}, 1_179_648),  # 147,456 bytes at one bit each
+    ("hta", {}, 184_320),  # 0.22 M in HTA's table, with VTAB's mean head of 38,045; so are the next three
+    ("hta", dict(extra_rank=0), 110_592),  # 0.15 M
+    ("hta", dict(extra_rank=2), 258_048),  # 0.30 M
+    ("hta", dict(extra_rank=4), 405_504),  # 0.44 M
+    ("hta", dict(targets=QV), 92_160),  # 0.09 M in HTA's table, without the head
+    ("hta", dict(targets=["ffn"]), 46_080),  # 0.05 M in HTA's table
+    ("hta", dict(targets=ALL), 294_912),  # the paper's 0.28 M are 276,480: no diagonal on fc1 and fc2
     # peft
 ]

@@ -46,6 +46,8 @@ def test_every_choice_composes_and_is_valid(group: str, choice: str) -> None:
     words = [f"{group}={choice}"]
     if group == "hparams" and "/" in choice:
         words += [f"{g}={name}" for g, name in zip(("method", "dataset"), choice.split("/"), strict=True)]
+    if group == "method":
+        words.append("hparams=none")  # which may set options for the default dataset
     config = from_dict(tree(*words))
     assert isinstance(config, RunConfig)
     if group in ("dataset", "protocol", "logger"):

@@ -1,17 +1,15 @@
-"""What every method promises, for whatever is registered; and exact counts on ViT-B/16."""
+"""What every method promises (contract.py), for whatever is registered; mistakes; and exact counts on ViT-B/16."""
 
-import copy
 import dataclasses
 import sys
 
+import contract
 import pytest
 import torch
-import torch.nn.functional as F
 from method_cases import COUNTS, VARIANTS
-from networks import TIGHT, batch, perturb, swin, timm, vit
+from networks import perturb, swin, timm, vit
 from omegaconf import OmegaConf
-from torch import Tensor, nn
-from torch.testing import assert_close
+from torch import nn
 
 import aoft_bench
 from aoft_bench import methods, presets
@@ -20,7 +18,16 @@ from aoft_bench.errors import UserError
 from aoft_bench.methods.blocks import shape_of
 
 CASES = [(name, {}) for name in methods.names()] + VARIANTS
-ON_SWIN = {"adapter", "aoft", "full", "linear", "lora"}  # a new method may refuse it, these may not
+ON_SWIN = {
+    "adapter",
+    "aoft",
+    "bitfit",
+    "full",
+    "linear",
+    "lora",
+    "norm",
+    "partial",
+}  # a new one may refuse it, these not
 
 each = pytest.mark.parametrize(
     "name, options", CASES, ids=[f"{n}-{'-'.join(map(str, o.values()))}" if o else n for n, o in CASES]
@@ -33,81 +40,22 @@ def adapted(name: str, options: dict, model: nn.Module | None = None, seed: int 
     return aoft_bench.attach(model, name, **options)
 
 
-@torch.no_grad()
-def output(model: nn.Module, size: int = 16) -> Tensor:
-    return model(batch(size)[0])
-
-
-@torch.no_grad()
-def features(model: nn.Module, size: int = 16) -> Tensor:
-    return model.forward_features(batch(size)[0])
-
-
-def steps(handle: methods.Handle, count: int, size: int = 16, lr: float = 0.1) -> None:
-    """SGD on noise."""
-    images, labels = batch(size)
-    optimizer = torch.optim.SGD([p for _, p in handle.trained()], lr=lr)
-    for _ in range(count):
-        optimizer.zero_grad()
-        F.cross_entropy(handle.model(images), labels).backward()
-        optimizer.step()
-
-
-def check_everything(name: str, options: dict, backbone: nn.Module, size: int) -> None:
-    """Start, gradients, frozen weights and merging on one backbone."""
-    before = {id(p): (p, p.detach().clone()) for p in backbone.parameters()}
-    head = {id(p) for p in backbone.get_classifier().parameters()}
-    base, base_features = output(backbone, size), features(backbone, size)
-    handle = adapted(name, options, backbone)
-
-    moved = (output(handle.model, size) - base).abs().max()
-    assert moved < 1e-10 if handle.method.starts_at_backbone else moved > 1e-3
-
-    trained = {id(p) for _, p in handle.trained()}
-    inserted = {id(p) for p in handle.model.parameters()} - set(before)
-    assert head <= trained
-    if inserted:
-        assert trained == inserted | head
-    steps(handle, 2, size)
-    handle.model.zero_grad()
-    F.cross_entropy(handle.model(batch(size)[0]), batch(size)[1]).backward()
-    for key, parameter in handle.trained():
-        assert parameter.grad is not None and parameter.grad.abs().max() > 1e-9, f"{key} gets no gradient"
-    for key, parameter in handle.model.named_parameters():
-        if id(parameter) in before:
-            same = torch.equal(parameter, before[id(parameter)][1])
-            assert same != parameter.requires_grad, f"{key} is {'not trained' if same else 'not frozen'}"
-
-    perturb(handle)
-    expected, state = output(handle.model, size), copy.deepcopy(handle.model.state_dict())
-    if handle.trainable_parameters(head=False):
-        assert (features(handle.model, size) - base_features).abs().max() > 1e-3
-    if not handle.mergeable:
-        with pytest.raises(UserError, match="cannot be merged"):
-            handle.merge()
-        return
-    plain = {n for n, _ in (swin() if size == 32 else vit()).named_modules()}
-    assert {n for n, _ in handle.merge().named_modules()} == plain
-    assert_close(output(handle.model, size), expected, **TIGHT)
-    handle.unmerge()
-    assert torch.equal(output(handle.model, size), expected)
-    after = handle.model.state_dict()
-    assert after.keys() == state.keys() and all(torch.equal(after[k], state[k]) for k in state)
+@each
+@pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
+def test_on_a_vit(check, name, options):
+    check(methods.build(name, options))
 
 
 @each
-def test_behaviour_on_a_vit(name, options):
-    check_everything(name, options, vit(), 16)
-
-
-@each
-def test_behaviour_on_a_swin(name, options):
+@pytest.mark.parametrize("check", contract.ON_ANY_NETWORK, ids=lambda check: check.__name__)
+def test_on_a_swin(check, name, options):
+    method = methods.build(name, options)
     try:
         adapted(name, options, swin())
     except UserError as refusal:
         assert name not in ON_SWIN and "Swin" in str(refusal) and "\n" not in str(refusal)
         return
-    check_everything(name, options, swin(), 32)
+    check(method, swin)
 
 
 def test_aoft_adapter_works_on_swin_where_it_says_so():
@@ -116,21 +64,9 @@ def test_aoft_adapter_works_on_swin_where_it_says_so():
     adapted("aoft_adapter", dict(positions="ffn"), swin())
 
 
-@each
-def test_state_goes_into_a_fresh_model_bit_for_bit(name, options, tmp_path):
-    handle = adapted(name, options)
-    known = {n for n, _ in vit().named_buffers()}
-    perturb(handle)
-    torch.save(handle.state_dict(), tmp_path / "trained.pt")
-    state = torch.load(tmp_path / "trained.pt", weights_only=True)
-    buffers = {n for n, _ in handle.model.named_buffers()} - known
-    trained = {n for n, _ in handle.trained()}
-    assert trained <= state.keys() <= trained | buffers
-    fresh = adapted(name, options, seed=8)  # another start
-    assert not torch.equal(output(fresh.model), output(handle.model))
-    fresh.load_state_dict(state)
-    assert torch.equal(output(fresh.model), output(handle.model))
-    assert all(torch.equal(value, state[key]) for key, value in fresh.state_dict().items())
+def test_a_pattern_of_the_backbones_parameters_must_match_something():
+    with pytest.raises(UserError, match=r"it has no parameter called 'norm\.\*', which Partial trains"):
+        adapted("partial", {}, vit(global_pool="avg"))  # whose last norm is called fc_norm
 
 
 @each
@@ -147,7 +83,7 @@ def test_state_of_another_model_is_refused(name, options):
     handle = adapted(name, options)
     state = handle.state_dict()
     first = next(iter(state))
-    before = output(handle.model)
+    before = contract.output(handle.model)
     wrong = [
         {key: value for key, value in state.items() if key != first},
         {**state, "blocks.9.foreign": torch.zeros(1)},
@@ -156,7 +92,7 @@ def test_state_of_another_model_is_refused(name, options):
     for other in wrong:
         with pytest.raises(UserError, match="do not fit this model: 1 of"):
             handle.load_state_dict(other)
-    assert torch.equal(output(handle.model), before)
+    assert torch.equal(contract.output(handle.model), before)
 
 
 def test_a_merged_model_is_neither_saved_nor_loaded():
@@ -169,52 +105,6 @@ def test_a_merged_model_is_neither_saved_nor_loaded():
         handle.load_state_dict(state)
     handle.unmerge()
     handle.load_state_dict(state)
-
-
-@each
-def test_the_seed_decides_the_start(name, options):
-    one, two = (adapted(name, options, seed=7).state_dict() for _ in range(2))
-    assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
-
-
-@each
-def test_bf16_autocast_is_finite(name, options):
-    handle = adapted(name, options, vit().float())
-    perturb(handle)
-    images, labels = batch(16)
-    with torch.autocast("cpu", torch.bfloat16):
-        logits = handle.model(images.float())
-    F.cross_entropy(logits.float(), labels).backward()
-    with torch.no_grad():
-        exact = handle.model(images.float())
-    assert logits.isfinite().all()
-    assert 0 < (logits - exact).abs().max() < 0.2
-    for key, parameter in handle.trained():
-        assert parameter.dtype == torch.float32 and parameter.grad.isfinite().all(), key
-
-
-@each
-def test_a_deep_copy_stands_by_itself(name, options):
-    handle = adapted(name, options)
-    perturb(handle)
-    before = output(handle.model)
-    twin = copy.deepcopy(handle)
-    assert torch.equal(output(twin.model), before)
-    perturb(twin)
-    assert torch.equal(output(handle.model), before) and not torch.equal(output(twin.model), before)
-    assert twin.trainable_parameters() == handle.trainable_parameters()
-    assert twin.state_dict().keys() == handle.state_dict().keys()
-
-
-@each
-def test_the_formula_counts_what_is_trained(name, options):
-    model = vit(depth=3, mlp_ratio=2.0)
-    shape = shape_of(model)
-    assert shape == methods.Shape(depth=3, width=32, hidden=64)
-    handle = adapted(name, options, model)
-    formula = handle.method.count(shape)
-    assert formula == handle.trainable_parameters(head=False) or (formula is None and name == "full")
-    assert handle.trainable_parameters() - handle.trainable_parameters(head=False) == 5 * 32 + 5
 
 
 # -- mistakes --------------------------------------------------------------------------------------------------------
@@ -312,3 +202,20 @@ def test_the_module_says_where_it_comes_from_and_what_it_costs(name):
     text = sys.modules[cls.__module__].__doc__
     assert cls.__module__ == f"aoft_bench.methods.{name}"
     assert "Source:" in text and "Parameters:" in text and cls.source
+
+
+def test_the_page_of_methods_has_every_choice_with_its_count():
+    page = (conf_dir().parent / "docs" / "methods.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:3]]
+        for line in page.splitlines()
+        if line.startswith("| `") and "method=" not in line
+    ]
+    told = {}
+    for names, counts in rows:
+        told |= dict(zip(names.replace("`", "").split(", "), counts.replace(",", "").split("; "), strict=True))
+    assert set(told) == set(presets.choices())
+    shape = methods.Shape(depth=12, width=768, hidden=3072)
+    for choice, count in told.items():
+        name, options = presets.read(choice)
+        assert methods.build(name, options).count(shape) in (int(count), None), choice

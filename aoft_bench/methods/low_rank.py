@@ -53,13 +53,24 @@ class AdaptedLinear(Foldable):
     def forward(self, x: Tensor) -> Tensor:
         device = x.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-        rows = list(self.rows.values())
         with torch.autocast(device, enabled=False):  # the factors and the merged weight keep full precision
-            factors = [update.factors() for update in self.updates.values()]  # type: ignore[operator]
-            weight = _merged(self.base.weight, rows, factors).to(dtype)
+            factors = self.factors()
+            weight = self.folded(factors).to(dtype)
         bias = None if self.base.bias is None else self.base.bias.to(dtype)
         flat = [f for pair in factors for f in pair]
-        return _MergedLinear.apply(x.to(dtype), weight, bias, rows, *flat)  # type: ignore[no-any-return]
+        return _MergedLinear.apply(x.to(dtype), weight, bias, list(self.rows.values()), *flat)  # type: ignore[no-any-return]
+
+    def factors(self) -> list[tuple[Tensor, Tensor]]:
+        """(A, B) of every update, in the order of `rows`."""
+        return [update.factors() for update in self.updates.values()]  # type: ignore[operator]
+
+    @torch.no_grad()
+    def folded(self, factors: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """A copy of the frozen weight (out, in) with the updates of these factors added to their rows."""
+        weight = self.base.weight.clone()
+        for part, (a, b) in zip(self.rows.values(), factors, strict=True):
+            weight[part].addmm_(b, a.T)
+        return weight
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
@@ -67,8 +78,7 @@ class AdaptedLinear(Foldable):
         base = self.base
         # made on the meta device: no random numbers are drawn, so merging does not disturb the run's seeds
         layer = nn.Linear(base.in_features, base.out_features, base.bias is not None, device="meta")
-        factors = [update.factors() for update in self.updates.values()]  # type: ignore[operator]
-        layer.weight = nn.Parameter(_merged(base.weight, list(self.rows.values()), factors), requires_grad=False)
+        layer.weight = nn.Parameter(self.folded(self.factors()), requires_grad=False)
         if base.bias is not None:
             layer.bias = nn.Parameter(base.bias.detach().clone(), requires_grad=False)
         return layer.train(self.training)
@@ -81,13 +91,6 @@ def adapt(site: Site, target: str, update: LowRank) -> None:
         layer = AdaptedLinear(layer)
         setattr(site.parent, site.attribute, layer)
     layer.add(target, site.rows, update.to(layer.base.weight))
-
-
-def _merged(weight: Tensor, rows: list[slice], factors: list[tuple[Tensor, Tensor]]) -> Tensor:
-    weight = weight.detach().clone()
-    for part, (a, b) in zip(rows, factors, strict=True):
-        weight[part].addmm_(b.detach(), a.detach().T)
-    return weight
 
 
 class _MergedLinear(torch.autograd.Function):

@@ -40,11 +40,12 @@ class Method(Protocol):
                        inserted is in a `Foldable`.
     starts_at_backbone whether the adapted model computes the pre-trained function before the first step.
 
-    Two more are optional:
+    Three more are optional:
 
     tunes(model)       shell patterns (``blocks.*.bias``) of the backbone's own parameters that are trained; without it
                        there are none.
     scales(name)       (lr, weight_decay) of a trained parameter as multiples of the recipe's; without it (1, 1).
+    forms_weight_gradients  true where a library forms gradients of the size of a frozen weight; ours never do.
     """
 
     source: ClassVar[str]

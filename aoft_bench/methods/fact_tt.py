@@ -1,0 +1,139 @@
+r"""FacT-TT: updates of all matrices as slices of one tensor in tensor-train format, with factors shared by all layers.
+
+The 4 + 2 n matrices of width D x D of a block (q, k, v, proj; fc1 and fc2 count as n = hidden / D each) are slices of
+one tensor; the update of slice m is
+
+    s U C_m V^T            U (D, r), V (D, r) shared by all slices of all blocks, C_m (r, r) its own
+
+    x (W + s U C V^T) + b                              x (..., D), W (D, D): q, k, v, proj
+    x (W + s U [C_1 V^T, ..., C_n V^T]) + b            x (..., D), W (D, n D): fc1, slices side by side
+    x (W + s [U C_1; ...; U C_n] V^T) + b              x (..., n D), W (n D, D): fc2, slices one above the other
+
+V starts at zero, so training starts at the pre-trained function; U and C are drawn as the authors' linear layers are
+(uniform up to 1/sqrt of their inputs). Every update has rank r, whatever n is.
+
+Parameters: 2 D r + L (4 + 2 n) r^2. ViT-B/16: 61,440 with r = 16, 21,504 with r = 8, 8,448 with r = 4 (the paper's
+"8K"). The table's 0.037 M is a mean over tasks with r <= 16; the released ranks have a mean of 39,734.
+
+Source: Jie and Deng, AAAI 2023, arXiv 2212.03145; behaviour read in the authors' code, JieShibo/PETL-ViT at 026e4f1,
+FacT/fact_tt.py.
+
+Differs from the authors' code: no dropout (0.1 there) before V; the frozen layer and the update are one product
+instead of two. The authors' scale is s, tuned from 0.01 to 100 for each task (conf/hparams/fact_tt).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from aoft_bench.errors import UserError
+from aoft_bench.methods.blocks import block_paths, check_rank, site, width_of
+from aoft_bench.methods.low_rank import LowRank, adapt
+from aoft_bench.methods.registry import Shape, method
+
+TARGETS = ("q", "k", "v", "proj", "fc1", "fc2")
+
+
+class SharedFactors(nn.Module):
+    """U (D, r) and V (D, r), one pair for the whole network."""
+
+    def __init__(self, width: int, rank: int) -> None:
+        super().__init__()
+        self.u = nn.Parameter(torch.empty(width, rank).uniform_(-1 / math.sqrt(width), 1 / math.sqrt(width)))
+        self.v = nn.Parameter(torch.zeros(width, rank))
+
+
+class SharedUpdate(LowRank):
+    """Update of one matrix from the shared factors and `cores`, its own n slices (n, r, r)."""
+
+    def __init__(self, shared: SharedFactors, target: str, scale: float) -> None:
+        super().__init__()
+        # inside a tuple it is a reference and no submodule: the factors are listed, saved and moved in one place only,
+        # where `own` puts them, and copy.deepcopy of the model keeps them shared
+        self._shared = (shared,)
+        self.target, self.scale = target, scale
+
+    def own(self) -> None:
+        """Make this the update whose submodule the shared factors are."""
+        self.shared = self._shared[0]
+
+    def cores(self) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} must define cores()")
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        u, v, cores = self._shared[0].u, self._shared[0].v * self.scale, self.cores()
+        if self.target == "fc2":
+            return (u @ cores).flatten(0, 1), v
+        return u, (v @ cores.mT).flatten(0, 1)
+
+
+class TensorTrainUpdate(SharedUpdate):
+    """Slices that are trained as they are."""
+
+    def __init__(self, shared: SharedFactors, target: str, slices: int, scale: float) -> None:
+        super().__init__(shared, target, scale)
+        rank = shared.u.shape[1]
+        bound = 1 / math.sqrt(rank * slices if target == "fc2" else rank)
+        self.core = nn.Parameter(torch.empty(slices, rank, rank).uniform_(-bound, bound))
+
+    def cores(self) -> Tensor:
+        return self.core
+
+
+def slices_of(model: nn.Module, rank: int) -> tuple[int, int, int]:
+    """(D, n, total slices) of a network; `UserError` where its matrices are no slices of one tensor."""
+    blocks = [block for _, block in block_paths(model)]
+    shapes = {(width_of(block), site(block, "fc1").outputs) for block in blocks}
+    if len(shapes) > 1:
+        raise UserError(
+            f"FacT cannot adapt a {type(model).__name__}: its blocks differ in width, and all of them share the "
+            "factors; use a plain ViT"
+        )
+    width, hidden = shapes.pop()
+    if hidden % width:
+        raise UserError(
+            f"FacT cannot adapt this {type(model).__name__}: fc1 is {width} -> {hidden} wide, and it needs a hidden "
+            "width that is a multiple of the token width; use a backbone with a whole mlp_ratio"
+        )
+    check_rank(rank, width, width, "the block")
+    n = hidden // width
+    return width, n, len(blocks) * (4 + 2 * n)
+
+
+def insert(model: nn.Module, n: int, make: Callable[[str, int], SharedUpdate]) -> None:
+    """Put make(target, slices) on every matrix of every block; the first of them owns what is shared."""
+    first = True
+    for _, block in block_paths(model):
+        for target in TARGETS:
+            update = make(target, n if target in ("fc1", "fc2") else 1)
+            if first:
+                update.own()
+            first = False
+            adapt(site(block, target), target, update)
+
+
+@method("fact_tt")
+@dataclass(frozen=True)
+class FacTTT:
+    """Options of FacT-TT. rank r; scale s of the update."""
+
+    rank: Annotated[int, Field(ge=1)] = 16
+    scale: Annotated[float, Field(gt=0)] = 1.0
+
+    source: ClassVar[str] = "arXiv 2212.03145, AAAI 2023; JieShibo/PETL-ViT@026e4f1 FacT/fact_tt.py"
+    mergeable: ClassVar[bool] = True
+    starts_at_backbone: ClassVar[bool] = True
+
+    def attach(self, model: nn.Module) -> None:
+        width, n, _ = slices_of(model, self.rank)
+        shared = SharedFactors(width, self.rank)
+        insert(model, n, lambda target, slices: TensorTrainUpdate(shared, target, slices, self.scale))
+
+    def count(self, shape: Shape) -> int:
+        slices = shape.depth * (4 + 2 * (shape.hidden // shape.width))
+        return 2 * shape.width * self.rank + slices * self.rank**2

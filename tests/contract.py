@@ -1,0 +1,276 @@
+"""What every method promises, as checks that say what is wrong: each takes a method and raises AssertionError.
+
+`tests/test_methods.py` runs all of them over the registry. A network is a function that makes a fresh one, see
+networks.py: `vit` and `swin`.
+"""
+
+import copy
+import fnmatch
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from networks import TIGHT, batch, perturb, vit
+from torch import Tensor, nn
+from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import aoft_bench
+from aoft_bench.methods import Handle, Method
+from aoft_bench.methods.blocks import shape_of
+
+Network = Callable[..., nn.Module]
+
+
+def adapted(method: Method, network: Network = vit, seed: int = 7) -> Handle:
+    """A fresh network with the method attached."""
+    model = network()
+    torch.manual_seed(seed)
+    return aoft_bench.attach(model, method)
+
+
+def size_of(model: nn.Module) -> int:
+    """Input side of one of our networks in pixels."""
+    return int(model.patch_embed.img_size[0])
+
+
+@torch.no_grad()
+def output(model: nn.Module) -> Tensor:
+    """Logits on noise."""
+    return model(batch(size_of(model))[0])
+
+
+@torch.no_grad()
+def features(model: nn.Module) -> Tensor:
+    """What the head sees, on noise."""
+    return model.forward_head(model.forward_features(batch(size_of(model))[0]), pre_logits=True)
+
+
+def loss(handle: Handle) -> Tensor:
+    """Cross-entropy on noise."""
+    images, labels = batch(size_of(handle.model))
+    return F.cross_entropy(handle.model(images), labels)
+
+
+def steps(handle: Handle, count: int = 2, lr: float = 0.1) -> None:
+    """SGD on noise, off the starting point, where a factor may have no gradient because the other one is zero."""
+    optimizer = torch.optim.SGD([p for _, p in handle.trained()], lr=lr)
+    for _ in range(count):
+        optimizer.zero_grad()
+        loss(handle).backward()
+        optimizer.step()
+    optimizer.zero_grad()
+
+
+def check_start(method: Method, network: Network = vit) -> None:
+    """The adapted network computes the pre-trained function before the first step, exactly if it says so."""
+    model = network()
+    before = output(model)
+    torch.manual_seed(7)
+    moved = (output(aoft_bench.attach(model, method).model) - before).abs().max().item()
+    if method.starts_at_backbone:
+        assert moved < 1e-10, f"starts_at_backbone is true, but attaching moved the logits by {moved:.1e}"
+    else:
+        assert moved > 1e-4, f"starts_at_backbone is false, but attaching moved the logits by {moved:.1e} only"
+
+
+def check_what_is_trained(method: Method, network: Network = vit) -> None:
+    """What was inserted is trained, and of the backbone only the head and what `tunes` declares."""
+    model = network()
+    before = {name: (parameter, parameter.detach().clone()) for name, parameter in model.named_parameters()}
+    torch.manual_seed(7)
+    handle = aoft_bench.attach(model, method)
+    trained = {id(parameter) for _, parameter in handle.trained()}
+    declared = declared_names(method, network)
+    head = {id(parameter) for parameter in model.get_classifier().parameters()}
+    for name, (parameter, _) in before.items():
+        wanted = name in declared or id(parameter) in head
+        got = id(parameter) in trained
+        assert got <= wanted, f"{name} of the backbone is trained, but tunes() does not declare it"
+        assert wanted <= got, f"{name} of the backbone is declared by tunes(), but not trained"
+    steps(handle)
+    for name, (parameter, value) in before.items():
+        if id(parameter) not in trained:
+            assert parameter.grad is None, f"{name} is frozen, but a gradient was computed for it"
+            assert torch.equal(parameter, value), f"{name} is frozen, but its value changed"
+
+
+def check_gradients(method: Method, network: Network = vit) -> None:
+    """After two steps from the start a gradient reaches every trained parameter."""
+    handle = adapted(method, network)
+    steps(handle)
+    loss(handle).backward()
+    for name, parameter in handle.trained():
+        reached = parameter.grad is not None and parameter.grad.abs().max() > 1e-9
+        assert reached, f"{name} is trained, but no gradient reaches it"
+
+
+def check_count(method: Method) -> None:
+    """count() is the number of trained parameters without the head, on a ViT of other proportions."""
+    model = vit(depth=3, mlp_ratio=2.0)
+    shape = shape_of(model)
+    formula = method.count(shape)
+    counted = aoft_bench.attach(model, method).trainable_parameters(head=False)
+    assert formula in (counted, None), f"count() says {formula:,} parameters on {shape}, but {counted:,} are trained"
+
+
+def check_merging(method: Method, network: Network = vit) -> None:
+    """Merged computes the same as unmerged, in the backbone's own layers; unmerging brings back every bit."""
+    base = features(network())
+    handle = adapted(method, network)
+    perturb(handle)
+    expected, state = output(handle.model), copy.deepcopy(handle.model.state_dict())
+    if handle.trainable_parameters(head=False):
+        moved = (features(handle.model) - base).abs().max().item()
+        assert moved > 1e-3, f"training moved the features by {moved:.1e} only: what is trained is not used"
+    if not handle.mergeable:
+        return
+    plain = {name: type(module) for name, module in network().named_modules()}
+    merged = {name: type(module) for name, module in handle.merge().named_modules()}
+    left = sorted(merged.items() - plain.items(), key=str)
+    assert not left, f"mergeable is true, but {left[0][0]} is a {left[0][1].__name__} after merging"
+    assert_close(output(handle.model), expected, **TIGHT, msg=lambda text: f"merging changed the outputs: {text}")
+    handle.unmerge()
+    assert torch.equal(output(handle.model), expected), "unmerging did not bring the outputs back bit for bit"
+    after = handle.model.state_dict()
+    same = after.keys() == state.keys() and all(torch.equal(after[name], state[name]) for name in state)
+    assert same, "unmerging did not bring the weights back bit for bit"
+
+
+def check_state(method: Method, network: Network = vit) -> None:
+    """What is saved is what was trained, and goes into a model attached anew, with another seed, bit for bit."""
+    handle = adapted(method, network)
+    original = dict(network().state_dict())
+    perturb(handle)
+    state = handle.state_dict()
+    trained = {name for name, _ in handle.trained()}
+    assert trained <= state.keys(), f"{sorted(trained - state.keys())} is trained, but not saved"
+    for name in state.keys() - trained:
+        assert name not in original, f"{name} is a frozen weight of the backbone, but it is saved"
+    fresh = adapted(method, network, seed=8)
+    fresh.load_state_dict(state)
+    equal = torch.equal(output(fresh.model), output(handle.model))
+    assert equal, "the saved state does not bring the outputs back: something random is not a buffer or parameter"
+    assert all(torch.equal(value, state[name]) for name, value in fresh.state_dict().items())
+
+
+def check_seed(method: Method, network: Network = vit) -> None:
+    """The seed decides the start, and evaluating twice gives the same."""
+    one, two = (adapted(method, network) for _ in range(2))
+    same = all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+    assert same, "the same seed gives two starts: draw from torch's global generator"
+    assert torch.equal(output(one.model), output(one.model)), "evaluating twice gives two results"
+
+
+def check_gradient_checkpointing(method: Method, network: Network = vit) -> None:
+    """Recomputing the blocks in the backward pass gives the same gradients."""
+    found = []
+    for recompute in (False, True):
+        handle = adapted(method, network)
+        perturb(handle)
+        handle.model.train().set_grad_checkpointing(recompute)
+        loss(handle).backward()
+        found.append({name: parameter.grad for name, parameter in handle.trained()})
+    for name in found[0]:
+        one, other = found[0][name], found[1][name]
+        assert other is not None, f"{name} gets no gradient when blocks are recomputed"
+        assert_close(other, one, **TIGHT, msg=lambda text, name=name: f"gradient checkpointing, {name}: {text}")
+
+
+def check_bf16(method: Method, network: Network = vit) -> None:
+    """Under autocast the forward and all gradients are finite and near the exact ones, and parameters stay fp32."""
+    handle = adapted(method, lambda: network().float())
+    perturb(handle)
+    images, labels = batch(size_of(handle.model))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = handle.model(images.float())
+    F.cross_entropy(logits.float(), labels).backward()
+    with torch.no_grad():
+        exact = handle.model(images.float())
+    assert logits.isfinite().all(), "logits are not finite under bf16 autocast"
+    off = (logits - exact).abs().max().item()
+    assert 0 < off < 0.2, f"logits under bf16 autocast are off by {off:.2g}"
+    for name, parameter in handle.trained():
+        assert parameter.dtype == torch.float32, f"{name} is a {parameter.dtype} under autocast"
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), f"the gradient of {name} is not finite"
+
+
+def check_copy(method: Method, network: Network = vit) -> None:
+    """A deep copy stands by itself."""
+    handle = adapted(method, network)
+    perturb(handle)
+    before = output(handle.model)
+    twin = copy.deepcopy(handle)
+    assert torch.equal(output(twin.model), before), "a deep copy computes something else"
+    own = {id(parameter) for parameter in twin.model.parameters()}
+    assert all(id(parameter) in own for _, parameter in twin.trained()), "a deep copy trains what its model has not"
+    perturb(twin)
+    assert torch.equal(output(handle.model), before), "training a deep copy changes the original"
+    assert not torch.equal(output(twin.model), before), "training a deep copy does not change it"
+    assert twin.trainable_parameters() == handle.trainable_parameters()
+    assert twin.state_dict().keys() == handle.state_dict().keys()
+
+
+def check_backward_size(method: Method) -> None:
+    """No matrix of the size of a frozen weight is made in the backward pass, unless matrices themselves are trained, or
+    the method declares that a library it uses does so."""
+    if getattr(method, "forms_weight_gradients", False):
+        return
+
+    def network() -> nn.Module:
+        return vit(embed_dim=56, mlp_ratio=3.0)  # sizes that no number of tokens, heads or factors comes near
+
+    shapes = {name: tuple(parameter.shape) for name, parameter in network().named_parameters()}
+    if any(len(shapes[name]) > 1 for name in declared_names(method, network)):
+        return
+    weights = {shape for name, shape in shapes.items() if name.startswith("blocks") and len(shape) == 2}
+    handle = adapted(method, network)
+    perturb(handle)
+    value = loss(handle)
+    with _made() as made:
+        value.backward()
+    large = sorted({f"{name} {shape}" for name, shape in made if shape in weights or shape[::-1] in weights})
+    assert not large, f"the backward pass forms a matrix of the size of a frozen weight: {', '.join(large)}"
+
+
+def declared_names(method: Method, network: Network) -> set[str]:
+    """Names of the backbone's parameters that `tunes` declares."""
+    model = network()
+    patterns = method.tunes(model) if hasattr(method, "tunes") else []
+    return {name for name, _ in model.named_parameters() if any(fnmatch.fnmatchcase(name, p) for p in patterns)}
+
+
+@contextmanager
+def _made() -> Iterator[list[tuple[str, tuple[int, ...]]]]:
+    """(operation, shape) of every tensor that is made inside, views left out."""
+    made: list[tuple[str, tuple[int, ...]]] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = function(*args, **(kwargs or {}))
+            is_view = any(a.alias_info for a in function._schema.arguments)
+            for tensor in result if isinstance(result, (tuple, list)) else [result]:
+                if isinstance(tensor, Tensor) and not is_view:
+                    made.append((function._schema.name, tuple(tensor.shape)))
+            return result
+
+    with Watch():
+        yield made
+
+
+CHECKS = [
+    check_start,
+    check_what_is_trained,
+    check_gradients,
+    check_count,
+    check_merging,
+    check_state,
+    check_seed,
+    check_gradient_checkpointing,
+    check_bf16,
+    check_copy,
+    check_backward_size,
+]
+ON_ANY_NETWORK = [check for check in CHECKS if check not in (check_count, check_backward_size)]
