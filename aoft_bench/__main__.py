@@ -52,6 +52,7 @@ def _compose_and_run(ledger: Ledger) -> None:
         print(USAGE)
         return
     import hydra
+    import yaml
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -67,6 +68,8 @@ def _compose_and_run(ledger: Ledger) -> None:
 
     try:
         job()
+    except yaml.YAMLError as error:
+        raise UserError(f"a configuration file is not YAML: {' '.join(str(error).split())}") from None
     except (HydraException, OmegaConfBaseException) as error:
         text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
         raise UserError(f"{text}; `python -m aoft_bench --help` shows how to ask") from None

@@ -105,7 +105,7 @@ def _problems(override: Override, folders: list[Path], method_names: list[str]) 
 def _method_problems(name: str, override: Override, method_names: list[str]) -> list[str]:
     if name == "label":
         return []  # any row's name; checked with the whole
-    name, _, _ = name.partition(".")  # an entry of a dictionary is checked with the whole
+    name, _, entry = name.partition(".")
     having = [m for m in method_names if name in {f.name for f in dataclasses.fields(methods.get(m))}]
     if not having:
         options = sorted({f.name for m in method_names for f in dataclasses.fields(methods.get(m))})
@@ -113,6 +113,8 @@ def _method_problems(name: str, override: Override, method_names: list[str]) -> 
         if not options:
             return [f"unknown option of {who} {name!r}: it has no options"]
         return [unknown_text(f"option of {who}", name, options)]
+    if entry:
+        return []  # of a dictionary; checked with the whole
     return [p for v in _values(override) for p in check_value(methods.get(having[0]), name, v, "method")]
 
 

@@ -24,7 +24,7 @@ from aoft_bench.training import hardware
 from aoft_bench.training.fit import Fit, fit
 from aoft_bench.training.wandb_mirror import Mirror
 
-PACKAGES = ("aoft_bench", "torch", "torchvision", "timm", "pytorch-lightning", "hydra-core", "numpy", "pillow")
+PACKAGES = ("aoft_bench", "torch", "torchvision", "timm", "pytorch-lightning", "hydra-core", "numpy", "pillow", "peft")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from aoft_bench.methods.peft_tuners import TUNERS
+
 QV, ALL = ["q", "v"], ["q", "v", "fc1", "fc2"]
+PEFT = sorted(TUNERS.keys() - {"dora", "unilora", "vblora", "waveft"})  # those that need no options in tests
 
 # every method is tested with its defaults; these settings, which take other paths, besides
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
@@ -44,6 +47,12 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("hta", dict(targets=["k", "fc2"], extra_rank=3, normalize=False)),
     ("hta", dict(targets=["mha", "ffn", "v"])),
     # peft
+    *(("peft", dict(tuner=tuner)) for tuner in PEFT),
+    ("peft", dict(tuner="unilora", options=dict(init_theta_d_bound=0.5))),
+    ("peft", dict(tuner="vblora", options=dict(num_vectors=16, init_vector_bank_bound=0.5))),
+    ("peft", dict(tuner="waveft", options=dict(scaling=10.0))),
+    ("peft", dict(tuner="dora", rank=2, targets=["q", "k", "v", "proj", "fc1", "fc2"])),
+    ("peft", dict(tuner="oft", rank=4, targets=["k", "fc2"])),
 ]
 
 # (method, options, parameters trained on ViT-B/16 without the head)
@@ -103,4 +112,15 @@ COUNTS: list[tuple[str, dict[str, Any], int]] = [
     ("hta", dict(targets=["ffn"]), 46_080),  # 0.05 M in HTA's table
     ("hta", dict(targets=ALL), 294_912),  # the paper's 0.28 M are 276,480: no diagonal on fc1 and fc2
     # peft
+    ("peft", dict(tuner="lora"), 294_912),
+    ("peft", {}, 313_344),
+    ("peft", dict(tuner="ia3"), 18_432),
+    ("peft", dict(tuner="vera"), 18_624),
+    ("peft", dict(tuner="oft"), 64_512),
+    ("peft", dict(tuner="boft"), 165_888),
+    ("peft", dict(tuner="hra"), 147_456),
+    ("peft", dict(tuner="lokr"), 26_112),
+    ("peft", dict(tuner="loha"), 589_824),
+    ("peft", dict(tuner="lora", targets=ALL, rank=1), 129_024),  # as many as AOFT
+    ("peft", dict(tuner="fourierft", options=dict(n_frequency=1000)), 24_000),
 ]
