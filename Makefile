@@ -24,7 +24,7 @@ demo: install
 	$(BIN)/python -m aoft_bench -cd sweeps -cn demo
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 lint: install
 	$(BIN)/ruff check .

@@ -63,7 +63,8 @@ def test_every_choice_composes_and_is_valid(group: str, choice: str) -> None:
 def test_every_sweep_composes(path: Path, tmp_path: Path) -> None:
     both = tmp_path / "conf"
     shutil.copytree(CONF, both)
-    shutil.copy(path, both)
+    for sweep in SWEEPS.glob("*.yaml"):  # some start from others
+        shutil.copy(sweep, both)
     assert isinstance(from_dict(tree(name=path.stem, folder=both)), RunConfig)
 
 
@@ -125,7 +126,9 @@ def test_the_authors_table_is_complete() -> None:
 
 @pytest.mark.parametrize("dataset", AUTHORS)
 def test_aoft_uses_the_authors_recipe(dataset: str) -> None:
-    recipe = from_dict(tree("method=aoft", f"dataset={dataset}")).recipe
+    config = from_dict(tree("method=aoft", f"dataset={dataset}"))
+    recipe = config.recipe
+    assert (config.method_options["lambda_lr"], config.method_options["lambda_decay"]) == (1.0, 1.0)
     found = (recipe.batch_size, recipe.lr, recipe.drop_path, recipe.weight_decay, recipe.flip)
     assert found == AUTHORS[dataset]
     assert recipe.epochs == (50 if dataset in FGVC else 100)

@@ -18,16 +18,11 @@ from aoft_bench.errors import UserError
 from aoft_bench.methods.blocks import shape_of
 
 CASES = [(name, {}) for name in methods.names()] + VARIANTS
+# a new method may refuse a Swin; these may not
 ON_SWIN = {
-    "adapter",
-    "aoft",
-    "bitfit",
-    "full",
-    "linear",
-    "lora",
-    "norm",
-    "partial",
-}  # a new one may refuse it, these not
+    *("adapter", "adapter_houlsby", "adapter_pfeiffer", "adapter_plus", "adaptformer", "aoft", "arc", "bitfit", "full"),
+    *("hta", "linear", "lora", "norm", "partial", "peft", "repadapter", "rlrr", "ssf"),
+}
 
 each = pytest.mark.parametrize(
     "name, options", CASES, ids=[f"{n}-{'-'.join(map(str, o.values()))}" if o else n for n, o in CASES]

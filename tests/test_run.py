@@ -237,10 +237,28 @@ def test_what_does_not_change_the_number_does_not_change_the_hash(config: RunCon
         replace(config, results=replace(config.results, root="/elsewhere", mode="force")),
         replace(config, trainer=replace(config.trainer, threads=7, accelerator="auto", eval_batch_size=1)),
         replace(config, backbone=replace(config.backbone, checkpoint="/elsewhere", name="mine")),
+        replace(config, method={**config.method, "label": "mine"}),
         # null stands for a tenth of the epochs, here 0
         replace(config, recipe=replace(config.recipe, warmup_epochs=0)),
     ]
     assert {digest(c) for c in others} == {digest(config)}
+
+
+def test_a_labelled_setting_is_a_row_of_its_own(places: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    _, options = places
+    label = "method.label=lora_tiny"
+    both = call("-m", *words(options | {"method": "lora_matched"}), "method.label=lora_matched,lora_tiny", cwd=tmp_path)
+    assert both.code == 0, both.err
+    matched, tiny = (tmp_path / f"results/records/vit_nano/{name}/folder" for name in ("lora_matched", "lora_tiny"))
+    (one,), (other,) = matched.glob("*.json"), tiny.glob("*.json")
+    assert one.name == other.name  # the same cell by another name
+    record = read_record(one)
+    assert record["method"] == "lora_matched" and record["config"]["method"]["name"] == "lora"
+    assert from_dict(record["config"]).method_label == "lora_matched"
+    assert "│ lora_matched │" in both.out and "│ lora_tiny" in both.out
+    again = call(str(one), module="aoft_bench.evaluate", cwd=tmp_path)
+    assert again.code == 0 and "equal" in again.out
+    assert call(*words(options | {"method": "lora"}), f"{label}!", cwd=tmp_path).code == 2
 
 
 def test_the_hash_of_a_fixed_identity_stays() -> None:
@@ -259,7 +277,7 @@ def test_the_identity_of_the_default_command_stays() -> None:
     """The same for `identity_of`: this is `python -m aoft_bench` with made-up data and weights."""
     from test_config import tree
 
-    assert digest(from_dict(tree())) == "6cf56aa760"
+    assert digest(from_dict(tree())) == "5c506d60f1"
 
 
 def test_a_failing_cell_does_not_stop_the_others(places: tuple[Path, dict[str, str]], tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ class AOPair(nn.Module):
         super().__init__()
         self.rank, self.constant, self.orthogonal = rank, constant, orthogonal
         subtracted = init != "released" and lambda_ is None
-        for name, start in (("q_down", _start(inputs, init)), ("q_up", _start(outputs, init))):
+        for name, start in (("q_down", start_vector(inputs, init)), ("q_up", start_vector(outputs, init))):
             if learn_q:
                 self.register_parameter(name, nn.Parameter(start.clone()))
             else:
@@ -155,7 +155,10 @@ class AOFT:
     the identity, and both start at the pre-trained function; ``released`` is the authors' start.
     learn_q: false keeps q where it starts, so that lambda alone is trained.
     orthogonal: q is divided by its norm in every forward pass, so that AO(q) is exactly orthogonal.
-    lambda_lr, lambda_decay: learning rate and weight decay of lambda as multiples of the recipe's.
+    lambda_lr, lambda_decay: learning rate and weight decay of lambda as multiples of the recipe's. A step of AdamW
+    moves each number by about the rate. With columns of AO of length 1 that moves the update of a matrix by no more
+    than the rate, where LoRA's B, D numbers a column, moves it sqrt(D) times as far: hence a large multiple. 60 was
+    chosen on val200 of two packs (results/README.md); the authors have one rate for all.
     """
 
     rank: Annotated[int, Field(ge=1)] = 8
@@ -165,7 +168,7 @@ class AOFT:
     init: Init = "zero"
     learn_q: bool = True
     orthogonal: bool = False
-    lambda_lr: Annotated[float, Field(gt=0)] = 1.0
+    lambda_lr: Annotated[float, Field(gt=0)] = 60.0
     lambda_decay: Annotated[float, Field(ge=0)] = 1.0
 
     source: ClassVar[str] = "arXiv 2507.13260, ICCV 2025; CalliopeYang/AOFT@2ffd89c model/ViT_unitary_lora.py"
@@ -234,7 +237,7 @@ def check_combination(options: PairOptions) -> None:
         raise UserError("method.orthogonal=true cannot start at method.init=released, where q is zero; use init=zero")
 
 
-def _start(width: int, init: Init) -> Tensor:
+def start_vector(width: int, init: Init) -> Tensor:
     """Where a vector q (D) starts. On the unit sphere q_0 >= 0 is drawn: the far side from the pole at q_0 = -1."""
     if init == "released":
         return torch.zeros(width)

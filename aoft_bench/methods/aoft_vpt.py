@@ -18,12 +18,11 @@ random unit q is that of ``init: zero`` in aoft.py. No dropout on the prompts.
 
 from typing import Annotated, ClassVar
 
-import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from aoft_bench.methods.aoft import Constant, ao_matrix
+from aoft_bench.methods.aoft import Constant, ao_matrix, start_vector
 from aoft_bench.methods.blocks import check_rank
 from aoft_bench.methods.prompts import insert_prompts
 from aoft_bench.methods.registry import Shape, method
@@ -35,9 +34,7 @@ class AOPrompts(nn.Module):
     def __init__(self, prompts: int, width: int, constant: Constant) -> None:
         super().__init__()
         self.prompts, self.constant = prompts, constant
-        q = nn.functional.normalize(torch.randn(width), dim=0)
-        q[0].abs_()  # the far side from the pole at q_0 = -1
-        self.q = nn.Parameter(q)
+        self.q = nn.Parameter(start_vector(width, "zero"))
 
     def forward(self) -> Tensor:
         return ao_matrix(self.q, self.prompts, self.constant).T
