@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import aoft_bench
 from aoft_bench.methods import Handle, Method
-from aoft_bench.methods.blocks import shape_of
+from aoft_bench.methods.parts.blocks import shape_of
 
 Network = Callable[..., nn.Module]
 

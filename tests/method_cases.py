@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from aoft_bench.methods.peft_tuners import TUNERS
+from aoft_bench.methods.parts.peft_tuners import TUNERS
 
 QV, ALL = ["q", "v"], ["q", "v", "fc1", "fc2"]
 PEFT = sorted(TUNERS.keys() - {"dora", "unilora", "vblora", "waveft"})  # those that need no options in tests

@@ -60,5 +60,5 @@ def test_the_commands_of_the_page_work(checkout: Path, command: str) -> None:
 def test_the_page_names_only_what_there_is() -> None:
     for name in re.findall(r"`((?:tests|conf|aoft_bench)/[\w/.-]+)`", PAGE):
         assert (ROOT / name).exists() or "diff_fit" in name, name
-    for name in re.findall(r"`(\w+\.py)`", PAGE):
+    for name in re.findall(r"`((?:parts/)?\w+\.py)`", PAGE):
         assert (ROOT / "aoft_bench" / "methods" / name).is_file(), name

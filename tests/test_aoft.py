@@ -17,7 +17,7 @@ from aoft_bench.errors import UserError
 from aoft_bench.methods.aoft import POLE_DISTANCE, AOUpdate, ao_constant, ao_down, ao_matrix, ao_up
 from aoft_bench.methods.aoft_adapter import AOAdapter
 from aoft_bench.methods.lora import LoRAUpdate
-from aoft_bench.methods.low_rank import AdaptedLinear, LowRank
+from aoft_bench.methods.parts.low_rank import AdaptedLinear, LowRank
 
 CONSTANTS = ["paper", "released"]
 WIDTH = 7

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 import aoft_bench
 from aoft_bench import methods
 from aoft_bench.errors import UserError
-from aoft_bench.methods.blocks import block_paths
+from aoft_bench.methods.parts.blocks import block_paths
+from aoft_bench.methods.parts.wrappers import After
 from aoft_bench.methods.registry import Shape
-from aoft_bench.methods.wrappers import After
 
 
 class Shift(nn.Module):

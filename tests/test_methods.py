@@ -15,7 +15,7 @@ import aoft_bench
 from aoft_bench import methods, presets
 from aoft_bench.config import conf_dir
 from aoft_bench.errors import UserError
-from aoft_bench.methods.blocks import shape_of
+from aoft_bench.methods.parts.blocks import shape_of
 
 CASES = [(name, {}) for name in methods.names()] + VARIANTS
 # a new method may refuse a Swin; these may not

@@ -15,8 +15,8 @@ from torch.testing import assert_close
 import aoft_bench
 from aoft_bench.errors import UserError
 from aoft_bench.methods import build
-from aoft_bench.methods.peft_layer import PeftLinear
-from aoft_bench.methods.peft_tuners import TUNERS, TunerName
+from aoft_bench.methods.parts.peft_layer import PeftLinear
+from aoft_bench.methods.parts.peft_tuners import TUNERS, TunerName
 
 TARGETS = ["q", "v", "fc1"]  # inputs 32; outputs 32, 32, 64
 

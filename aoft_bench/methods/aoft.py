@@ -33,8 +33,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.errors import UserError
-from aoft_bench.methods.blocks import Target, block_paths, check_rank, site
-from aoft_bench.methods.low_rank import LowRank, adapt
+from aoft_bench.methods.parts.blocks import Target, block_paths, check_rank, site
+from aoft_bench.methods.parts.low_rank import LowRank, adapt
 from aoft_bench.methods.registry import Shape, method
 
 Constant = Literal["paper", "released"]

@@ -26,9 +26,9 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.methods.aoft import AOPair, Constant, Init, ao_down, ao_up, check_combination, pair_options
-from aoft_bench.methods.blocks import block_paths, check_rank, replace, width_of
+from aoft_bench.methods.parts.blocks import block_paths, check_rank, replace, width_of
+from aoft_bench.methods.parts.wrappers import OnStream, require_plain_block
 from aoft_bench.methods.registry import Shape, method
-from aoft_bench.methods.wrappers import OnStream, require_plain_block
 
 
 class AOAdapter(AOPair):

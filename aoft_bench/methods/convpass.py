@@ -31,9 +31,9 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.errors import UserError
-from aoft_bench.methods.blocks import block_paths, check_rank, width_of
+from aoft_bench.methods.parts.blocks import block_paths, check_rank, width_of
+from aoft_bench.methods.parts.wrappers import Beside, require_plain_block
 from aoft_bench.methods.registry import Shape, method
-from aoft_bench.methods.wrappers import Beside, require_plain_block
 
 Init = Literal["identity", "xavier"]
 

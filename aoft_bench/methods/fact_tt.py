@@ -32,8 +32,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.errors import UserError
-from aoft_bench.methods.blocks import block_paths, check_rank, site, width_of
-from aoft_bench.methods.low_rank import LowRank, adapt
+from aoft_bench.methods.parts.blocks import block_paths, check_rank, site, width_of
+from aoft_bench.methods.parts.low_rank import LowRank, adapt
 from aoft_bench.methods.registry import Shape, method
 
 TARGETS = ("q", "k", "v", "proj", "fc1", "fc2")

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from aoft_bench.errors import UserError
 from aoft_bench.methods import registry
-from aoft_bench.methods.blocks import head_parameters, replace
-from aoft_bench.methods.foldable import Foldable
+from aoft_bench.methods.parts.blocks import head_parameters, replace
+from aoft_bench.methods.parts.foldable import Foldable
 from aoft_bench.methods.registry import Method
 
 

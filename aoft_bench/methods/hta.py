@@ -34,9 +34,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from aoft_bench.errors import UserError
-from aoft_bench.methods.blocks import block_paths, check_rank, site
-from aoft_bench.methods.foldable import Foldable
-from aoft_bench.methods.low_rank import AdaptedLinear, LowRank
+from aoft_bench.methods.parts.blocks import block_paths, check_rank, site
+from aoft_bench.methods.parts.foldable import Foldable
+from aoft_bench.methods.parts.low_rank import AdaptedLinear, LowRank
 from aoft_bench.methods.registry import Shape, method
 
 Place = Literal["q", "k", "v", "proj", "fc1", "fc2", "mha", "ffn"]

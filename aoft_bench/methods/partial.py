@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 from torch import nn
 
 from aoft_bench.errors import UserError
-from aoft_bench.methods.blocks import block_paths
+from aoft_bench.methods.parts.blocks import block_paths
 from aoft_bench.methods.registry import Shape, method
 
 

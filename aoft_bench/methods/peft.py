@@ -63,9 +63,9 @@ from pydantic.dataclasses import dataclass
 from torch import nn
 
 from aoft_bench.errors import UserError, unknown
-from aoft_bench.methods.blocks import Site, Target, block_paths, check_rank, site
-from aoft_bench.methods.peft_layer import PeftLinear, fixed, inject, part_of
-from aoft_bench.methods.peft_tuners import RANKS, TUNERS, TunerName
+from aoft_bench.methods.parts.blocks import Site, Target, block_paths, check_rank, site
+from aoft_bench.methods.parts.peft_layer import PeftLinear, fixed, inject, part_of
+from aoft_bench.methods.parts.peft_tuners import RANKS, TUNERS, TunerName
 from aoft_bench.methods.registry import Shape, method
 
 # Fields of peft's configurations that say what we decide: where it acts, what is trained and saved; and those that need

@@ -29,8 +29,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.errors import UserError
-from aoft_bench.methods.blocks import block_paths, check_rank, site
-from aoft_bench.methods.foldable import Foldable
+from aoft_bench.methods.parts.blocks import block_paths, check_rank, site
+from aoft_bench.methods.parts.foldable import Foldable
 from aoft_bench.methods.registry import Shape, method
 
 

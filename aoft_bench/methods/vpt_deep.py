@@ -23,7 +23,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from aoft_bench.methods.prompts import Prompts, insert_prompts, vpt_bound
+from aoft_bench.methods.parts.prompts import Prompts, insert_prompts, vpt_bound
 from aoft_bench.methods.registry import Shape, method
 
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from aoft_bench.methods.blocks import Site
-from aoft_bench.methods.foldable import Foldable
+from aoft_bench.methods.parts.blocks import Site
+from aoft_bench.methods.parts.foldable import Foldable
 
 
 class LowRank(nn.Module):

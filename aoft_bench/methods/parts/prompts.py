@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from aoft_bench.errors import UserError
-from aoft_bench.methods.blocks import block_paths, replace, width_of
-from aoft_bench.methods.wrappers import require_plain_block
+from aoft_bench.methods.parts.blocks import block_paths, replace, width_of
+from aoft_bench.methods.parts.wrappers import require_plain_block
 
 
 class Prompts(nn.Module):

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.methods.blocks import Site
-from aoft_bench.methods.foldable import Foldable
-from aoft_bench.methods.peft_tuners import Tuner
+from aoft_bench.methods.parts.blocks import Site
+from aoft_bench.methods.parts.foldable import Foldable
+from aoft_bench.methods.parts.peft_tuners import Tuner
 
 ADAPTER = "default"  # the name that peft gives an adapter of which there is only one
 
