@@ -45,7 +45,8 @@ def test_every_choice_composes_and_is_valid(group: str, choice: str) -> None:
     # what a file of hparams stands for is applied to its own method and dataset
     words = [f"{group}={choice}"]
     if group == "hparams" and "/" in choice:
-        words += [f"{g}={name}" for g, name in zip(("method", "dataset"), choice.split("/"), strict=True)]
+        method, dataset = choice.split("/")  # or a budget and a method
+        words += [f"method={dataset}"] if method == "full" else [f"method={method}", f"dataset={dataset}"]
     if group == "method":
         words.append("hparams=none")  # which may set options for the default dataset
     config = from_dict(tree(*words))

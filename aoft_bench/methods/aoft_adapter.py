@@ -63,7 +63,7 @@ class AOFTAdapter:
     init: Init = "zero"
     learn_q: bool = True
     orthogonal: bool = False
-    lambda_lr: Annotated[float, Field(gt=0)] = 1.0
+    lambda_lr: Annotated[float, Field(gt=0)] = 60.0
     lambda_decay: Annotated[float, Field(ge=0)] = 1.0
 
     source: ClassVar[str] = "arXiv 2507.13260, ICCV 2025; CalliopeYang/AOFT@2ffd89c model/ViT_unitary_adapter.py"
