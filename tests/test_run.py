@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -319,11 +320,13 @@ def no_wandb_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 def test_wandb_is_offline_without_a_key(places: tuple[Path, dict[str, str]], tmp_path: Path, cli: Command) -> None:
     _, options = places
     result = cli(*words(options, logger="wandb", logger__dir=str(tmp_path / "mirror")))
-    assert result.code == 0, result.err
+    assert result.code == 0 and "left out" not in result.err, result.err
     (record,) = (tmp_path / "results").rglob("*.json")
     (folder,) = (tmp_path / "mirror" / "wandb").glob("offline-run-*")
     (binary,) = folder.glob("*.wandb")
-    summary = wandb_summary(binary)
+    deadline = time.monotonic() + 60  # W&B's own process writes the file, on a busy machine after `finish` returned
+    while not (summary := wandb_summary(binary)) and time.monotonic() < deadline:
+        time.sleep(0.1)
     saved = read_record(record)
     assert summary["test/top1"] == saved["metrics"]["top1"]
     assert summary["parameters/trained"] == saved["parameters"]["trained"] == 0
