@@ -81,9 +81,7 @@ def wrong(name: str, line: str, *expected: str) -> None:
 
 
 # names
-wrong(
-    "unknown method", "method=lorra", "unknown method 'lorra' (did you mean 'lora'?)", "allowed: lora, rlrr", "list"
-)
+wrong("unknown method", "method=lorra", "unknown method 'lorra' (did you mean 'lora'?)", "allowed: lora, rlrr", "list")
 wrong("unknown dataset", "dataset=cifar10", "unknown dataset 'cifar10' (did you mean 'cifar100'?)", "list datasets")
 wrong("unknown backbone", "backbone=vit_b16", "unknown backbone 'vit_b16' (did you mean 'vit_b16_in21k'?)")
 wrong("unknown protocol", "protocol=cleen", "unknown protocol 'cleen' (did you mean 'clean'?)", "literature, tune")
