@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from aoft_bench.config import conf_dir
+from aoft_bench.errors import UserError, unknown
 
 
 def choices(folders: list[Path] | None = None) -> list[str]:
@@ -18,15 +19,26 @@ def choices(folders: list[Path] | None = None) -> list[str]:
 
 
 def read(choice: str, folders: list[Path] | None = None) -> tuple[str, dict[str, Any]]:
-    """(registered method, options) of a choice, as Hydra would compose them."""
+    """(registered method, options) of a choice, as Hydra would compose them.
+
+    Raises `UserError` for a choice, or a base of one, that has no file, and for a file that names no method.
+    """
     tree: Any = OmegaConf.to_container(_merged(choice, _folders(folders)), resolve=True)
-    options = dict(tree["method"])
+    options = dict(tree.get("method") or {})
+    if "name" not in options:
+        raise UserError(
+            f"method/{choice}.yaml does not say which method it is of: give method.name, or start from another file by "
+            "its defaults, as lora_matched.yaml does"
+        )
     options.pop("label", None)
     return options.pop("name"), options
 
 
 def _merged(choice: str, folders: list[Path]) -> Any:
-    path = next(folder / f"{choice}.yaml" for folder in reversed(folders) if (folder / f"{choice}.yaml").is_file())
+    paths = [folder / f"{choice}.yaml" for folder in folders if (folder / f"{choice}.yaml").is_file()]
+    if not paths:
+        raise unknown("method", choice, choices([folder.parent for folder in folders]))
+    path = paths[-1]
     tree: Any = OmegaConf.load(path)
     bases = [name for name in tree.pop("defaults", []) if isinstance(name, str) and name != "_self_"]
     return OmegaConf.merge(*(_merged(base, folders) for base in bases), tree)

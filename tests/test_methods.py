@@ -187,6 +187,20 @@ def test_every_yaml_is_a_method_or_a_labelled_setting_of_one(choice):
         assert methods.build(name, options)
 
 
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("defaults: [lorra]\nmethod: {label: mine}\n", "unknown method 'lorra' .*did you mean 'lora'"),
+        ("method: {rank: 2}\n", r"method/mine\.yaml does not say which method it is of: give method\.name"),
+    ],
+)
+def test_a_yaml_of_ones_own_that_is_wrong_is_told(tmp_path, text, told):
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method" / "mine.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=told):
+        presets.read("mine", [conf_dir(), tmp_path])
+
+
 def test_every_method_has_a_yaml():
     assert set(methods.names()) <= set(presets.choices())
 

@@ -1,6 +1,7 @@
 """The learning rate of a step, and what the recipe drops where."""
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from networks import batch, timm, vit
 from torch import nn
 
 from aoft_bench.config import RecipeOptions
-from aoft_bench.training.module import rate, regularize
+from aoft_bench.training.module import FineTuning, rate, regularize
 
 
 def recipe(**changes) -> RecipeOptions:
@@ -108,3 +109,20 @@ def test_dropping_is_decided_by_the_seed_and_absent_in_evaluation(kind):
     assert torch.equal(one, two) and not torch.equal(one, other)
     model = regularized(drop_path_kind=kind, mlp_dropout=0.1).eval()
     assert torch.equal(model(images), vit(depth=3)(images))
+
+
+def test_groups_reach_the_optimiser_as_multiples_and_follow_one_schedule():
+    r = recipe(weight_decay=1e-2)
+    model = nn.Linear(2, 2)
+    groups = {(1.0, 1.0): [model.weight], (10.0, 0.5): [model.bias]}
+    module = FineTuning(model, groups, r, mean=(0.5,), std=(0.5,), classes=2, scored="test")
+    module._trainer = SimpleNamespace(estimated_stepping_batches=200)
+    made = module.configure_optimizers()
+    one, other = made["optimizer"].param_groups
+    assert one["params"] == [model.weight] and other["params"] == [model.bias]
+    assert (one["weight_decay"], other["weight_decay"]) == (1e-2, 5e-3)
+    for step in range(30):
+        assert one["lr"] == pytest.approx(rate(r, step, 200), rel=1e-12)
+        assert other["lr"] == pytest.approx(10 * rate(r, step, 200), rel=1e-12)
+        made["optimizer"].step()
+        made["lr_scheduler"]["scheduler"].step()
