@@ -1,16 +1,17 @@
-# make demo | test | lint | tables | clean. Each installs what it needs into .venv first.
+# make demo | test | test-data | lint | tables | clean. Each installs what it needs into .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint tables clean
+.PHONY: help install demo test test-data lint tables clean
 
 help:
-	@echo "make demo     train five methods on embedded data, print the table (no network once installed)"
-	@echo "make test     run the tests"
-	@echo "make lint     ruff and mypy"
-	@echo "make tables   tables from results/ (no torch)"
-	@echo "make clean    remove .venv and everything a run leaves outside results/"
+	@echo "make demo       train five methods on embedded data, print the table (no network once installed)"
+	@echo "make test       run the tests"
+	@echo "make test-data  run those that prepare datasets with TensorFlow, which it installs"
+	@echo "make lint       ruff and mypy"
+	@echo "make tables     tables from results/ (no torch)"
+	@echo "make clean      remove .venv and everything a run leaves outside results/"
 
 install: $(BIN)/.installed
 
@@ -24,7 +25,15 @@ demo: install
 	$(BIN)/python -m aoft_bench -cd sweeps -cn demo
 
 test: install
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto -m "not data"
+
+# TensorFlow is needed to prepare the originals of VTAB-1k, never to train
+test-data: $(BIN)/.tensorflow
+	$(BIN)/python -m pytest -m data
+
+$(BIN)/.tensorflow: $(BIN)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,tensorflow]"
+	@touch $@
 
 lint: install
 	$(BIN)/ruff check .

@@ -11,8 +11,10 @@ from torch import nn
 from aoft_bench import backbones, data, methods
 from aoft_bench.backbones import Backbone
 from aoft_bench.config import RunConfig
-from aoft_bench.data.loader import StreamedBatches
-from aoft_bench.data.prepare import PreparedTask, Split, prepare, require
+from aoft_bench.data.crops import CroppedBatches
+from aoft_bench.data.loader import DeviceBatches, StreamedBatches, to_device
+from aoft_bench.data.prepare import PreparedTask, Split, prepare, source_of
+from aoft_bench.data.ragged import Ragged
 from aoft_bench.data.tasks import Task
 from aoft_bench.data.transforms import NORMALIZATIONS
 from aoft_bench.errors import UserError
@@ -54,9 +56,30 @@ class Cell:
         c = self.config
         return f"{c.method_label} · {c.dataset.name} · {c.backbone.name} · seed {c.seed}"
 
-    def batches_of(self, split: Split) -> StreamedBatches:
-        """Batches for scoring a split, in order."""
+    def train_batches(self) -> DeviceBatches | CroppedBatches:
+        """Shuffled batches of the protocol's training split, laid out on the device at the model's size."""
         c = self.config
+        images, labels = self.prepared.train(self.protocol.train)
+        options: dict[str, Any] = {"shuffle": True, "random_flip": c.recipe.flip, "seed": c.seed}
+        if isinstance(images, Ragged):
+            return CroppedBatches(
+                images, labels, c.recipe.batch_size, size=c.backbone.img_size, device=self.device, **options
+            )
+        laid_out = to_device(images, c.backbone.img_size, c.data.interpolation, self.device)
+        return DeviceBatches(laid_out, labels, c.recipe.batch_size, **options)
+
+    def batches_of(self, split: Split) -> StreamedBatches | CroppedBatches:
+        """Batches for scoring a split, in order; the centre of images that are cropped (FGVC)."""
+        c = self.config
+        if isinstance(split.images, Ragged):
+            return CroppedBatches(
+                split.images,
+                split.labels,
+                c.trainer.eval_batch_size,
+                size=c.backbone.img_size,
+                device=self.device,
+                random_crop=False,
+            )
         return StreamedBatches(
             split.images,
             split.labels,
@@ -87,21 +110,17 @@ def identify(config: RunConfig) -> Cell:
     chosen = protocol(config.protocol.name)
     device = hardware.device_of(config.trainer)
     precision = hardware.precision_of(config.trainer, device)
-    task, root = data.task(config.dataset.name), Path(config.data.root) if config.data.root else None
-    weights = _both_here(config, task, root)
+    task = data.task(config.dataset.name)
+    weights = _both_here(config, task)
     sha256 = backbones.file_sha256(weights)
     prepared = prepare(
-        task,
-        root=root,
-        cache=Path(config.data.cache),
-        image_size=config.backbone.img_size,
-        interpolation=config.data.interpolation,
+        task, config.data.places, image_size=config.backbone.img_size, interpolation=config.data.interpolation
     )
     identity = identity_of(config, prepared.fingerprint, sha256, precision)
     return Cell(config, chosen, prepared, weights, sha256, device, precision, cell_hash(identity))
 
 
-def _both_here(config: RunConfig, task: Task, root: Path | None) -> Path:
+def _both_here(config: RunConfig, task: Task) -> Path:
     """The weight file; one `UserError` for weights and images that are missing, so that both can be fetched at once."""
     missing = []
     try:
@@ -109,7 +128,7 @@ def _both_here(config: RunConfig, task: Task, root: Path | None) -> Path:
     except UserError as error:
         missing.append(str(error))
     try:
-        require(task, root)
+        source_of(task, config.data.places, config.backbone.img_size, config.data.interpolation)
     except UserError as error:
         missing.append(str(error))
     if missing:

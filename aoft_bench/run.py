@@ -15,7 +15,6 @@ from aoft_bench import data
 from aoft_bench.backbones import weights_name
 from aoft_bench.cell import Adapted, Cell, build, final_score, identify
 from aoft_bench.config import RunConfig
-from aoft_bench.data.loader import DeviceBatches, to_device
 from aoft_bench.data.prepare import Split
 from aoft_bench.errors import UserError
 from aoft_bench.parameters import parameter_counts, parameter_table
@@ -75,20 +74,11 @@ def dry_run(config: RunConfig) -> None:
 
 
 def train(cell: Cell, adapted: Adapted, scored: Split | None, logger: Any) -> Fit:
-    """Train on the protocol's training split, laid out on the device at the model's size."""
+    """Train on the protocol's training split."""
     config = cell.config
-    images, labels = cell.prepared.train(cell.protocol.train)
-    batches = DeviceBatches(
-        to_device(images, config.backbone.img_size, config.data.interpolation, cell.device),
-        labels,
-        config.recipe.batch_size,
-        shuffle=True,
-        random_flip=config.recipe.flip,
-        seed=config.seed,
-    )
     return fit(
         adapted.handle,
-        batches,
+        cell.train_batches(),
         config.recipe,
         config.trainer,
         mean=adapted.mean,
@@ -146,13 +136,14 @@ def describe(
         "parameters": parameter_counts(adapted.handle),
         "data": {
             "fingerprint": prepared.fingerprint,
+            "manifest": prepared.manifest,
             "source": prepared.source,
             "source_note": prepared.source_note,
             "official": prepared.official,
             "official_note": prepared.official_note,
             "classes": prepared.classes,
             "sizes": prepared.sizes,
-            "shape": list(prepared.shape),
+            "shape": list(prepared.shape) if prepared.shape else None,
             "squashed_by": prepared.squashed_by,
             "mean": list(adapted.mean),
             "std": list(adapted.std),

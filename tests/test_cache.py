@@ -1,27 +1,32 @@
 """The cache: written once, verified always, never half there."""
 
+import hashlib
 import json
 import os
 import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from packs import make_pack, set_line
 from PIL import Image
 
-from aoft_bench.data import cache, sources, task
+from aoft_bench.data import cache, sources, task, tasks
+from aoft_bench.data.manifest import Row, digest, read
+from aoft_bench.data.places import Places
 from aoft_bench.data.prepare import PreparedTask, prepare
+from aoft_bench.data.tfds.official import FOLDER
 from aoft_bench.errors import UserError
 
 OWN = task("folder")
 
 
 def prepared(folder: Path, **options) -> PreparedTask:
-    return prepare(
-        OWN, root=folder / "pack", cache=folder / "cache", image_size=options.pop("image_size", 16), **options
-    )
+    return prepare(OWN, Places(folder / "cache", folder / "pack"), image_size=options.pop("image_size", 16), **options)
 
 
 @pytest.fixture
@@ -91,24 +96,19 @@ def test_size_and_interpolation_count_only_where_images_are_resized(pack):
 
 def test_a_vtab_pack_is_never_official_and_says_why(tmp_path):
     make_pack(tmp_path / "eurosat", class_names=True)
-    ready = prepare(task("eurosat"), root=tmp_path, cache=tmp_path / "cache", image_size=16)
+    ready = prepare(task("eurosat"), Places(tmp_path / "cache", tmp_path), image_size=16)
     assert not ready.official and ready.classes == 3 and ready.class_names == ("class 0", "class 1", "class 2")
     for part in ("not verified", "sizes 6/3/6 instead of 800/200/5400", "3 classes instead of 10"):
         assert part in ready.official_note
 
 
 def test_embedded_tasks_need_no_files(tmp_path):
-    ready = prepare(task("digits"), cache=tmp_path, image_size=32)
+    ready = prepare(task("digits"), Places(tmp_path), image_size=32)
     assert ready.shape == (8, 8, 1) and ready.classes == 10 and not ready.official
     assert [len(ready.train(split).labels) for split in ("train800", "val200", "train800val200")] == [800, 200, 1000]
-    assert prepare(task("digits"), cache=tmp_path, image_size=224).directory == ready.directory
-    small = prepare(task("digits"), cache=tmp_path, image_size=5)
+    assert prepare(task("digits"), Places(tmp_path), image_size=224).directory == ready.directory
+    small = prepare(task("digits"), Places(tmp_path), image_size=5)
     assert small.open_test().images.shape == (797, 5, 5, 1)
-
-
-def test_fgvc_is_refused_in_one_line(tmp_path):
-    with pytest.raises(UserError, match="cub: the FGVC pipeline .*dataset=folder"):
-        prepare(task("cub"), root=tmp_path, cache=tmp_path, image_size=16)
 
 
 def flip_byte(path: Path, position: int = -1) -> None:
@@ -208,7 +208,7 @@ def test_a_disk_that_fills_while_writing_leaves_nothing_behind(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_named(pack):
     (pack / "cache").write_text("a file where the folder should be")
-    with pytest.raises(UserError, match="cannot write the cache in .*cache/folder: Not a directory.*data.cache="):
+    with pytest.raises(UserError, match="cannot write the cache in .*: (Not a directory|File exists).*data.cache="):
         prepared(pack)
 
 
@@ -219,16 +219,81 @@ def test_a_read_only_folder_is_named(pack):
         prepared(pack)
 
 
-def test_of_two_preparers_the_first_wins_and_both_go_on(pack, monkeypatch):
-    real, inner = cache._check_space, []
+PREPARE = """
+import sys
+from pathlib import Path
+from aoft_bench.data import task
+from aoft_bench.data.manifest import Row, digest, read
+from aoft_bench.data.tfds.official import FOLDER
+from aoft_bench.data.places import Places
+from aoft_bench.data.prepare import prepare
 
-    def overtaken(folder, needed):
-        monkeypatch.setattr(cache, "_check_space", real)
-        inner.append(prepared(pack))  # another process prepares the same pack from start to end
-        real(folder, needed)
+folder = Path(sys.argv[1])
+print(prepare(task("folder"), Places(folder / "cache", folder / "pack"), image_size=16).fingerprint)
+"""
 
-    monkeypatch.setattr(cache, "_check_space", overtaken)
-    outer = prepared(pack)
-    assert outer.directory == inner[0].directory and outer.fingerprint == inner[0].fingerprint
-    assert outer.open_test().labels.tolist() == [0, 1, 2, 0, 1, 2]
-    assert [path.name for path in (pack / "cache/folder").iterdir()] == [outer.directory.name]
+
+def start_preparing(folder: Path) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", PREPARE, str(folder)], stdout=subprocess.PIPE, text=True)
+
+
+def test_preparers_of_one_task_wait_for_each_other_and_share_the_result(pack):
+    lock = FileLock(pack / "cache/.folder.lock")
+    (pack / "cache").mkdir()
+    with lock:
+        processes = [start_preparing(pack) for _ in range(3)]
+        with pytest.raises(subprocess.TimeoutExpired):
+            processes[0].wait(timeout=2)
+        assert not leftovers(pack / "cache")
+    fingerprints = {process.communicate(timeout=60)[0].strip() for process in processes}
+    assert fingerprints == {prepared(pack).fingerprint}
+    assert [path.name for path in (pack / "cache/folder").iterdir()] == [prepared(pack).directory.name]
+
+
+def test_what_a_killed_preparation_left_is_removed(pack):
+    directory = prepared(pack).directory
+    shutil.rmtree(directory)
+    leftover = directory.with_name(f".{directory.name}-0123.partial")
+    leftover.mkdir()
+    (leftover / "train800.npy").write_bytes(b"half an array")
+    assert prepared(pack).directory == directory and not leftover.exists()
+
+
+def test_a_pack_of_grey_images_is_cached_with_one_channel(pack):
+    for path in (pack / "pack").rglob("*.png"):
+        with Image.open(path) as image:
+            image.convert("L").save(path)
+    ready = prepared(pack)
+    assert ready.shape == (12, 12, 1)
+    with Image.open(pack / "pack/images/test/000003.png") as image:
+        np.testing.assert_array_equal(ready.open_test().images[3, :, :, 0], np.asarray(image))
+    assert prepared(pack, image_size=8).open_test().images.shape == (6, 8, 8, 1)
+    with Image.open(pack / "pack/images/test/000003.png") as image:
+        image.convert("RGB").save(pack / "pack/images/test/000003.png")
+    assert prepared(pack).shape == (12, 12, 3)
+
+
+def test_the_manifest_says_which_images_a_cache_holds(pack):
+    ready = prepared(pack)
+    rows = ready.read_manifest()
+    assert {split: len(entries) for split, entries in rows.items()} == ready.sizes
+    with Image.open(pack / "pack/images/val200/000002.png") as image:
+        content = b"12 12 " + image.tobytes()
+    assert rows["val200"][2] == Row(2, "", hashlib.sha256(content).hexdigest()[:32])
+    squashed = prepared(pack, image_size=8)
+    assert squashed.manifest == ready.manifest and squashed.fingerprint != ready.fingerprint
+    (ready.directory / "manifest.tsv.gz").write_bytes(b"")
+    with pytest.raises(UserError, match="manifest.tsv.gz .*delete"):
+        ready.read_manifest()
+
+
+def test_a_grey_image_has_the_digest_of_its_rgb_copy():
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
+    assert digest(grey) == digest(grey.repeat(3, axis=2)) != digest(grey.reshape(4, 3, 1))
+
+
+@pytest.mark.parametrize("name", tasks("embedded"))
+def test_embedded_tasks_are_the_published_ones(name, tmp_path):
+    """The manifests in the repository: an embedded task that changed would change numbers under the same name."""
+    ready = prepare(task(name), Places(tmp_path), image_size=32)
+    assert ready.read_manifest() == read(FOLDER / f"{name}.manifest.tsv.gz")

@@ -10,6 +10,7 @@ from PIL import Image
 from aoft_bench.data import task
 from aoft_bench.data.decode import decode
 from aoft_bench.data.folder import find_pack, read_pack
+from aoft_bench.data.places import Places
 from aoft_bench.data.prepare import prepare
 from aoft_bench.errors import UserError
 
@@ -52,9 +53,7 @@ def test_a_pack_is_found_under_its_aliases_and_in_the_default_places(tmp_path, m
 def test_missing_data_says_what_was_looked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AOFT_BENCH_DATA", raising=False)
-    with pytest.raises(
-        UserError, match=r"looked for data/packs/cifar, data/packs/cifar100 .*data\.root=.*TFDS"
-    ) as raised:
+    with pytest.raises(UserError, match=r"looked for data/packs/cifar, data/packs/cifar100 .*data\.root=") as raised:
         find_pack(task("cifar100"), None)
     assert "\n" not in str(raised.value)
     with pytest.raises(UserError, match=r"dataset=folder needs data\.root="):
@@ -160,7 +159,7 @@ def test_an_unreadable_image_is_named_and_nothing_is_left_behind(tmp_path, damag
     image = tmp_path / "pack/images/test" / f"000004{suffix}"
     image.write_bytes(damage(image.read_bytes()))
     with pytest.raises(UserError, match=rf"000004{suffix} \(test.txt line 5\): .*{says}.*replace the file"):
-        prepare(OWN, root=tmp_path / "pack", cache=tmp_path / "cache", image_size=64)
+        prepare(OWN, Places(tmp_path / "cache", tmp_path / "pack"), image_size=64)
     assert not list((tmp_path / "cache").rglob("*.npy")) and not list((tmp_path / "cache").glob("*/.*"))
 
 

@@ -14,6 +14,7 @@ from conftest import Command, Result, call, words
 from packs import make_pack, set_line
 
 from aoft_bench import data
+from aoft_bench.data.places import Places
 from aoft_bench.data.prepare import PreparedTask, prepare
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,7 +36,7 @@ class World:
 
     def prepared(self) -> PreparedTask:
         """The pack's cache, made."""
-        return prepare(data.task("folder"), root=self.pack, cache=self.root / "cache", image_size=32)
+        return prepare(data.task("folder"), Places(self.root / "cache", self.pack), image_size=32)
 
     def record(self) -> Path:
         """A copy of a true record and its parameters, to be damaged."""
@@ -131,8 +132,12 @@ wrong(
 # what is not there, or may not be
 wrong("no such pack", "data.root=nowhere", "data.root=nowhere does not exist", "train800.txt")
 wrong("no data", "dataset=cifar100 data.root=null", "no data for cifar100", "data/packs", "data.root=<folder>")
+wrong("no FGVC set", "dataset=cub data.root=null", "no folder of cub", "data/packs/CUB_200_2011", "train.json")
+wrong("FGVC set of a pack", "dataset=cub", "data.root=pack holds no train.json", "CUB_200_2011 or cub", "val.json")
+wrong("unknown source", "data.source=tfd", "data.source: got 'tfd'", "did you mean 'tfds'")
+wrong("TFDS for one's own", "dataset=digits data.source=tfds data.root=null", "digits: data.source=tfds")
 wrong(
-    "FGVC", "dataset=cub recipe.warmup_epochs=0", "cub: the FGVC pipeline", "not part of this version", "dataset=folder"
+    "TFDS and a pack", "dataset=cifar100 data.source=tfds", "data.source=tfds and data.root=pack contradict each other"
 )
 wrong(
     "only-cached",
@@ -266,7 +271,7 @@ def _(world: World) -> list[str]:
 @case("cache of another task", "meta.json is of another cache (dtd/", "delete cache/folder/")
 def _(world: World) -> list[str]:
     mine = world.prepared().directory
-    other = prepare(data.task("dtd"), root=world.pack, cache=world.root / "elsewhere", image_size=32).directory
+    other = prepare(data.task("dtd"), Places(world.root / "elsewhere", world.pack), image_size=32).directory
     shutil.rmtree(mine)
     shutil.copytree(other, mine)
     return words(world.options)
@@ -401,6 +406,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, nano: dict[str, str]) -> P
 @pytest.fixture
 def world(tmp_path: Path, nano: dict[str, str], monkeypatch: pytest.MonkeyPatch, trained: Path) -> Iterator[World]:
     monkeypatch.delenv("AOFT_BENCH_DATA", raising=False)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    monkeypatch.setitem(sys.modules, "tensorflow", None)  # as if it were not installed
     yield World(tmp_path, nano, monkeypatch, trained)
     for name in ("results", "cache"):
         if os.path.ismount(tmp_path / name):

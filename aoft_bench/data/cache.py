@@ -1,11 +1,13 @@
 """The uint8 cache: one directory for a prepared task, written at once or not at all, verified whenever it is read.
 
-    <split>.npy            images (N, H, W, C) uint8
+    <split>.npy            images (N, H, W, C) uint8, or those of different sizes one after the other (total,)
     <split>_labels.npy     labels (N,) int64
+    <split>_sizes.npy      (N, 2) int64, heights and widths, where they differ
+    manifest.tsv.gz        which images they are, see `manifest`
     meta.json              what it is, a SHA-256 of every file's values, and the fingerprint
 
-The fingerprint is a SHA-256 over the format version and, for each split, its name, shape and the SHA-256 of its image
-bytes and label bytes: it depends on the content only, not on where that came from.
+The fingerprint is a SHA-256 over, for each split, its name, shape and the SHA-256 of its image bytes and label bytes:
+it depends on the content only, not on where that came from.
 """
 
 import errno
@@ -13,53 +15,110 @@ import hashlib
 import json
 import os
 import shutil
+import tokenize
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from aoft_bench.data import manifest
+from aoft_bench.data.ragged import Ragged
 from aoft_bench.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
+_FINGERPRINT = 1  # enters every fingerprint, and through it every record's name: it stays when FORMAT rises
 
+_PARTS = ("", "_labels", "_sizes")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def write(
-    directory: Path,
-    about: Mapping[str, Any],
-    shape: tuple[int, int, int],
-    splits: Mapping[str, tuple[np.ndarray, Iterable[np.ndarray]]],
-) -> None:
-    """Write a cache of images `shape` (H, W, C) to `directory`, which appears only when it is complete.
+class Block(NamedTuple):
+    """Some images of a split, in order: (n, H, W, C) uint8, or flat (values,) where sizes differ, and what they are."""
 
-    `splits` gives labels (N,) and blocks (n, H, W, C) uint8 of each split; `about` goes into meta.json and must hold
-    "task". Where another process was first, its directory stays. Raises `UserError` for a full disk or an unwritable
-    folder, and leaves nothing behind then.
+    images: np.ndarray
+    rows: list[manifest.Row]
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A split on its way into the cache. shape: of one image, or None where `sizes` (N, 2) gives each one's."""
+
+    count: int
+    shape: tuple[int, int, int] | None
+    sizes: np.ndarray | None
+    blocks: Iterable[Block]
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        if self.shape is not None:
+            return (self.count, *self.shape)
+        assert self.sizes is not None
+        return (3 * int(self.sizes.prod(axis=1).sum()),)
+
+
+def write(
+    directory: Path, task: str, splits: Mapping[str, Incoming], about: Callable[[manifest.Manifest], Mapping[str, Any]]
+) -> None:
+    """Write a cache to `directory`, which appears only when it is complete.
+
+    `about` is asked what else goes into meta.json once it is known which images there are. Where another process was
+    first, its directory stays. Raises `UserError` for a full disk or an unwritable folder, and leaves nothing behind.
     """
     partial = directory.with_name(f".{directory.name}-{uuid.uuid4().hex}.partial")
     try:
         partial.mkdir(parents=True)
-        sizes = {split: len(labels) for split, (labels, _) in splits.items()}
-        _check_space(directory.parent, sum(sizes.values()) * int(np.prod(shape)))
+        _check_space(directory.parent, sum(int(np.prod(split.stored_shape)) for split in splits.values()))
         files: dict[str, str] = {}
-        for split, (labels, blocks) in splits.items():
-            count = len(labels)
-            files[f"{split}.npy"] = _write_array(partial / f"{split}.npy", (count, *shape), np.uint8, blocks)
-            files[f"{split}_labels.npy"] = _write_array(
-                partial / f"{split}_labels.npy", (count,), np.int64, [np.asarray(labels)]
-            )
-        meta = {**about, "format": FORMAT, "key": directory.name, "shape": list(shape), "sizes": sizes, "files": files}
-        meta["fingerprint"] = _fingerprint(meta)
+        rows = {name: tuple(_write_split(partial, name, split, files)) for name, split in splits.items()}
+        shapes = {split.shape for split in splits.values()}
+        shape = shapes.pop() if len(shapes) == 1 else None
+        meta = {
+            **about(rows),
+            "task": task,
+            "format": FORMAT,
+            "key": directory.name,
+            "shape": list(shape) if shape else None,
+            "sizes": {name: split.count for name, split in splits.items()},
+            "stored": {name: list(split.stored_shape) for name, split in splits.items()},
+            "files": files,
+            "manifest": manifest.write(partial / manifest.NAME, task, rows),
+        }
+        meta["fingerprint"] = fingerprint(meta)
         meta["checksum"] = _checksum(meta)
         (partial / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
         _publish(partial, directory)
     except OSError as error:
-        raise _unwritable(directory.parent, error) from error
+        raise unwritable(directory.parent, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Delete what a killed preparation of `directory` left behind; only for who holds the lock of the task."""
+    for partial in directory.parent.glob(f".{directory.name}-*.partial"):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_split(folder: Path, name: str, split: Incoming, files: dict[str, str]) -> list[manifest.Row]:
+    """Write a split's arrays and note their SHA-256 in `files`; returns its rows of the manifest."""
+    rows: list[manifest.Row] = []
+
+    def images() -> Iterable[np.ndarray]:
+        for block in split.blocks:
+            rows.extend(block.rows)
+            yield block.images
+
+    files[f"{name}.npy"] = _write_array(folder / f"{name}.npy", split.stored_shape, np.uint8, images())
+    labels = np.array([row.label for row in rows], dtype=np.int64)
+    files[f"{name}_labels.npy"] = _write_array(folder / f"{name}_labels.npy", (split.count,), np.int64, [labels])
+    if split.sizes is not None:
+        files[f"{name}_sizes.npy"] = _write_array(
+            folder / f"{name}_sizes.npy", split.sizes.shape, np.int64, [split.sizes]
+        )
+    return rows
 
 
 def _check_space(folder: Path, needed: int) -> None:
@@ -100,7 +159,8 @@ def _publish(partial: Path, directory: Path) -> None:
             raise
 
 
-def _unwritable(folder: Path, error: OSError) -> UserError:
+def unwritable(folder: Path, error: OSError) -> UserError:
+    """What to say where the cache in `folder` cannot be written."""
     if error.errno in _FULL:
         return UserError(
             f"the disk is full: cannot write the cache in {folder} ({error.strerror}); free some space "
@@ -136,15 +196,24 @@ def read_meta(directory: Path, task: str) -> dict[str, Any]:
     return meta
 
 
-def read_split(directory: Path, meta: Mapping[str, Any], split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, H, W, C) uint8, memory-mapped, and labels (N,) int64 of one split, after checking their SHA-256.
+def read_split(directory: Path, meta: Mapping[str, Any], split: str) -> tuple[np.ndarray | Ragged, np.ndarray]:
+    """Images, memory-mapped, and labels (N,) int64 of one split, after checking their SHA-256.
 
-    Only the files of this split are read. Raises `UserError` for what is missing, truncated or altered.
+    Images are (N, H, W, C) uint8, or `Ragged` where their sizes differ. Only the files of this split are read. Raises
+    `UserError` for what is missing, truncated or altered.
     """
     count = meta["sizes"][split]
-    images = _read_array(directory / f"{split}.npy", (count, *meta["shape"]), np.uint8, meta["files"])
-    labels = _read_array(directory / f"{split}_labels.npy", (count,), np.int64, meta["files"])
-    return images, np.array(labels)
+    images = _read_array(directory / f"{split}.npy", tuple(meta["stored"][split]), np.uint8, meta["files"])
+    labels = np.array(_read_array(directory / f"{split}_labels.npy", (count,), np.int64, meta["files"]))
+    if meta["shape"]:
+        return images, labels
+    sizes = _read_array(directory / f"{split}_sizes.npy", (count, 2), np.int64, meta["files"])
+    return Ragged(images, np.array(sizes)), labels
+
+
+def read_manifest(directory: Path, meta: Mapping[str, Any]) -> manifest.Manifest:
+    """The manifest of a cache, checked; raises `UserError` for a missing or altered one."""
+    return manifest.read(directory / manifest.NAME, meta["manifest"])
 
 
 def _read_array(path: Path, shape: tuple[int, ...], dtype: type, files: Mapping[str, str]) -> np.ndarray:
@@ -152,7 +221,7 @@ def _read_array(path: Path, shape: tuple[int, ...], dtype: type, files: Mapping[
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise _broken(path, "is missing") from None
-    except (ValueError, EOFError, SyntaxError):
+    except (ValueError, EOFError, SyntaxError, tokenize.TokenError):
         raise _broken(path, "is truncated or corrupt") from None
     except OSError as error:
         raise UserError(f"cannot read the cache file {path}: {error.strerror}; mend its permissions") from error
@@ -173,12 +242,14 @@ def _checksum(meta: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def _fingerprint(meta: Mapping[str, Any]) -> str:
+def fingerprint(meta: Mapping[str, Any]) -> str:
+    """Of a cache, from the shapes and hashes that its meta.json holds."""
+    files = meta["files"]
     rows = [
-        [split, [count, *meta["shape"]], meta["files"][f"{split}.npy"], meta["files"][f"{split}_labels.npy"]]
-        for split, count in meta["sizes"].items()
+        [split, shape, *(files[name] for part in _PARTS if (name := f"{split}{part}.npy") in files)]
+        for split, shape in meta["stored"].items()
     ]
-    return hashlib.sha256(json.dumps([meta["format"], rows]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([_FINGERPRINT, rows]).encode()).hexdigest()
 
 
 def _broken(path: Path, what: str) -> UserError:

@@ -1,5 +1,6 @@
 """Image files to RGB uint8, and what to say about those that cannot be read."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,15 @@ def image_size(path: Path, where: str) -> tuple[int, int]:
         raise _unreadable(path, where, error) from error
 
 
+def is_grey(path: Path, where: str) -> bool:
+    """Whether the file's header says that it holds 8-bit grey (or black and white) pixels. Raises as `decode` does."""
+    try:
+        with Image.open(path) as image:
+            return image.mode in ("L", "1")
+    except Exception as error:
+        raise _unreadable(path, where, error) from error
+
+
 def decode(path: Path, where: str) -> np.ndarray:
     """The image as (H, W, 3) uint8; `where` names the list and line it comes from.
 
@@ -29,6 +39,15 @@ def decode(path: Path, where: str) -> np.ndarray:
             return _rgb(image)
     except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error and others
         raise _unreadable(path, where, error) from error
+
+
+def decode_bytes(content: bytes, where: str) -> np.ndarray:
+    """An encoded image as (H, W, 3) uint8, by the rules of `decode`; `where` names the example."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return _rgb(image)
+    except Exception as error:
+        raise _unreadable(Path(where), "its encoded bytes", error) from error
 
 
 def _rgb(image: Image.Image) -> np.ndarray:

@@ -21,6 +21,7 @@ from aoft_bench.errors import UserError
 
 ENVIRONMENT = "AOFT_BENCH_DATA"
 LAYOUT = "images/<split>/... with train800.txt, val200.txt, test.txt of lines '<image> <label>'"
+JSON_LAYOUT = "the images with train.json, val.json, test.json of {<image>: <class id>}, as VPT published them"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,15 @@ class Pack:
         return f"{split}.txt line {self.listings[split].lines[index]}"
 
 
+def layout(task: Task) -> str:
+    """What the folder of a task holds, in a sentence."""
+    return JSON_LAYOUT if task.suite == "fgvc" else LAYOUT
+
+
+def _lists(task: Task) -> list[str]:
+    return ["train.json", "val.json", "test.json"] if task.suite == "fgvc" else [f"{split}.txt" for split in SPLITS]
+
+
 def find_pack(task: Task, root: Path | None) -> Path:
     """The folder with the lists of `task`: `root`, or inside it; without one, the default places.
 
@@ -58,31 +68,38 @@ def find_pack(task: Task, root: Path | None) -> Path:
     root = root.expanduser()
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
-        raise UserError(f"data.root={root} {what}; give the folder of a pack: {LAYOUT}")
-    if any((root / f"{split}.txt").exists() for split in SPLITS):
+        raise UserError(f"data.root={root} {what}; give the folder of a pack: {layout(task)}")
+    if any((root / name).exists() for name in _lists(task)):
         return root
     for name in task.folders:
         if (root / name).is_dir():
             return root / name
     inside = f", nor a folder {' or '.join(task.folders)}" if task.folders else ""
-    raise UserError(f"data.root={root} holds no train800.txt{inside}; a folder pack is {LAYOUT}")
+    raise UserError(f"data.root={root} holds no {_lists(task)[0]}{inside}; it should be {layout(task)}")
+
+
+def default_pack(task: Task) -> Path | None:
+    """The first folder of a task in the default places, or None."""
+    return next((folder for folder in _default_folders(task) if folder.is_dir()), None)
+
+
+def _default_folders(task: Task) -> list[Path]:
+    places = [Path("data/packs")]
+    if os.environ.get(ENVIRONMENT):
+        places.append(Path(os.environ[ENVIRONMENT]).expanduser())
+    return [place / name for place in places for name in task.folders]
 
 
 def _in_default_places(task: Task) -> Path:
     if not task.folders:
         raise UserError(f"dataset={task.name} needs data.root=<folder of your pack>: {LAYOUT}")
-    places = [Path("data/packs")]
-    if os.environ.get(ENVIRONMENT):
-        places.append(Path(os.environ[ENVIRONMENT]).expanduser())
-    tried = [place / name for place in places for name in task.folders]
-    for folder in tried:
-        if folder.is_dir():
-            return folder
-    unset = "" if len(places) > 1 else f" (${ENVIRONMENT} is not set)"
+    found = default_pack(task)
+    if found:
+        return found
+    tried = ", ".join(map(str, _default_folders(task)))
+    unset = "" if os.environ.get(ENVIRONMENT) else f" (${ENVIRONMENT} is not set)"
     raise UserError(
-        f"no data for {task.name}: looked for {', '.join(map(str, tried))}{unset}; put a folder pack there or give "
-        f"data.root=<folder> ({LAYOUT}; public copy: XiN0919/VTAB-1k on the Hugging Face hub); "
-        f"TFDS preparation is not part of this version"
+        f"no folder of {task.name}: looked for {tried}{unset}; put it there or give data.root=<folder> ({layout(task)})"
     )
 
 

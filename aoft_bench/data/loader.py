@@ -51,7 +51,7 @@ class DeviceBatches:
         self.labels = torch.as_tensor(np.array(labels) if isinstance(labels, np.ndarray) else labels).to(images.device)
         if len(self.labels) != len(images):
             raise ValueError(f"{len(images)} images but {len(self.labels)} labels")
-        self.batch_size = _positive(batch_size)
+        self.batch_size = positive(batch_size)
         self.shuffle = shuffle
         self.random_flip = random_flip
         self.seed = seed
@@ -70,7 +70,7 @@ class DeviceBatches:
         return -(-len(self.images) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        generator = torch.Generator().manual_seed(_epoch_seed(self.seed, self.epoch))
+        generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
         count, order = len(self.images), None
         if self.shuffle:
             order = torch.randperm(count, generator=generator).to(self.images.device)
@@ -102,7 +102,7 @@ class StreamedBatches:
             raise ValueError(f"{len(images)} images but {len(labels)} labels")
         self.images = images
         self.labels = torch.from_numpy(np.array(labels, dtype=np.int64)).to(device)
-        self.batch_size = _positive(batch_size)
+        self.batch_size = positive(batch_size)
         self.size = size
         self.interpolation = interpolation
         self.device = device
@@ -116,12 +116,12 @@ class StreamedBatches:
             yield _moved(self.images[part], self.size, self.interpolation, self.device), self.labels[part]
 
 
-def _positive(batch_size: int) -> int:
+def positive(batch_size: int) -> int:
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     return batch_size
 
 
-def _epoch_seed(seed: int, epoch: int) -> int:
+def epoch_seed(seed: int, epoch: int) -> int:
     """A seed of 63 bits from (seed, epoch): neighbouring pairs share nothing, unlike seed + epoch."""
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0]) >> 1

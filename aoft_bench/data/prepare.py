@@ -1,29 +1,34 @@
 """Prepare a task once into the uint8 cache, and open what was prepared."""
 
 import hashlib
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from filelock import FileLock
 
 from aoft_bench.data import cache as store
-from aoft_bench.data.folder import find_pack
-from aoft_bench.data.resample import INTERPOLATIONS
-from aoft_bench.data.sources import Source, from_embedded, from_folder
+from aoft_bench.data import folder
+from aoft_bench.data.manifest import Manifest
+from aoft_bench.data.places import Places, choose
+from aoft_bench.data.progress import progress
+from aoft_bench.data.ragged import Ragged, joined, resize_to, short_side, short_side_shape
+from aoft_bench.data.resample import INTERPOLATIONS, squash
+from aoft_bench.data.sources import Fit, Source, from_embedded, from_folder, from_json
 from aoft_bench.data.tasks import SPLITS, Task
+from aoft_bench.data.tfds import process
 from aoft_bench.errors import UserError, unknown
 
+CROPPED_BY = ("bicubic", "bilinear")
 TRAIN_SPLITS = ("train800", "val200", "train800val200")
 
 
 class Split(NamedTuple):
-    """Images (N, H, W, C) uint8, perhaps memory-mapped and read-only, C in {1, 3}; labels (N,) int64."""
+    """Images (N, H, W, C) uint8, C in {1, 3}, or `Ragged`, perhaps memory-mapped and read-only; labels (N,) int64."""
 
-    images: np.ndarray
+    images: np.ndarray | Ragged
     labels: np.ndarray
 
 
@@ -31,9 +36,10 @@ class Split(NamedTuple):
 class PreparedTask:
     """A task in the cache, ready to be opened.
 
-    `official` says whether the data may stand unmarked beside published rows, `official_note` why not; no source of
-    this version can prove itself. `shape` is the (H, W, C) of the cached images: native, or squashed to the model's
-    size (`squashed_by` names the interpolation then). `fingerprint` identifies the content.
+    `official` says whether the data may stand unmarked beside published rows, `official_note` why not, or what it was
+    made from. `shape` is the (H, W, C) of the cached images: native, or squashed to the model's size (`squashed_by`
+    names the interpolation then); None where their sizes differ (FGVC, cropped when they are used). `fingerprint`
+    identifies the content, `manifest` which images they are.
     """
 
     task: Task
@@ -42,10 +48,11 @@ class PreparedTask:
     official: bool
     official_note: str
     fingerprint: str
+    manifest: str
     classes: int
     class_names: tuple[str, ...] | None
     sizes: dict[str, int]
-    shape: tuple[int, int, int]
+    shape: tuple[int, int, int] | None
     squashed_by: str | None
     directory: Path
     meta: dict[str, Any]
@@ -54,7 +61,10 @@ class PreparedTask:
         """Open one of `TRAIN_SPLITS`, verified; raises `UserError` for a damaged cache or another name."""
         if split == "train800val200":
             first, second = self._open("train800"), self._open("val200")
-            return Split(np.concatenate([first.images, second.images]), np.concatenate([first.labels, second.labels]))
+            labels = np.concatenate([first.labels, second.labels])
+            if isinstance(first.images, Ragged) and isinstance(second.images, Ragged):
+                return Split(joined(first.images, second.images), labels)
+            return Split(np.concatenate([first.images, second.images]), labels)
         if split not in TRAIN_SPLITS:
             raise unknown("training split", split, TRAIN_SPLITS)
         return self._open(split)
@@ -63,66 +73,132 @@ class PreparedTask:
         """Open the test split, verified: the only way to it, to be taken once a run."""
         return self._open("test")
 
+    def read_manifest(self) -> Manifest:
+        """Ids, labels and digests of every image; labels of the test split are in it, so training never asks."""
+        return store.read_manifest(self.directory, self.meta)
+
     def _open(self, split: str) -> Split:
         return Split(*store.read_split(self.directory, self.meta, split))
 
 
-def prepare(
-    task: Task, *, root: Path | None = None, cache: Path, image_size: int, interpolation: str = "bicubic"
-) -> PreparedTask:
+def prepare(task: Task, places: Places, *, image_size: int, interpolation: str = "bicubic") -> PreparedTask:
     """Make sure that `<cache>/<task>/<key>` holds the task for a model of `image_size` pixels, and open it.
 
     Images stay at native size where all share one and neither side exceeds `image_size`; otherwise they are squashed
-    (no crop) to image_size x image_size here. The key comes from the lists and the names, sizes and times of the
-    images, so that an unchanged pack is decoded once and a changed one is noticed. `root` is the pack, or a folder
-    with the packs of several tasks; without it `data/packs` and `$AOFT_BENCH_DATA` are searched. Embedded tasks
-    need no root. Raises `UserError` for missing or wrong data, a damaged cache, and a cache that cannot be written.
+    (no crop) to image_size x image_size here, those of FGVC brought to a short side of 256 / 224 image_size. The key
+    comes from the lists and the names, sizes and times of the images (of TFDS: from builder, slices and label map), so
+    that an unchanged source is decoded once and a changed one is noticed. What comes from TFDS is downloaded and
+    prepared first, in a process of its own. Of several processes that prepare one task, one does and the others wait.
+    Raises `UserError` for missing or wrong data, a damaged cache, and a cache that cannot be written.
     """
     if interpolation not in INTERPOLATIONS:
         raise unknown("interpolation", interpolation, INTERPOLATIONS)
-    require(task, root)
-    source = from_embedded(task) if task.suite == "embedded" else from_folder(task, root)
-    folder = cache.expanduser() / task.name
-    native = folder / _key(source.stamp)
-    squashed = folder / _key(source.stamp, str(image_size), interpolation)
-    found = _find(task, native, squashed, image_size)
+    if source_of(task, places, image_size, interpolation) == "tfds":
+        stamp = process.stamp(task)
+        found = _find(task, places, stamp, image_size, interpolation)
+        if found:
+            return found
+        process.run(task, places, image_size, interpolation)
+        found = _find(task, places, stamp, image_size, interpolation)
+        assert found, "the preparing process ended well without a cache"
+        return found
+    return fill(task, local_source(task, places), places, image_size, interpolation)
+
+
+def source_of(task: Task, places: Places, image_size: int, interpolation: str) -> str:
+    """The kind of source `prepare` would use (see `places.choose`), without reading an image.
+
+    Raises `UserError` where there is none, saying how to get one.
+    """
+    cached = task.builder is not None and any(
+        path.is_dir() for path in _directories(task, places, process.stamp(task), image_size, interpolation)
+    )
+    kind = choose(task, places, cached)
+    if kind == "json" and interpolation not in CROPPED_BY:
+        raise UserError(
+            f"{task.name} is resized by its short side, for which data.interpolation={interpolation} is not defined; "
+            f"choose {' or '.join(CROPPED_BY)}"
+        )
+    if kind in ("folder", "json"):
+        folder.find_pack(task, places.root)
+    if kind == "tfds" and not cached:
+        process.require(task, places)
+    return kind
+
+
+def local_source(task: Task, places: Places) -> Source:
+    """The source of a task that does not come from TFDS; raises `UserError` where it is missing or wrong."""
+    if task.suite == "embedded":
+        return from_embedded(task)
+    if task.suite == "fgvc":
+        return from_json(task, places.root)
+    return from_folder(task, places.root)
+
+
+def fill(task: Task, source: Source, places: Places, image_size: int, interpolation: str) -> PreparedTask:
+    """The cache of a source, written if it is not there yet."""
+    found = _find(task, places, source.stamp, image_size, interpolation)
     if found:
         return found
+    directory = places.cache_of(task)
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(directory.with_name(f".{task.name}.lock"))
+        lock.acquire()
+    except OSError as error:
+        raise store.unwritable(directory.parent, error) from error
+    try:
+        # another process may have written it while this one waited
+        found = _find(task, places, source.stamp, image_size, interpolation)
+        return found or _fill(task, source, places, image_size, interpolation)
+    finally:
+        lock.release()
+
+
+def _fill(task: Task, source: Source, places: Places, image_size: int, interpolation: str) -> PreparedTask:
+    native, resized = _directories(task, places, source.stamp, image_size, interpolation)
+    if source.native_sizes:
+        side = resize_to(image_size)
+        fit = partial(short_side, size=side, interpolation=interpolation)
+        sizes = {
+            split: np.array([short_side_shape(height, width, side) for height, width in every.tolist()], np.int64)
+            for split, every in source.native_sizes().items()
+        }
+        _write(task, source, resized, None, interpolation, fit, sizes)
+        return _open(task, resized)
     shape = source.native_shape(image_size)
-    directory, squashed_by = (native, None) if shape else (squashed, interpolation)
-    if not shape:
-        shape = (image_size, image_size, source.read("train800", 0).shape[-1])
-    _write(task, source, directory, shape, squashed_by)
-    return _open(task, directory)
+    if shape:
+        _write(task, source, native, shape, None, None, {})
+        return _open(task, native)
+    shape = (image_size, image_size, source.channels())
+    _write(
+        task, source, resized, shape, interpolation, partial(squash, size=image_size, interpolation=interpolation), {}
+    )
+    return _open(task, resized)
 
 
-def require(task: Task, root: Path | None) -> None:
-    """Raise `UserError` at once where a task cannot be prepared here, without reading an image."""
-    if task.suite == "fgvc":
-        raise UserError(
-            f"{task.name}: the FGVC pipeline (json splits, Resize 256, RandomCrop 224) is not part of this version; "
-            f"dataset=folder data.root=<pack> trains on a pack of these images, squashed to the model's size"
-        )
-    if task.suite != "embedded":
-        find_pack(task, root)
+def _directories(task: Task, places: Places, stamp: str, image_size: int, interpolation: str) -> tuple[Path, Path]:
+    """Where a task is cached at native size, and where resized for a model."""
+    inside = places.cache_of(task)
+    return inside / _key(stamp), inside / _key(stamp, str(image_size), interpolation)
 
 
 def _key(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _find(task: Task, native: Path, squashed: Path, image_size: int) -> PreparedTask | None:
+def _find(task: Task, places: Places, stamp: str, image_size: int, interpolation: str) -> PreparedTask | None:
     """The cache there is: the native one if it is small enough for the model, else the one of this image size."""
+    native, resized = _directories(task, places, stamp, image_size, interpolation)
     if native.is_dir():
         prepared = _open(task, native)
-        if max(prepared.shape[:2]) <= image_size:
+        if prepared.shape and max(prepared.shape[:2]) <= image_size:
             return prepared
-    return _open(task, squashed) if squashed.is_dir() else None
+    return _open(task, resized) if resized.is_dir() else None
 
 
 def _open(task: Task, directory: Path) -> PreparedTask:
     meta = store.read_meta(directory, task.name)
-    height, width, channels = meta["shape"]
     return PreparedTask(
         task=task,
         source=meta["source"],
@@ -130,42 +206,45 @@ def _open(task: Task, directory: Path) -> PreparedTask:
         official=meta["official"],
         official_note=meta["official_note"],
         fingerprint=meta["fingerprint"],
+        manifest=meta["manifest"],
         classes=meta["classes"],
         class_names=tuple(meta["class_names"]) if meta["class_names"] else None,
         sizes=meta["sizes"],
-        shape=(height, width, channels),
+        shape=(shape[0], shape[1], shape[2]) if (shape := meta["shape"]) else None,
         squashed_by=meta["squashed_by"],
         directory=directory,
         meta=meta,
     )
 
 
-def _write(task: Task, source: Source, directory: Path, shape: tuple[int, int, int], squashed_by: str | None) -> None:
-    about = {
-        "task": task.name,
-        "source": source.kind,
-        "source_note": source.note,
-        "official": source.official,
-        "official_note": source.official_note,
-        "classes": source.classes,
-        "class_names": list(source.class_names) if source.class_names else None,
-        "squashed_by": squashed_by,
-    }
-    labels = source.labels()
-    with _progress(f"preparing {task.name}", sum(map(len, labels.values()))) as advance:
-        splits = {split: (labels[split], source.blocks(split, shape, squashed_by, advance)) for split in SPLITS}
-        store.write(directory, about, shape, splits)
+def _write(
+    task: Task,
+    source: Source,
+    directory: Path,
+    shape: tuple[int, int, int] | None,
+    squashed_by: str | None,
+    fit: Fit | None,
+    sizes: dict[str, np.ndarray],
+) -> None:
+    store.remove_leftovers(directory)
 
+    def about(rows: Manifest) -> dict[str, Any]:
+        wrong, right = source.compared(rows)
+        return {
+            "source": source.kind,
+            "source_note": source.note,
+            "official": source.official and not wrong,
+            "official_note": "; ".join(text for text in (source.official_note, wrong, right) if text),
+            "classes": source.classes,
+            "class_names": list(source.class_names) if source.class_names else None,
+            "squashed_by": squashed_by,
+        }
 
-@contextmanager
-def _progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr where that is a terminal, nothing otherwise."""
-    if not sys.stderr.isatty():
-        yield lambda count: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as progress:
-        bar = progress.add_task(title, total=total)
-        yield lambda count: progress.advance(bar, count)
+    with progress(f"preparing {task.name}", sum(source.sizes.values())) as advance:
+        splits = {
+            split: store.Incoming(
+                source.sizes[split], shape, sizes.get(split), source.blocks(split, fit, shape is None, advance)
+            )
+            for split in SPLITS
+        }
+        store.write(directory, task.name, splits, about)

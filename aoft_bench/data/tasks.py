@@ -16,8 +16,9 @@ class Task:
     """One classification task.
 
     `sizes` counts the images of each split in `SPLITS`, and `classes` the classes; both are 0 / empty where only the
-    user's pack knows them. `builder` and `slices` are the TFDS spec and split expressions, None where the task does
-    not come from TFDS. `folders` are the names its folder pack may have, the published pack's first.
+    user's pack knows them. `builder` (TFDS name and accepted versions) and `slices` (split expressions) are None where
+    the task does not come from TFDS. `label_map` is a name in `labels.LABEL_MAPS` for TFDS tasks, else a sentence.
+    `folders` are the names its folder may have, the published pack's first.
     """
 
     name: str
@@ -83,26 +84,15 @@ def _structured() -> list[Task]:
     clevr = ("train[63000:63200]", "validation", 15000)
     dsprites = ("train[589824:590024]", "train[663552:]", 73728)
     norb = ("test[:200]", "test[50%:]", 12150)
-    count = "number of objects - 3 (3..10 objects -> 0..7)"
-    distance = "d = min(pixel_coords[:, 2]); the largest index i with t[i] < d, t = [0, 8, 8.5, 9, 9.5, 10, 100]"
-    vehicles = (
-        "d = min z over the objects of type < 3 (car, van, truck) with 1000 appended; "
-        "the largest index i with t[i] < d, t = [-100, 8, 20, 999]"
-    )
-    position = "floor(label_x_position / 2), 32 -> 16; images {0, 1} times 255, tiled to three channels"
-    orientation = (
-        "floor(label_orientation / 2.5), 40 -> 16 uneven bins; images {0, 1} times 255, tiled to three channels"
-    )
-    azimuth, elevation = "label_azimuth; `image` only, tiled", "label_elevation; `image` only, tiled"
     return [
-        _vtab("clevr_count", x, "clevr:3", 8, *clevr, "", count),
-        _vtab("clevr_distance", x, "clevr:3", 6, *clevr, "clevr_dist", distance),
+        _vtab("clevr_count", x, "clevr:3", 8, *clevr, "", "clevr_count"),
+        _vtab("clevr_distance", x, "clevr:3", 6, *clevr, "clevr_dist", "clevr_distance"),
         _vtab("dmlab", x, "dmlab:2.0.1", 6, "validation[:200]", "test", 22735, ""),
-        _vtab("kitti", x, "kitti:3", 4, "validation[:200]", "test", 711, "", vehicles),
-        _vtab("dsprites_location", x, "dsprites:2", 16, *dsprites, "dsprites_loc", position),
-        _vtab("dsprites_orientation", x, "dsprites:2", 16, *dsprites, "dsprites_ori", orientation),
-        _vtab("smallnorb_azimuth", x, "smallnorb:2", 18, *norb, "smallnorb_azi", azimuth),
-        _vtab("smallnorb_elevation", x, "smallnorb:2", 9, *norb, "smallnorb_ele", elevation),
+        _vtab("kitti", x, "kitti:3", 4, "validation[:200]", "test", 711, "", "kitti_vehicle"),
+        _vtab("dsprites_location", x, "dsprites:2", 16, *dsprites, "dsprites_loc", "dsprites_location"),
+        _vtab("dsprites_orientation", x, "dsprites:2", 16, *dsprites, "dsprites_ori", "dsprites_orientation"),
+        _vtab("smallnorb_azimuth", x, "smallnorb:2", 18, *norb, "smallnorb_azi", "smallnorb_azimuth"),
+        _vtab("smallnorb_elevation", x, "smallnorb:2", 9, *norb, "smallnorb_ele", "smallnorb_elevation"),
     ]
 
 
@@ -114,9 +104,7 @@ def _fgvc() -> list[Task]:
         ("dogs", 120, (10800, 1200, 8580), "Stanford-dogs StanfordDogs"),
         ("cars", 196, (7329, 815, 8041), "Stanford-cars StanfordCars"),
     ]
-    label_map = (
-        "class ids of the json files made contiguous over the UNION of the splits (NABirds' val lacks two classes)"
-    )
+    label_map = "ids of the json files, contiguous over the UNION of the splits (NABirds' val lacks two classes)"
     return [_plain(name, "fgvc", "fgvc", k, sizes, label_map, folders, _FGVC) for name, k, sizes, folders in rows]
 
 

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 
 from aoft_bench.config import RecipeOptions, TrainerOptions
+from aoft_bench.data.crops import CroppedBatches
 from aoft_bench.data.loader import DeviceBatches
 from aoft_bench.methods import Handle
 from aoft_bench.training.module import FineTuning
@@ -28,7 +29,7 @@ class Fit:
 
 def fit(
     handle: Handle,
-    batches: DeviceBatches,
+    batches: DeviceBatches | CroppedBatches,
     recipe: RecipeOptions,
     trainer: TrainerOptions,
     *,

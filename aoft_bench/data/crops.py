@@ -1,0 +1,134 @@
+"""Batches of crops from images of different sizes, on the device or from a memory map, the same either way."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aoft_bench.data.loader import epoch_seed, positive
+from aoft_bench.data.ragged import Ragged
+from aoft_bench.data.transforms import flip
+
+_MOVED = 2**26  # bytes moved at a time when a set is laid out on the device
+
+
+class CroppedBatches:
+    """Batches (images (B, 3, size, size) uint8, labels (B,) int64) of crops; neither side of an image is below `size`.
+
+    With `random_crop` top and left are uniform over the H - size + 1 and W - size + 1 positions; otherwise the crop is
+    the middle one as torchvision's CenterCrop rounds it, top = round((H - size) / 2) with halves to even. Order, crops
+    and flips of epoch e come from one CPU generator seeded by (seed, e), in that order: an epoch is the same on every
+    device and after a resume, and the order is that of `DeviceBatches`. The last, smaller batch is kept.
+
+    With `resident` the pixels live on `device` and are cropped there; otherwise they stay where they are (a memory
+    map) and only the crops move. By default they move to a CUDA device where they take less than half of its free
+    memory. `sampler` and `set_epoch` are as for `DeviceBatches`.
+    """
+
+    batch_sampler = None  # Lightning looks for it in a loader that has a sampler and is used for validation
+
+    def __init__(
+        self,
+        images: Ragged,
+        labels: Tensor | np.ndarray,
+        batch_size: int,
+        *,
+        size: int,
+        device: torch.device | str,
+        shuffle: bool = False,
+        random_crop: bool = True,
+        random_flip: bool = False,
+        seed: int = 0,
+        resident: bool | None = None,
+    ) -> None:
+        if len(labels) != len(images):
+            raise ValueError(f"{len(images)} images but {len(labels)} labels")
+        self.images = images
+        self.device = torch.device(device)
+        self.labels = torch.as_tensor(np.array(labels) if isinstance(labels, np.ndarray) else labels).to(self.device)
+        self.batch_size = positive(batch_size)
+        self.size = size
+        self.shuffle = shuffle
+        self.random_crop = random_crop
+        self.random_flip = random_flip
+        self.seed = seed
+        self.epoch = 0
+        resident = _fits(len(images.flat), self.device) if resident is None else resident
+        self._rows = _rows_on(images.flat, size, self.device) if resident else None
+
+    @property
+    def sampler(self) -> "CroppedBatches":
+        """What Lightning's `_set_sampler_epoch` calls `set_epoch` on."""
+        return self
+
+    @property
+    def resident(self) -> bool:
+        """Whether the pixels live on the device."""
+        return self._rows is not None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order, crops and flips the next iteration has."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.images) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
+        count = len(self.images)
+        order = torch.randperm(count, generator=generator) if self.shuffle else torch.arange(count)
+        corners = self._corners(order, generator)
+        crops = self._from_memory(order, corners) if self._rows is None else self._on_device(self._rows, order, corners)
+        places = order.to(self.device)
+        for start, images in zip(range(0, count, self.batch_size), crops, strict=True):
+            labels = self.labels[places[start : start + self.batch_size]]
+            yield flip(images, generator) if self.random_flip else images, labels
+
+    def _corners(self, order: Tensor, generator: torch.Generator) -> Tensor:
+        """Top and left (N, 2) int64 of the crops of an epoch, in its order."""
+        room = torch.from_numpy(self.images.sizes)[order] - self.size
+        if not self.random_crop:
+            return (room / 2).round().long()
+        # doubles, since the largest float32 below 1 times the positions can round up to one too many
+        share = torch.rand(room.shape, generator=generator, dtype=torch.float64)
+        return (share * (room + 1)).long()
+
+    def _on_device(self, rows: Tensor, order: Tensor, corners: Tensor) -> Iterator[Tensor]:
+        """Crops cut on the device: the rows of a crop begin W * 3 values after each other."""
+        widths = torch.from_numpy(self.images.sizes)[order, 1]
+        first = torch.from_numpy(self.images.offsets)[order] + 3 * (corners[:, 0] * widths + corners[:, 1])
+        widths, first = widths.to(self.device), first.to(self.device)
+        down = 3 * torch.arange(self.size, device=self.device)
+        for start in range(0, len(order), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            cut = rows[first[part, None] + down * widths[part, None]]
+            yield _channels_first(cut.view(-1, self.size, self.size, 3))
+
+    def _from_memory(self, order: Tensor, corners: Tensor) -> Iterator[Tensor]:
+        """Crops copied out of the memory map image by image, moved to the device as a batch."""
+        places, tops_and_lefts, size = order.tolist(), corners.tolist(), self.size
+        for start in range(0, len(places), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            cut = np.empty((len(places[part]), size, size, 3), dtype=np.uint8)
+            for out, place, (top, left) in zip(cut, places[part], tops_and_lefts[part], strict=True):
+                out[:] = self.images[place][top : top + size, left : left + size]
+            yield _channels_first(torch.from_numpy(cut).to(self.device))
+
+
+def _channels_first(images: Tensor) -> Tensor:
+    return images.permute(0, 3, 1, 2).contiguous()
+
+
+def _fits(total: int, device: torch.device) -> bool:
+    """Whether `total` bytes take less than half of a CUDA device's free memory; never on another device."""
+    return device.type == "cuda" and total < torch.cuda.mem_get_info(device)[0] // 2
+
+
+def _rows_on(flat: np.ndarray, size: int, device: torch.device) -> Tensor:
+    """The pixels on the device, seen as (total - 3 size + 1, 3 size): entry i is the row of a crop that begins at i."""
+    pixels = torch.empty(len(flat), dtype=torch.uint8, device=device)
+    for start in range(0, len(flat), _MOVED):
+        # np.array copies: torch wants writable memory, and the memory map is read-only
+        pixels[start : start + _MOVED] = torch.from_numpy(np.array(flat[start : start + _MOVED])).to(device)
+    return pixels.unfold(0, 3 * size, 1)

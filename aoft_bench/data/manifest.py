@@ -1,0 +1,74 @@
+"""Split manifests: which images a prepared task holds, by example id and by content, independent of how it is stored.
+
+    # aoft_bench manifest 1
+    # task cifar100
+    train800	0	19	train_16399	5c1f0a...
+
+One line an image: split, position, label, example id ("" where the source has none) and the digest of its native
+pixels; gzip without a time stamp, so that equal manifests are equal files.
+"""
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from aoft_bench.errors import UserError
+
+NAME = "manifest.tsv.gz"
+_HEADER = "# aoft_bench manifest 1"
+
+
+class Row(NamedTuple):
+    """One image: its label, its id in the source ("" if it has none) and the digest of its content."""
+
+    label: int
+    id: str
+    digest: str
+
+
+Manifest = Mapping[str, tuple[Row, ...]]
+
+
+def digest(image: np.ndarray) -> str:
+    """128 bits, in hex, that identify an image (H, W, C) uint8: SHA-256 of "H W " and its RGB bytes.
+
+    A grey image (C = 1) counts as the RGB image of equal channels, which it is wherever it is used.
+    """
+    height, width, channels = image.shape
+    rgb = np.repeat(image, 3, axis=2) if channels == 1 else np.ascontiguousarray(image)
+    hashed = hashlib.sha256(f"{height} {width} ".encode())
+    hashed.update(rgb.reshape(-1).data)
+    return hashed.hexdigest()[:32]
+
+
+def write(path: Path, task: str, manifest: Mapping[str, Iterable[Row]]) -> str:
+    """Write a manifest; returns the SHA-256 of its text, which is what a record quotes."""
+    lines = [_HEADER, f"# task {task}"]
+    for split, rows in manifest.items():
+        lines += [f"{split}\t{index}\t{row.label}\t{row.id}\t{row.digest}" for index, row in enumerate(rows)]
+    text = ("\n".join(lines) + "\n").encode()
+    path.write_bytes(gzip.compress(text, compresslevel=6, mtime=0))
+    return hashlib.sha256(text).hexdigest()
+
+
+def read(path: Path, sha256: str | None = None) -> dict[str, tuple[Row, ...]]:
+    """Read a manifest, in the order of its lines; raises `UserError` for a damaged one, or one of another SHA-256."""
+    try:
+        text = gzip.decompress(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"the manifest {path} is missing; delete {path.parent} and prepare again") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"cannot read the manifest {path}: {error}; delete {path.parent} and prepare again") from error
+    if sha256 is not None and hashlib.sha256(text).hexdigest() != sha256:
+        raise UserError(f"the manifest {path} is corrupt (its SHA-256 does not match); delete {path.parent}")
+    splits: dict[str, list[Row]] = {}
+    for line in text.decode().splitlines():
+        if not line.startswith("#"):
+            split, _, label, name, content = line.split("\t")
+            splits.setdefault(split, []).append(Row(int(label), name, content))
+    return {split: tuple(rows) for split, rows in splits.items()}

@@ -1,0 +1,348 @@
+"""Download one file so that any interruption costs nothing: resumed by range requests, checked by its SHA-256."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import io
+import json
+import os
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from aoft_bench.data.tfds.transfer_progress import amount, say
+from aoft_bench.errors import UserError
+
+_BLOCK = 2**16  # bytes that are written at once, and lost at most where a connection breaks
+_TIMEOUT = (20.0, 60.0)  # seconds: to connect, and without a byte
+_PAUSES = (1.0, 2.0, 5.0, 15.0, 30.0)  # seconds between tries that bring nothing; any progress begins at the first
+_TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def fetch(
+    url: str,
+    target: Path,
+    *,
+    size: int | None,
+    sha256: str | None,
+    advance: Callable[[int], None] = lambda count: None,
+    verify: bool = True,
+    by_hand: Path | None = None,
+) -> None:
+    """Download `url` (http or https) to `target`, going on where an earlier try stopped, and check what arrived.
+
+    The bytes go to `<target>.part`; `<target>.part.json` keeps what tells whether the file on the server is still the
+    same. Whatever ends the process, the next call asks for the rest (Range, If-Range) and begins again only where the
+    server cannot resume or its file changed. Broken and stalled connections are tried again. A `target` that is
+    already there is checked in the same way.
+
+    `size` in bytes and `sha256` in hex are checked where known; without `sha256` only a part of which the server
+    told an ETag or a date is resumed. `advance` gets the number of bytes that arrived, and minus all there were where
+    it begins again. `by_hand` is the place of a file got in another way, named in errors. Raises `UserError` where
+    the file cannot be had, is not the right one (its part is deleted then), or cannot be written (its part is kept).
+    """
+    download = _Download(url, target, size, sha256.lower() if sha256 else None, advance, verify, by_hand)
+    try:
+        download.run()
+    except OSError as error:
+        raise download.unwritable(error) from error
+
+
+class _BrokenError(Exception):
+    """A connection that failed; `hopeless` where a first try that fails so is not worth a second."""
+
+    def __init__(self, why: str, hopeless: bool = False) -> None:
+        super().__init__(why)
+        self.hopeless = hopeless
+
+
+@dataclass
+class _Download:
+    """One file on its way; the arguments are those of `fetch`."""
+
+    url: str
+    target: Path
+    size: int | None
+    sha256: str | None
+    advance: Callable[[int], None]
+    verify: bool
+    by_hand: Path | None
+
+    def __post_init__(self) -> None:
+        self.part = part_of(self.target)
+        self.sidecar = self.part.with_name(self.part.name + ".json")
+        self.origin: dict[str, str | None] = {}
+        self.done = self.furthest = 0
+        self.connected = False
+        self.digest = hashlib.sha256()
+
+    def run(self) -> None:
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        if self.target.exists() and not self.part.exists():
+            os.replace(self.target, self.part)
+        with self._opened() as self.file, requests.Session() as self.session:
+            self._take_up()
+            self._receive()
+            self._check()
+            os.fsync(self.file.fileno())
+            os.replace(self.part, self.target)
+            _sync_folder(self.target.parent)
+            self.sidecar.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[io.FileIO]:
+        """The part, locked: two processes that append to it would spoil it."""
+        while True:
+            with open(self.part, "a+b", buffering=0) as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise UserError(
+                        f"another process is downloading {self.url} to {self.part}; run this again when it is done"
+                    ) from None
+                except OSError:
+                    pass  # a file system without locks
+                if _is_at(file, self.part):  # else the other process finished and moved it just now
+                    yield file
+                    return
+
+    def _take_up(self) -> None:
+        """Hash what is there, or throw it away where nothing would tell that the rest belongs to it."""
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            self.origin = json.loads(self.sidecar.read_text(encoding="utf-8"))
+        there = os.fstat(self.file.fileno()).st_size
+        another = self.origin.get("url", self.url) != self.url
+        if another or (self.size is not None and there > self.size) or not (self.sha256 or _validator(self.origin)):
+            self.advance(-there)
+            self._empty()
+            return
+        self.file.seek(0)
+        while block := self.file.read(2**20):
+            self.digest.update(block)
+            self.done += len(block)
+        self.furthest = self.done
+
+    def _empty(self) -> None:
+        self.file.truncate(0)
+        self.done, self.digest, self.origin = 0, hashlib.sha256(), {}
+
+    def _receive(self) -> None:
+        failures = 0
+        while self.size is None or self.done < self.size:
+            before = self.furthest
+            try:
+                if self._request():
+                    return
+            except _BrokenError as broken:
+                failures = 1 if self.furthest > before else failures + 1
+                if failures > len(_PAUSES) or (broken.hopeless and not self.connected):
+                    kept = f"; the first {amount(self.done)} are kept, the next run goes on there" if self.done else ""
+                    raise self._failed(f"{broken}{kept}; check the network, run it again later, or") from None
+                pause = _PAUSES[failures - 1]
+                say(f"{urlsplit(self.url).hostname}: {broken} at {amount(self.done)}; trying again in {pause:g} s")
+                time.sleep(pause)
+
+    def _request(self) -> bool:
+        """Ask for what is missing and store it; True where the file is whole, False where to ask anew."""
+        headers = {"Accept-Encoding": "identity"}  # the archive itself, and offsets that mean something
+        if self.done:
+            headers["Range"] = f"bytes={self.done}-"
+            if validator := _validator(self.origin):
+                headers["If-Range"] = validator
+        with self._get(headers) as response:
+            code, origin = response.status_code, _origin(self.url, response)
+            if self.done and (code == 416 or (code == 206 and not self._continues(response, origin))):
+                self._begin_again()
+                return False
+            if code in _TRY_AGAIN:
+                raise _BrokenError(f"the server answers {code} ({response.reason})")
+            if code != 200 and not (code == 206 and self.done):
+                raise self._failed(f"the server answers {code} ({response.reason});")
+            total = _total(response, self.done)
+            self._check_offer(total)
+            if code == 200 and self.done:
+                self._begin_again()
+            self.connected, self.origin = True, origin
+            self.sidecar.write_text(json.dumps(origin) + "\n", encoding="utf-8")
+            self._store(response)
+        expected = self.size if total is None else total
+        if expected is not None and self.done < expected:
+            raise _BrokenError("the connection ended early")
+        return True
+
+    def _get(self, headers: dict[str, str]) -> requests.Response:
+        try:
+            return self.session.get(self.url, headers=headers, stream=True, timeout=_TIMEOUT, verify=self.verify)
+        except requests.ConnectionError as error:  # its SSLError too
+            untrusted = _within(error, ssl.SSLCertVerificationError)
+            if not untrusted:
+                raise _BrokenError(_why(error, self.url), hopeless=_hopeless(error)) from error
+            self._do_without_certificate(untrusted)
+            return self._get(headers)
+        except requests.Timeout as error:
+            raise _BrokenError(_why(error, self.url)) from error
+        except (requests.RequestException, OSError) as error:  # an address or a certificate store that is none
+            raise self._failed(f"{_one_line(error)};") from error
+
+    def _do_without_certificate(self, untrusted: ssl.SSLCertVerificationError) -> None:
+        host, reason = urlsplit(self.url).hostname, untrusted.verify_message
+        if not self.sha256:
+            raise self._failed(f"the certificate of {host} is not valid ({reason}) and no SHA-256 is known;")
+        say(f"the certificate of {host} is not valid ({reason}): downloading all the same, the SHA-256 will be checked")
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        self.verify = False
+
+    def _continues(self, response: requests.Response, origin: dict[str, str | None]) -> bool:
+        """Whether a 206 holds the bytes we asked for, of the file we began with."""
+        if not re.match(rf"bytes {self.done}-", response.headers.get("Content-Range", "")):
+            return False
+        known = ((self.origin.get(name), origin[name]) for name in ("etag", "modified"))
+        return all(ours == theirs for ours, theirs in known if ours and theirs)
+
+    def _begin_again(self) -> None:
+        say(f"{urlsplit(self.url).hostname} cannot go on at {amount(self.done)} of {self.target.name}: from the start")
+        self.advance(-self.done)
+        self._empty()
+
+    def _check_offer(self, total: int | None) -> None:
+        """Refuse a page that says sorry before it takes the place of what there is."""
+        if self.size is not None and total is not None and total != self.size:
+            raise self._failed(f"the server offers {total} bytes instead of {self.size}: another file;")
+
+    def _store(self, response: requests.Response) -> None:
+        try:
+            for block in response.raw.stream(_BLOCK, decode_content=False):
+                self._write(block)
+                if self.size is not None and self.done > self.size:
+                    return
+        except urllib3.exceptions.HTTPError as error:
+            raise _BrokenError(_why(error, self.url)) from error
+
+    def _write(self, block: bytes) -> None:
+        rest = memoryview(block)
+        while rest:  # an unbuffered file may take a piece only
+            rest = rest[self.file.write(rest) :]
+        self.digest.update(block)
+        self.done += len(block)
+        self.furthest = max(self.furthest, self.done)
+        self.advance(len(block))
+
+    def _check(self) -> None:
+        got = self.digest.hexdigest()
+        if self.size is not None and self.done != self.size:
+            wrong = f"more than the {self.size} bytes that were expected arrived"
+        elif self.sha256 and got != self.sha256:
+            wrong = f"what arrived has the SHA-256 {got} instead of {self.sha256}"
+        else:
+            return
+        self.part.unlink()
+        self.sidecar.unlink(missing_ok=True)
+        raise self._failed(f"{wrong} and was deleted; run it again, or")
+
+    def _failed(self, why: str) -> UserError:
+        """`why` ends where "get the file elsewhere" may follow."""
+        facts = [f"{self.size} bytes"] if self.size is not None else []
+        facts += [f"SHA-256 {self.sha256}"] if self.sha256 else []
+        copy = f" (a copy from any mirror will do: {', '.join(facts)})" if facts else ""
+        place = f" and put it at {self.by_hand}" if self.by_hand else ""
+        return UserError(f"cannot download {self.url}: {why} get the file elsewhere{copy}{place}")
+
+    def unwritable(self, error: OSError) -> UserError:
+        """The error of a folder or disk that does not take the part."""
+        if error.errno in _FULL:
+            return UserError(
+                f"cannot download {self.url}: the disk is full at {amount(self.done)} of {self.part} "
+                f"({error.strerror}); free some space and run it again, what arrived is kept"
+            )
+        return UserError(
+            f"cannot download {self.url}: cannot write {error.filename or self.part} ({error.strerror}); "
+            f"mend the permissions of {self.part.parent} or choose another folder"
+        )
+
+
+def part_of(target: Path) -> Path:
+    """Where `fetch` keeps what has arrived of `target` so far."""
+    return target.with_name(target.name + ".part")
+
+
+def _is_at(file: io.FileIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` last."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _origin(url: str, response: requests.Response) -> dict[str, str | None]:
+    """What identifies the version of the file on the server; the sidecar's content."""
+    return {"url": url, "etag": response.headers.get("ETag"), "modified": response.headers.get("Last-Modified")}
+
+
+def _validator(origin: Mapping[str, str | None]) -> str | None:
+    """The value of If-Range (RFC 9110, 13.1.5), for which a weak ETag will not do."""
+    etag = origin.get("etag")
+    return etag if etag and not etag.startswith("W/") else origin.get("modified")
+
+
+def _total(response: requests.Response, done: int) -> int | None:
+    """The size of the whole file as the server tells it."""
+    if response.status_code == 206:
+        match = re.search(r"/(\d+)$", response.headers.get("Content-Range", ""))
+        return int(match[1]) if match else None
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdigit() else None
+
+
+def _within(error: BaseException | None, kind: type[Any]) -> Any:
+    """The first exception of a kind among those that an exception was raised from or carries; None without one."""
+    seen: list[BaseException] = []
+    waiting: list[Any] = [error]
+    while waiting:
+        one = waiting.pop(0)
+        if isinstance(one, kind) and not isinstance(one, requests.RequestException):  # an OSError each, but a wrapper
+            return one
+        if isinstance(one, BaseException) and one not in seen:
+            seen.append(one)
+            waiting += [one.__cause__, getattr(one, "reason", None), *one.args, one.__context__]
+    return None
+
+
+def _hopeless(error: Exception) -> bool:
+    return bool(_within(error, socket.gaierror) or _within(error, ConnectionRefusedError))
+
+
+def _why(error: Exception, url: str) -> str:
+    host = urlsplit(url).hostname
+    if _within(error, socket.gaierror):
+        return f"the name {host} cannot be resolved"
+    if _within(error, ConnectionRefusedError):
+        return f"{host} refuses the connection"
+    if isinstance(error, requests.ConnectTimeout):
+        return f"{host} does not answer"
+    if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
+        return f"nothing arrived for {_TIMEOUT[1]:g} s"
+    cause = _within(error, OSError)
+    return f"the connection broke ({cause.strerror or _one_line(cause)})" if cause else "the connection ended early"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,135 @@
+"""The preparing process: what comes from TensorFlow Datasets is prepared in a process of its own.
+
+Training then never imports TensorFlow or TFDS, TensorFlow never sees a GPU, and its memory is given back. The request
+goes in by standard input, the answer comes by standard output (both JSON); progress goes to standard error.
+"""
+
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from aoft_bench.data import folder
+from aoft_bench.data.places import Places
+from aoft_bench.data.tasks import Task
+from aoft_bench.data.tfds.builders import BUILDERS, builder_name
+from aoft_bench.errors import UserError
+
+_RULES = 1  # rises when the images or labels that come out of the same TFDS data change
+EXTRA = "pip install 'aoft_bench[tensorflow]'"
+
+
+def stamp(task: Task) -> str:
+    """Identifies what a task's cache from TFDS holds, without TFDS: builder, slices and label map."""
+    slices = sorted((task.slices or {}).items())
+    return hashlib.sha256(json.dumps([_RULES, task.builder, slices, task.label_map]).encode()).hexdigest()
+
+
+def prepared_folder(task: Task, places: Places) -> Path:
+    """Where TFDS keeps the prepared examples of a task's builder."""
+    assert task.builder is not None
+    return places.tfds / builder_name(task.builder)
+
+
+def require(task: Task, places: Places) -> None:
+    """Raise `UserError` at once where a task cannot be prepared from TFDS here, saying each way to get it."""
+    assert task.builder is not None
+    pack = f"a folder pack under data/packs or data.root=<folder> ({folder.LAYOUT})"
+    if places.source == "auto":
+        pack += "; public, lossy copy: XiN0919/VTAB-1k on the Hugging Face hub"
+    if not prepared_folder(task, places).is_dir() and not importlib.util.find_spec("tensorflow"):
+        raise UserError(
+            f"no data for {task.name}: preparing the originals needs TensorFlow, once and for preparing only; "
+            f"{EXTRA}, then run again. Or give {pack}"
+        )
+    builder = BUILDERS[builder_name(task.builder)]
+    if builder.manual and not prepared_folder(task, places).is_dir() and not _has_files(places.manual):
+        raise UserError(
+            f"no data for {task.name}: it cannot be downloaded by a program. By hand: {builder.manual}, where "
+            f"<manual_dir> is {places.manual} (data.manual_dir). Or give {pack}"
+        )
+
+
+def _has_files(path: Path) -> bool:
+    return path.is_dir() and any(path.iterdir())
+
+
+def run(task: Task, places: Places, image_size: int, interpolation: str, pack: Path | None = None) -> None:
+    """Prepare a task from TFDS into the cache, in a new process, and export its images to the folder `pack` if given.
+
+    Raises `UserError` with what went wrong there.
+    """
+    request = {
+        "task": dataclasses.asdict(dataclasses.replace(task, sizes=dict(task.sizes), slices=dict(task.slices or {}))),
+        "places": {name: str(value) if value else None for name, value in dataclasses.asdict(places).items()},
+        "image_size": image_size,
+        "interpolation": interpolation,
+        "pack": str(pack) if pack else None,
+    }
+    quiet = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
+    with tempfile.TemporaryDirectory(prefix="aoft_bench-") as scratch:  # TFDS leaves folders behind in it
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aoft_bench.data.tfds.process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | quiet | {"TMPDIR": scratch},
+        )
+        try:
+            answer, _ = process.communicate(json.dumps(request))
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+    problem = json.loads(answer)["problem"] if answer else f"the preparing process ended with code {process.returncode}"
+    if problem and process.returncode < 0:
+        problem = f"the preparing process was killed by signal {-process.returncode} (out of memory, perhaps)"
+    if problem and not answer:
+        problem = f"{task.name}: {problem}; what it printed stands above; running the command again goes on from there"
+    if problem:
+        raise UserError(problem)
+
+
+def main() -> int:
+    """The preparing process itself."""
+    answer, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
+    request = json.load(sys.stdin)
+    problem = None
+    try:
+        _prepare(request)
+    except UserError as error:
+        problem = str(error)
+    except KeyboardInterrupt:
+        return 130
+    json.dump({"problem": problem}, answer)
+    return 2 if problem else 0
+
+
+def _prepare(request: dict[str, Any]) -> None:
+    from aoft_bench.data.prepare import fill
+    from aoft_bench.data.tfds.source import from_tfds
+
+    given = request["places"]
+    places = Places(
+        Path(given["cache"]),
+        None,
+        given["source"],
+        *(given[name] and Path(given[name]) for name in ("tfds_dir", "manual_dir")),
+    )
+    task = Task(**request["task"] | {"folders": tuple(request["task"]["folders"])})
+    source = from_tfds(task, places)
+    ready = fill(task, source, places, request["image_size"], request["interpolation"])
+    if request["pack"]:
+        from aoft_bench.data.export_folder import write_pack
+
+        write_pack(ready, source.read, Path(request["pack"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

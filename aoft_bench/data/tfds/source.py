@@ -1,0 +1,211 @@
+"""A task from TensorFlow Datasets; imported in the preparing process only, see `process`."""
+
+import contextlib
+import errno
+import importlib.util
+import logging
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from aoft_bench.data import decode, provenance
+from aoft_bench.data.manifest import Manifest
+from aoft_bench.data.places import Places
+from aoft_bench.data.sources import Example, Shape, Source
+from aoft_bench.data.tasks import SPLITS, Task
+from aoft_bench.data.tfds import download
+from aoft_bench.data.tfds.builders import BUILDERS, accepts, builder_name
+from aoft_bench.data.tfds.labels import LABEL_MAPS
+from aoft_bench.data.tfds.process import EXTRA, stamp
+from aoft_bench.errors import UserError
+
+_IDS = ("id", "file_name", "filename", "image/file_name", "name")  # features that name an example, the first counts
+_LEVELS = {"dsprites": 255}  # its pixels are 0 and 1
+
+
+def from_tfds(task: Task, places: Places) -> Source:
+    """A task's source: downloads and prepares its builder unless that is done, then reads its slices.
+
+    Raises `UserError` for a version that is not accepted, a failed download, a missing extra, a full disk.
+    """
+    assert task.builder is not None and task.slices is not None
+    import tensorflow_datasets as tfds
+
+    builder = _prepared(task, places)
+    features = builder.info.features
+    # TFDS decodes by OpenCV where that is installed and by Pillow where not, and leaves some files their alpha channel
+    images = [feature for feature in features if isinstance(features[feature], tfds.features.Image)]
+    encoded = {feature: tfds.decode.make_decoder()(_as_it_is)() for feature in images}
+    splits = {split: builder.as_data_source(task.slices[split], decoders=encoded) for split in SPLITS}
+    sizes = {split: len(splits[split]) for split in SPLITS}
+    name, version = builder_name(task.builder), str(builder.version)
+    scale = _LEVELS.get(name, 1)
+    identifier = next((feature for feature in _IDS if feature in features), None)
+    label_of = LABEL_MAPS[task.label_map]
+
+    def read(split: str, index: int) -> Example:
+        example = splits[split][index]
+        where = f"{name}/{version} {task.slices[split] if task.slices else ''} example {index}"
+        image = decode.decode_bytes(example["image"], where)[..., : features["image"].shape[-1]] * np.uint8(scale)
+        label = label_of(example)
+        if not 0 <= label < task.classes:
+            raise UserError(f"{where}: the label {label} is out of range for the {task.classes} classes of {task.name}")
+        return Example(image, label, _text(example[identifier]) if identifier else "")
+
+    wanted = {split: task.sizes[split] for split in SPLITS}
+    note = (
+        ""
+        if sizes == wanted
+        else f"sizes {'/'.join(map(str, sizes.values()))} instead of " + "/".join(map(str, wanted.values()))
+    )
+    return Source(
+        kind="tfds",
+        note=f"TFDS {name}/{version}, {', '.join(task.slices[split] for split in SPLITS)}",
+        official=not note,
+        official_note=note,
+        classes=task.classes,
+        class_names=_class_names(task, features),
+        stamp=stamp(task),
+        sizes=sizes,
+        native_shape=lambda limit: _shape(features, limit),
+        channels=lambda: int(features["image"].shape[-1]),
+        read=read,
+        compared=lambda rows: ("", "") if note else _compared(task, rows),
+    )
+
+
+def _compared(task: Task, rows: Manifest) -> tuple[str, str]:
+    """What the ids show against the official list: what is wrong, what is right."""
+    differing = provenance.differences(task, rows)
+    if differing is None:
+        return "", "members not compared: no official list of them, or no ids"
+    return (
+        ("not the official examples: " + "; ".join(differing), "") if differing else ("", "ids are the official ones")
+    )
+
+
+def _as_it_is(content: bytes, feature: Any) -> bytes:
+    return content
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _class_names(task: Task, features: Mapping[str, Any]) -> tuple[str, ...] | None:
+    names = getattr(features["label"], "names", None) if task.label_map == "label" else None
+    return tuple(names) if names else None
+
+
+def _shape(features: Mapping[str, Any], limit: int) -> Shape | None:
+    """The size that the builder promises for every image, if it does and it is not above the limit."""
+    height, width, channels = features["image"].shape
+    return (height, width, channels) if height and width and max(height, width) <= limit else None
+
+
+def _prepared(task: Task, places: Places) -> Any:
+    """The builder, its examples prepared in `places.tfds` as array_record; one process at a time does it."""
+
+    assert task.builder is not None
+    name = builder_name(task.builder)
+    try:
+        places.tfds.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(places.tfds / f".aoft_bench-{name.replace('/', '-')}.lock")
+        lock.acquire()
+    except OSError as error:
+        raise UserError(
+            f"cannot write in {places.tfds}: {error.strerror}; choose another folder with data.tfds_dir=<folder>"
+        ) from error
+    with lock:
+        builder = _of_accepted_version(task, places)
+        if not builder.is_prepared():
+            _download_and_prepare(name, builder, places)
+        _check_format(builder)
+    return builder
+
+
+def _of_accepted_version(task: Task, places: Places) -> Any:
+    """The builder in an accepted version that is prepared, else in the newest one: later ones name their examples."""
+    import tensorflow_datasets as tfds
+
+    assert task.builder is not None
+    name = builder_name(task.builder)
+    default = tfds.builder(name, data_dir=places.tfds)
+    versions = sorted({default.version, *default.supported_versions}, reverse=True)
+    accepted = [str(version) for version in versions if accepts(task.builder, str(version))]
+    if not accepted:
+        raise UserError(
+            f"{task.name} is defined on {task.builder}, the installed TFDS {tfds.__version__} has "
+            f"{', '.join(map(str, versions))}; install another tensorflow-datasets"
+        )
+    builders = [tfds.builder(f"{name}:{version}", data_dir=places.tfds) for version in accepted]
+    return next((builder for builder in builders if builder.is_prepared()), builders[0])
+
+
+def _check_format(builder: Any) -> None:
+    if "array_record" not in {form.value for form in builder.info.available_file_formats()}:
+        raise UserError(
+            f"{builder.data_dir} was prepared as {builder.info.file_format.value}, which cannot be read without "
+            f"TensorFlow; choose another folder with data.tfds_dir=<folder>, or delete that one"
+        )
+
+
+def _download_and_prepare(name: str, builder: Any, places: Places) -> None:
+    import tensorflow_datasets as tfds
+
+    if not importlib.util.find_spec("tensorflow"):
+        raise UserError(f"preparing {name} needs TensorFlow, once and for preparing only; {EXTRA}, then run again")
+    for leftover in places.tfds.glob(f"{name}/**/incomplete.*"):
+        shutil.rmtree(leftover, ignore_errors=True)  # of a killed preparation: this process holds the lock
+    _check_space(name, places)
+    config = tfds.download.DownloadConfig(manual_dir=places.manual, try_download_gcs=False)
+    places.manual.mkdir(parents=True, exist_ok=True)  # TFDS refuses a folder that does not exist, even if unused
+    with _errors(name, places), _quiet(), download.install(places.tfds / "downloads", builder.url_infos, places.manual):
+        builder.download_and_prepare(
+            file_format="array_record", download_config=config, download_dir=places.tfds / "downloads"
+        )
+
+
+def _check_space(name: str, places: Places) -> None:
+    """Refuse at once what would fail after hours; what an interrupted download left is there already."""
+    downloaded = sum(path.stat().st_size for path in (places.tfds / "downloads").rglob("*") if path.is_file())
+    needed = BUILDERS[name].disk - min(downloaded, BUILDERS[name].download)
+    free = shutil.disk_usage(places.tfds).free
+    if free < needed:
+        raise UserError(
+            f"the disk is too full to prepare {name}: downloads, their extraction and the prepared examples need about "
+            f"{needed / 1e9:.1f} GB in {places.tfds}, {free / 1e9:.1f} GB are free; free some space or choose another "
+            f"folder with data.tfds_dir=<folder>"
+        )
+
+
+@contextlib.contextmanager
+def _errors(name: str, places: Places) -> Iterator[None]:
+    """What TFDS, the network and the disk raise, as one line each."""
+    try:
+        yield
+    except (UserError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"the disk is full: cannot prepare {name} in {places.tfds}; free some space and run again, what was "
+                f"downloaded is kept"
+            ) from error
+        by_hand = BUILDERS[name].manual or BUILDERS[name].trouble
+        hint = f"; {by_hand}, where <manual_dir> is {places.manual}" if by_hand else ""
+        raise UserError(f"TFDS could not prepare {name}: {reason[:400]}{hint}; then run again") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the libraries' own notes; the progress bars stay."""
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
