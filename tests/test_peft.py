@@ -266,7 +266,7 @@ def test_mistakes_are_told_in_one_line(options, text):
 
 def test_without_peft_there_is_one_line_that_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "peft.mapping", None)
-    with pytest.raises(UserError, match=r'pip install "aoft_bench\[peft\]"') as raised:
+    with pytest.raises(UserError, match=r"pip install -e '\.\[peft\]'") as raised:
         aoft_bench.attach(vit(), "peft")
     assert "\n" not in str(raised.value)
 

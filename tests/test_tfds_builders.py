@@ -9,8 +9,10 @@ import importlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -194,34 +196,69 @@ def in_child(tmp_path, monkeypatch) -> Callable[[Raw, Places], None]:
     return patch
 
 
-def test_the_preparing_process_leaves_this_one_without_tensorflow(tmp_path, in_child):
-    module: ModuleType = importlib.import_module("raw.smallnorb")
-    places = Places(tmp_path / "cache", None, "tfds", tmp_path / "tfds", tmp_path / "manual")
-    in_child(module.write(places.manual), places)
-    code = f"""
-import dataclasses, sys
+SMALLNORB = """
+import dataclasses, os, sys
 from pathlib import Path
+os.environ.update({patched!r})
 from aoft_bench.data import TASKS
 from aoft_bench.data.places import Places
 from aoft_bench.data.prepare import prepare
 task = TASKS["smallnorb_azimuth"]
 task = dataclasses.replace(task, slices=dict(train800="train[:8]", val200="test[:2]", test="test[50%:]"))
-places = Places(Path({str(places.cache)!r}), None, "tfds", Path({str(places.tfds)!r}), Path({str(places.manual)!r}))
+places = Places(Path({cache!r}), None, "tfds", Path({tfds!r}), Path({manual!r}))
 ready = prepare(task, places, image_size=224)
-print(ready.shape, ready.sizes, ready.source_note, ready.official_note, sep="|")
+print(ready.shape, ready.sizes, ready.source_note, ready.official_note, ready.fingerprint, sep="|")
 print([name for name in ("tensorflow", "tensorflow_datasets", "jax") if name in sys.modules])
 """
-    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "AOFT_TEST_RAW")}
-    patched = {"PYTHONPATH": os.environ["PYTHONPATH"], "AOFT_TEST_RAW": os.environ["AOFT_TEST_RAW"]}
-    # the parent must not run the start file, which imports TFDS: it hands the variables down
-    code = f"import os\nos.environ.update({patched!r})\n" + code
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=300)
-    assert done.returncode == 0, done.stderr
-    first, second = done.stdout.strip().splitlines()
-    shape, sizes, note, official = first.split("|")
+
+
+def start_preparing(places: Places) -> subprocess.Popen[str]:
+    """A process that prepares smallnorb_azimuth; only the preparing process that it starts takes the archives."""
+    patched = {name: os.environ[name] for name in ("PYTHONPATH", "AOFT_TEST_RAW")}
+    folders = {"cache": str(places.cache), "tfds": str(places.tfds), "manual": str(places.manual)}
+    return subprocess.Popen(
+        [sys.executable, "-c", SMALLNORB.format(patched=patched, **folders)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={name: value for name, value in os.environ.items() if name not in patched},
+        start_new_session=True,
+    )
+
+
+@pytest.fixture
+def smallnorb(tmp_path, in_child) -> Places:
+    module: ModuleType = importlib.import_module("raw.smallnorb")
+    places = Places(tmp_path / "cache", None, "tfds", tmp_path / "tfds", tmp_path / "manual")
+    in_child(module.write(places.manual), places)
+    return places
+
+
+def test_the_preparing_process_leaves_this_one_without_tensorflow_and_two_at_once_do_no_harm(smallnorb):
+    both = [start_preparing(smallnorb) for _ in range(2)]
+    outs = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outs
+    first, second = outs[0][0].strip().splitlines()
+    shape, sizes, note, official, _ = first.split("|")
     assert shape == "(96, 96, 1)" and sizes == str({"train800": 8, "val200": 2, "test": 121})
     assert note == "TFDS smallnorb/2.1.0, train[:8], test[:2], test[50%:]"
     assert official == "sizes 8/2/121 instead of 800/200/12150" and second == "[]"
+    assert outs[1][0] == outs[0][0]
+
+
+def test_preparing_goes_on_after_a_kill(smallnorb):
+    killed = start_preparing(smallnorb)
+    until = time.monotonic() + 200
+    while not list(smallnorb.tfds.glob("smallnorb/incomplete.*")):
+        assert killed.poll() is None and time.monotonic() < until
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert list(smallnorb.tfds.glob("smallnorb/incomplete.*")) and not list(smallnorb.cache.rglob("*.npy"))
+    again = start_preparing(smallnorb)
+    out, err = again.communicate(timeout=300)
+    assert again.returncode == 0, err
+    assert "(96, 96, 1)" in out and not list(smallnorb.tfds.glob("smallnorb/incomplete.*"))
 
 
 def test_what_goes_wrong_in_the_preparing_process_is_one_line_here(tmp_path, in_child):

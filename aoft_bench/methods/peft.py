@@ -161,7 +161,9 @@ def _mapping() -> dict[str, Any]:
                 warnings.simplefilter("ignore", category)
             from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
     except ImportError as error:
-        raise UserError(f'method peft needs the peft library ({error}); pip install "aoft_bench[peft]"') from None
+        raise UserError(
+            f"method peft needs the peft library ({error}); pip install -e '.[peft]' in the checkout"
+        ) from None
     return {kind.name: cls for kind, cls in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
 
 

@@ -22,7 +22,7 @@ from aoft_bench.data.tfds.builders import BUILDERS, builder_name
 from aoft_bench.errors import UserError
 
 _RULES = 1  # rises when the images or labels that come out of the same TFDS data change
-EXTRA = "pip install 'aoft_bench[tensorflow]'"
+EXTRA = "pip install -e '.[tensorflow]' in the checkout"
 
 
 def stamp(task: Task) -> str:
