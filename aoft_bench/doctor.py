@@ -20,8 +20,8 @@ from aoft_bench.errors import UserError, unknown
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from aoft_bench.chosen_tasks import ChosenTask
     from aoft_bench.data.compare import Side
+    from aoft_bench.data_commands import ChosenTask
 
 EVERY_TASK = "all"
 READY, IDLE, UNUSABLE = "ready (cached)", "cached, not in use", "unusable cache"
@@ -89,7 +89,7 @@ class Row:
 
 
 def _report(words: list[str]) -> int:
-    from aoft_bench.chosen_tasks import chosen_tasks
+    from aoft_bench.data_commands import chosen_tasks
 
     settings = [word for word in words if not word.startswith("dataset=")]
     chosen = chosen_tasks(words, default=EVERY_TASK)
@@ -254,8 +254,8 @@ def _print(table: "Table") -> None:
 
 
 def _verify(words: list[str]) -> int:
-    from aoft_bench.chosen_tasks import chosen_tasks
     from aoft_bench.data.provenance import verify
+    from aoft_bench.data_commands import chosen_tasks
 
     chosen = chosen_tasks(words, default=EVERY_TASK)
     found = [(one.task, directory) for one in chosen for directory in caches(one)]
@@ -299,8 +299,8 @@ def _compare(texts: Sequence[str], csv_file: Path | None, words: list[str]) -> i
 
 def _sides(texts: Sequence[str], words: list[str]) -> tuple["Side", "Side"]:
     """The two sides of a comparison; what is no cache yet is prepared, at the size of the one that is."""
-    from aoft_bench.chosen_tasks import chosen_tasks
     from aoft_bench.data.compare import cached_side, prepared_side
+    from aoft_bench.data_commands import chosen_tasks
 
     chosen = chosen_tasks(words, default=EVERY_TASK) if words else []
     task = chosen[0].task if len(chosen) == 1 else None

@@ -6,10 +6,12 @@ Exit code 2 if a task could not be exported; the others are exported all the sam
 """
 
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
+from aoft_bench.data_commands import ChosenTask, chosen_tasks, each_task, run_command
 from aoft_bench.errors import UserError, unknown
+from aoft_bench.prepare import megabytes
 
 FORMATS = ("folder",)
 USAGE = f"""{__doc__}
@@ -26,19 +28,7 @@ A pack in data/packs or $AOFT_BENCH_DATA is found by later runs; keep exports el
 
 def main() -> int:
     """The command line of this module."""
-    words = sys.argv[1:]
-    if not words or words[0] in ("-h", "--help"):
-        print(USAGE)
-        return 0 if words else 2
-    try:
-        failed = export_all(words)
-    except UserError as error:
-        print(f"aoft_bench: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\naoft_bench: interrupted; packs that were not complete are not there", file=sys.stderr)
-        return 130
-    return 2 if failed else 0
+    return run_command(USAGE, "packs that were not complete are not there", export_all)
 
 
 def export_all(words: list[str]) -> int:
@@ -49,35 +39,17 @@ def export_all(words: list[str]) -> int:
     out, words = _take(words, "out")
     if not out:
         raise UserError("where to? give out=<folder>; each task gets a folder of its own in it")
-    from aoft_bench.chosen_tasks import chosen_tasks
-    from aoft_bench.data.export_folder import export
-    from aoft_bench.prepare import megabytes
+    return each_task(chosen_tasks(words), "exported", partial(_export, out=Path(out)))
 
-    failed = 0
-    tasks = chosen_tasks(words)
-    for chosen in tasks:
-        start = time.monotonic()
-        try:
-            ready, folder = export(
-                chosen.task,
-                chosen.places,
-                image_size=chosen.image_size,
-                interpolation=chosen.interpolation,
-                out=Path(out),
-            )
-        except UserError as error:
-            failed += 1
-            print(f"aoft_bench: {error}", file=sys.stderr, flush=True)
-            continue
-        size = " x ".join(map(str, ready.shape)) if ready.shape and ready.squashed_by is None else "at their own sizes"
-        print(
-            f"{chosen.task.name}: {sum(ready.sizes.values()):,} images ({size}), {megabytes(folder)}, from "
-            f"{ready.source_note}, {time.monotonic() - start:.1f} s\n  {folder}",
-            flush=True,
-        )
-    if failed and len(tasks) > 1:
-        print(f"aoft_bench: {failed} of {len(tasks)} tasks could not be exported (named above)", file=sys.stderr)
-    return failed
+
+def _export(chosen: ChosenTask, out: Path) -> tuple[str, Path]:
+    from aoft_bench.data.export_folder import export
+
+    ready, folder = export(
+        chosen.task, chosen.places, image_size=chosen.image_size, interpolation=chosen.interpolation, out=out
+    )
+    size = " x ".join(map(str, ready.shape)) if ready.shape and ready.squashed_by is None else "at their own sizes"
+    return f"{sum(ready.sizes.values()):,} images ({size}), {megabytes(folder)}, from {ready.source_note}", folder
 
 
 def _take(words: list[str], name: str) -> tuple[str | None, list[str]]:

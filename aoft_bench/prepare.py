@@ -6,10 +6,9 @@ alone, and what was interrupted goes on. Exit code 2 if a task could not be prep
 """
 
 import sys
-import time
 from pathlib import Path
 
-from aoft_bench.errors import UserError
+from aoft_bench.data_commands import ChosenTask, chosen_tasks, each_task, run_command
 
 USAGE = f"""{__doc__}
   dataset=cifar100,svhn    tasks; suites: vtab1k, fgvc, embedded, all; `python -m aoft_bench.list datasets` shows them
@@ -22,48 +21,23 @@ USAGE = f"""{__doc__}
 
 def main() -> int:
     """The command line of this module."""
-    words = sys.argv[1:]
-    if not words or words[0] in ("-h", "--help"):
-        print(USAGE)
-        return 0 if words else 2
-    try:
-        failed = prepare_all(words)
-    except UserError as error:
-        print(f"aoft_bench: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\naoft_bench: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 2 if failed else 0
+    return run_command(USAGE, "the same command goes on from here", prepare_all)
 
 
 def prepare_all(words: list[str]) -> int:
     """Prepare each task of a command line and print a line for it; returns how many failed."""
-    from aoft_bench.chosen_tasks import chosen_tasks
+    return each_task(chosen_tasks(words), "prepared", _prepare)
+
+
+def _prepare(chosen: ChosenTask) -> tuple[str, Path]:
     from aoft_bench.data.prepare import prepare
 
-    failed = 0
-    tasks = chosen_tasks(words)
-    for chosen in tasks:
-        start = time.monotonic()
-        try:
-            ready = prepare(
-                chosen.task, chosen.places, image_size=chosen.image_size, interpolation=chosen.interpolation
-            )
-        except UserError as error:
-            failed += 1
-            print(f"aoft_bench: {error}", file=sys.stderr, flush=True)
-            continue
-        size = " x ".join(map(str, ready.shape)) if ready.shape else "short side resized, cropped in training"
-        print(
-            f"{chosen.task.name}: {sum(ready.sizes.values()):,} images ({size}), {megabytes(ready.directory)}, from "
-            f"{ready.source_note}{f' [{ready.official_note}]' if ready.official_note else ''}, "
-            f"{time.monotonic() - start:.1f} s\n  {ready.directory}",
-            flush=True,
-        )
-    if failed and len(tasks) > 1:
-        print(f"aoft_bench: {failed} of {len(tasks)} tasks could not be prepared (named above)", file=sys.stderr)
-    return failed
+    ready = prepare(chosen.task, chosen.places, image_size=chosen.image_size, interpolation=chosen.interpolation)
+    size = " x ".join(map(str, ready.shape)) if ready.shape else "short side resized, cropped in training"
+    note = f" [{ready.official_note}]" if ready.official_note else ""
+    size_on_disk = megabytes(ready.directory)
+    line = f"{sum(ready.sizes.values()):,} images ({size}), {size_on_disk}, from {ready.source_note}{note}"
+    return line, ready.directory
 
 
 def megabytes(folder: Path) -> str:

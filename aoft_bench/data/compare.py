@@ -18,7 +18,7 @@ from aoft_bench.data.tasks import SPLITS, Task
 from aoft_bench.errors import UserError
 
 if TYPE_CHECKING:
-    from aoft_bench.chosen_tasks import ChosenTask
+    from aoft_bench.data_commands import ChosenTask
 
 SOURCE_WORDS = ("tfds", "folder")
 

@@ -1,4 +1,4 @@
-"""The preparing process: what comes from TensorFlow Datasets is prepared in a process of its own.
+"""Starts the preparing process: what comes from TensorFlow Datasets is prepared in a process of its own, `child`.
 
 Training then never imports TensorFlow or TFDS, TensorFlow never sees a GPU, and its memory is given back. The request
 goes in by standard input, the answer comes by standard output (both JSON); progress goes to standard error.
@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from aoft_bench.data import folder
 from aoft_bench.data.places import Places
@@ -75,7 +74,7 @@ def run(task: Task, places: Places, image_size: int, interpolation: str, pack: P
     quiet = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
     with tempfile.TemporaryDirectory(prefix="aoft_bench-") as scratch:  # TFDS leaves folders behind in it
         process = subprocess.Popen(
-            [sys.executable, "-m", "aoft_bench.data.tfds.process"],
+            [sys.executable, "-m", "aoft_bench.data.tfds.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -94,42 +93,3 @@ def run(task: Task, places: Places, image_size: int, interpolation: str, pack: P
         problem = f"{task.name}: {problem}; what it printed stands above; running the command again goes on from there"
     if problem:
         raise UserError(problem)
-
-
-def main() -> int:
-    """The preparing process itself."""
-    answer, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
-    request = json.load(sys.stdin)
-    problem = None
-    try:
-        _prepare(request)
-    except UserError as error:
-        problem = str(error)
-    except KeyboardInterrupt:
-        return 130
-    json.dump({"problem": problem}, answer)
-    return 2 if problem else 0
-
-
-def _prepare(request: dict[str, Any]) -> None:
-    from aoft_bench.data.prepare import fill
-    from aoft_bench.data.tfds.source import from_tfds
-
-    given = request["places"]
-    places = Places(
-        Path(given["cache"]),
-        None,
-        given["source"],
-        *(given[name] and Path(given[name]) for name in ("tfds_dir", "manual_dir")),
-    )
-    task = Task(**request["task"] | {"folders": tuple(request["task"]["folders"])})
-    source = from_tfds(task, places)
-    ready = fill(task, source, places, request["image_size"], request["interpolation"])
-    if request["pack"]:
-        from aoft_bench.data.export_folder import write_pack
-
-        write_pack(ready, source.read, Path(request["pack"]))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""What the data commands (prepare, doctor, export) are asked for: tasks, and where their images come from.
+"""What the data commands (prepare, doctor, export) share: which tasks a command line means, and how they end.
 
 dataset=cifar100            one task
 dataset=cifar100,svhn       several
@@ -6,6 +6,9 @@ dataset=vtab1k              a suite; `all` is every suite but one's own packs
 data.root=DIR ...           any other value of conf/, as for a run
 """
 
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aoft_bench import data
@@ -43,6 +46,44 @@ def chosen_tasks(words: list[str], default: str | None = None) -> list[ChosenTas
         ChosenTask(data.task(name), config.data.places, config.backbone.img_size, config.data.interpolation)
         for name in names
     ]
+
+
+def run_command(usage: str, interrupted: str, run: Callable[[list[str]], int]) -> int:
+    """Run a command line: `run` gets its words and says how many tasks failed. Returns the exit code.
+
+    Without words, and for --help, the usage is printed; a mistake is one line, Ctrl-C prints what it means.
+    """
+    words = sys.argv[1:]
+    if not words or words[0] in ("-h", "--help"):
+        print(usage)
+        return 0 if words else 2
+    try:
+        return 2 if run(words) else 0
+    except UserError as error:
+        print(f"aoft_bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\naoft_bench: interrupted; {interrupted}", file=sys.stderr)
+        return 130
+
+
+def each_task(tasks: list[ChosenTask], done: str, work: Callable[[ChosenTask], tuple[str, object]]) -> int:
+    """`work` on each task and print the line and the place that it returns; returns how many failed.
+
+    Those are named and the others go on; `done` says what could not be done to them.
+    """
+    failed = 0
+    for chosen in tasks:
+        start = time.monotonic()
+        try:
+            line, place = work(chosen)
+            print(f"{chosen.task.name}: {line}, {time.monotonic() - start:.1f} s\n  {place}", flush=True)
+        except UserError as error:
+            failed += 1
+            print(f"aoft_bench: {error}", file=sys.stderr, flush=True)
+    if failed and len(tasks) > 1:
+        print(f"aoft_bench: {failed} of {len(tasks)} tasks could not be {done} (named above)", file=sys.stderr)
+    return failed
 
 
 def _tasks_of(text: str) -> list[str]:

@@ -1,0 +1,47 @@
+"""The preparing process itself: a request on standard input, its answer on standard output; `process` starts it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from aoft_bench.data.export_folder import write_pack
+from aoft_bench.data.places import Places
+from aoft_bench.data.prepare import fill
+from aoft_bench.data.tasks import Task
+from aoft_bench.data.tfds.source import from_tfds
+from aoft_bench.errors import UserError
+
+
+def main() -> int:
+    """Answer {"problem": null or a line}; exit code 0, 2 for a problem, 130 for Ctrl-C."""
+    answer, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
+    request = json.load(sys.stdin)
+    problem = None
+    try:
+        _prepare(request)
+    except UserError as error:
+        problem = str(error)
+    except KeyboardInterrupt:
+        return 130
+    json.dump({"problem": problem}, answer)
+    return 2 if problem else 0
+
+
+def _prepare(request: dict[str, Any]) -> None:
+    given = request["places"]
+    places = Places(
+        Path(given["cache"]),
+        None,
+        given["source"],
+        *(given[name] and Path(given[name]) for name in ("tfds_dir", "manual_dir")),
+    )
+    task = Task(**request["task"] | {"folders": tuple(request["task"]["folders"])})
+    source = from_tfds(task, places)
+    ready = fill(task, source, places, request["image_size"], request["interpolation"])
+    if request["pack"]:
+        write_pack(ready, source.read, Path(request["pack"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
