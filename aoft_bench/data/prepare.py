@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock
 
 from aoft_bench.data import cache as store
 from aoft_bench.data import folder
+from aoft_bench.data.lock import preparing
 from aoft_bench.data.manifest import Manifest
 from aoft_bench.data.places import Places, choose
 from aoft_bench.data.progress import progress
@@ -142,17 +142,12 @@ def fill(task: Task, source: Source, places: Places, image_size: int, interpolat
         return found
     directory = places.cache_of(task)
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(directory.with_name(f".{task.name}.lock"))
-        lock.acquire()
+        with preparing(task.name, directory.with_name(f".{task.name}.lock")):
+            # another process may have written it while this one waited
+            found = _find(task, places, source.stamp, image_size, interpolation)
+            return found or _fill(task, source, places, image_size, interpolation)
     except OSError as error:
         raise store.unwritable(directory.parent, error) from error
-    try:
-        # another process may have written it while this one waited
-        found = _find(task, places, source.stamp, image_size, interpolation)
-        return found or _fill(task, source, places, image_size, interpolation)
-    finally:
-        lock.release()
 
 
 def _fill(task: Task, source: Source, places: Places, image_size: int, interpolation: str) -> PreparedTask:

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from aoft_bench.data import decode, provenance
+from aoft_bench.data.lock import preparing
 from aoft_bench.data.manifest import Manifest
 from aoft_bench.data.places import Places
 from aoft_bench.data.sources import Example, Shape, Source
@@ -109,22 +109,18 @@ def _shape(features: Mapping[str, Any], limit: int) -> Shape | None:
 
 def _prepared(task: Task, places: Places) -> Any:
     """The builder, its examples prepared in `places.tfds` as array_record; one process at a time does it."""
-
     assert task.builder is not None
     name = builder_name(task.builder)
     try:
-        places.tfds.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(places.tfds / f".aoft_bench-{name.replace('/', '-')}.lock")
-        lock.acquire()
+        with preparing(name, places.tfds / f".aoft_bench-{name.replace('/', '-')}.lock"):
+            builder = _of_accepted_version(task, places)
+            if not builder.is_prepared():
+                _download_and_prepare(name, builder, places)
+            _check_format(builder)
     except OSError as error:
         raise UserError(
             f"cannot write in {places.tfds}: {error.strerror}; choose another folder with data.tfds_dir=<folder>"
         ) from error
-    with lock:
-        builder = _of_accepted_version(task, places)
-        if not builder.is_prepared():
-            _download_and_prepare(name, builder, places)
-        _check_format(builder)
     return builder
 
 
