@@ -36,7 +36,11 @@ def chosen_tasks(words: list[str], default: str | None = None) -> list[ChosenTas
     """
     asked = [word.removeprefix("dataset=") for word in words if word.startswith("dataset=")]
     others = [word for word in words if not word.startswith("dataset=")]
-    if not asked and default is None:
+    for word in others:
+        if "=" not in word:
+            name = word if word in _names() else "cifar100"
+            raise UserError(f"cannot read the argument {word!r}: give name=value, as in dataset={name}")
+    if "" in asked or (not asked and default is None):
         raise UserError(f"which dataset? give dataset=<{'|'.join(_names()[:3])}|...>, several with commas, or a suite")
     names = _tasks_of(",".join(asked) or str(default))
     from aoft_bench.config import from_dict

@@ -1,7 +1,7 @@
 """`python -m aoft_bench.evaluate RECORD [name=value ...]`: score the saved parameters of a record again.
 
 Prints the recorded and the reproduced accuracy; exit code 0 if they are equal, 1 if not, 2 if they cannot be
-compared. Paths may be given anew where they differ on this machine: data.root, data.cache, backbone.checkpoint.
+compared. Paths may be given anew where they differ on this machine: data.root, data.cache, data.source, backbone.checkpoint.
 """
 
 import argparse
@@ -13,7 +13,10 @@ from aoft_bench.errors import UserError, unknown
 from aoft_bench.results.records import read_record
 
 # what may differ between the machine of the record and this one without changing the number
-MOVABLE = ("data.root", "data.cache", "backbone.checkpoint", "trainer.eval_batch_size", "trainer.threads")
+MOVABLE = (
+    *(f"data.{name}" for name in ("root", "cache", "source", "tfds_dir", "manual_dir")),
+    *("backbone.checkpoint", "trainer.eval_batch_size", "trainer.threads"),
+)
 
 
 def main() -> int:

@@ -57,6 +57,7 @@ class World:
 Case = Callable[[World], list[str]]
 CASES: list[tuple[str, str, Case, tuple[str, ...]]] = []
 RUN, EVALUATE, TABLES, LIST = (f"aoft_bench.{name}" for name in ("__main__", "evaluate", "tables", "list"))
+PREPARE, EXPORT = "aoft_bench.prepare", "aoft_bench.export"
 
 
 def case(name: str, *expected: str, module: str = RUN) -> Callable[[Case], Case]:
@@ -129,6 +130,33 @@ wrong(
     "recipe.epochs: got 0",
     "unknown name 'sed'",
 )
+
+
+# the data commands
+def asked(name: str, module: str, line: str, *expected: str) -> None:
+    """Adds a case of words for another command."""
+    CASES.append((name, module, lambda world: line.split(), expected))
+
+
+asked("prepare: which dataset", PREPARE, "dataset=", "which dataset? give dataset=<cifar100|")
+asked("prepare: only settings", PREPARE, "data.cache=cache", "which dataset?")
+asked("prepare: a bare name", PREPARE, "svhn", "cannot read the argument 'svhn'", "as in dataset=svhn")
+asked("prepare: a flag", PREPARE, "-x dataset=digits", "cannot read the argument '-x'", "name=value")
+asked(
+    "prepare: no such task", PREPARE, "dataset=digits,dgits", "unknown dataset or suite 'dgits'", "mean 'digits'", "all"
+)
+asked("prepare: no such option", PREPARE, "dataset=digits data.cach=x", "unknown option of data 'cach'", "mean 'cache'")
+asked(
+    "prepare: no TensorFlow", PREPARE, "dataset=svhn", "no data for svhn", "needs TensorFlow", "pip install -e", "pack"
+)
+asked(
+    "prepare: FGVC by TF's bilinear",
+    PREPARE,
+    "dataset=cub data.interpolation=bilinear_tf",
+    "bilinear_tf is not defined",
+)
+asked("export: where to", EXPORT, "dataset=digits", "where to? give out=<folder>")
+asked("export: no such format", EXPORT, "dataset=digits format=zip out=o", "unknown format 'zip'", "allowed: folder")
 # what is not there, or may not be
 wrong("no such pack", "data.root=nowhere", "data.root=nowhere does not exist", "train800.txt")
 wrong("no data", "dataset=cifar100 data.root=null", "no data for cifar100", "data/packs", "data.root=<folder>")
