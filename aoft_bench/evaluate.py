@@ -1,7 +1,7 @@
 """`python -m aoft_bench.evaluate RECORD [name=value ...]`: score the saved parameters of a record again.
 
 Prints the recorded and the reproduced accuracy; exit code 0 if they are equal, 1 if not, 2 if they cannot be
-compared. Paths may be given anew where they differ on this machine: data.root, data.cache, backbone.checkpoint and such.
+compared. Paths may be given anew where they differ on this machine: data.root, data.cache, backbone.checkpoint ...
 """
 
 import argparse
