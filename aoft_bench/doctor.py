@@ -186,7 +186,7 @@ def _source_row(chosen: "ChosenTask", kind: str, problem: str, settings: Sequenc
 
 def _tfds_row(chosen: "ChosenTask", command: str) -> Row:
     from aoft_bench.data.tfds import process
-    from aoft_bench.data.tfds.builders import BUILDERS, builder_name
+    from aoft_bench.data.tfds.builders import facts
     from aoft_bench.data.tfds.transfer_progress import amount
 
     task, places = chosen.task, chosen.places
@@ -194,7 +194,7 @@ def _tfds_row(chosen: "ChosenTask", command: str) -> Row:
     prepared = process.prepared_folder(task, places)
     if any(prepared.glob("*/dataset_info.json")):  # what an interrupted preparation leaves has none
         return Row(task.name, "prepared by TFDS, not cached", _megabytes(prepared), str(prepared), command)
-    builder = BUILDERS[builder_name(task.builder)]
+    builder = facts(task.builder)
     install = "" if importlib.util.find_spec("tensorflow") else f"{process.EXTRA}; "
     by_hand = f"by hand: {builder.manual}, where <manual_dir> is {places.manual}; then: " if builder.manual else ""
     trouble = f" ({builder.trouble})" if builder.trouble else ""

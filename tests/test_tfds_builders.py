@@ -87,7 +87,7 @@ def raw_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
     small = {name: dataclasses.replace(entry, disk=10**6) for name, entry in builders.BUILDERS.items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tfds, "builder", builder)
-        patch.setattr(source, "BUILDERS", small)
+        patch.setattr(builders, "BUILDERS", small)
         yield raw_and_places
 
 
@@ -157,7 +157,7 @@ def test_a_damaged_archive_is_refused_and_nothing_is_prepared(raw_of, tmp_path):
 
 def test_a_disk_without_room_is_told_before_the_download(raw_of, tmp_path, monkeypatch):
     raw_of("clevr")
-    monkeypatch.setattr(source, "BUILDERS", {"clevr": Builder(10**9, 10**15)})
+    monkeypatch.setattr(builders, "BUILDERS", {"clevr": Builder(10**9, 10**15)})
     places = Places(tmp_path / "cache", None, "tfds", tmp_path / "tfds", raw_of("clevr")[1].manual)
     with pytest.raises(UserError, match=r"disk is too full to prepare clevr: .* about 1000000\.0 GB .*data.tfds_dir="):
         source.from_tfds(TASKS["clevr_count"], places)

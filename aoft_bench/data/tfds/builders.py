@@ -75,6 +75,11 @@ BUILDERS: Mapping[str, Builder] = MappingProxyType(
 )
 
 
+def facts(spec: str) -> Builder:
+    """What is known of the builder of a specification; nothing, for one that is not in the table."""
+    return BUILDERS.get(builder_name(spec), Builder(0, 0))
+
+
 def builder_name(spec: str) -> str:
     """The name (and configuration) in a specification such as `eurosat/rgb:2`, without the versions."""
     return spec.partition(":")[0]

@@ -17,7 +17,7 @@ from pathlib import Path
 from aoft_bench.data import folder
 from aoft_bench.data.places import Places
 from aoft_bench.data.tasks import Task
-from aoft_bench.data.tfds.builders import BUILDERS, builder_name
+from aoft_bench.data.tfds.builders import builder_name, facts
 from aoft_bench.errors import UserError
 
 _RULES = 1  # rises when the images or labels that come out of the same TFDS data change
@@ -47,7 +47,7 @@ def require(task: Task, places: Places) -> None:
             f"no data for {task.name}: preparing the originals needs TensorFlow, once and for preparing only; "
             f"{EXTRA}, then run again. Or give {pack}"
         )
-    builder = BUILDERS[builder_name(task.builder)]
+    builder = facts(task.builder)
     if builder.manual and not prepared_folder(task, places).is_dir() and not _has_files(places.manual):
         raise UserError(
             f"no data for {task.name}: it cannot be downloaded by a program. By hand: {builder.manual}, where "

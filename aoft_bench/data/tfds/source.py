@@ -18,7 +18,7 @@ from aoft_bench.data.places import Places
 from aoft_bench.data.sources import Example, Shape, Source
 from aoft_bench.data.tasks import SPLITS, Task
 from aoft_bench.data.tfds import download
-from aoft_bench.data.tfds.builders import BUILDERS, accepts, builder_name
+from aoft_bench.data.tfds.builders import accepts, builder_name, facts
 from aoft_bench.data.tfds.labels import LABEL_MAPS
 from aoft_bench.data.tfds.process import EXTRA, stamp
 from aoft_bench.errors import UserError
@@ -169,7 +169,7 @@ def _download_and_prepare(name: str, builder: Any, places: Places) -> None:
 def _check_space(name: str, places: Places) -> None:
     """Refuse at once what would fail after hours; what an interrupted download left is there already."""
     downloaded = sum(path.stat().st_size for path in (places.tfds / "downloads").rglob("*") if path.is_file())
-    needed = BUILDERS[name].disk - min(downloaded, BUILDERS[name].download)
+    needed = facts(name).disk - min(downloaded, facts(name).download)
     free = shutil.disk_usage(places.tfds).free
     if free < needed:
         raise UserError(
@@ -193,7 +193,7 @@ def _errors(name: str, places: Places) -> Iterator[None]:
                 f"the disk is full: cannot prepare {name} in {places.tfds}; free some space and run again, what was "
                 f"downloaded is kept"
             ) from error
-        by_hand = BUILDERS[name].manual or BUILDERS[name].trouble
+        by_hand = facts(name).manual or facts(name).trouble
         hint = f"; {by_hand}, where <manual_dir> is {places.manual}" if by_hand else ""
         raise UserError(f"TFDS could not prepare {name}: {reason[:400]}{hint}; then run again") from error
 
