@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aoft_bench.data.loader import epoch_seed, positive
+from aoft_bench.data.loader import EpochSeeded, positive
 from aoft_bench.data.ragged import Ragged
 from aoft_bench.data.transforms import flip
 
 _MOVED = 2**26  # bytes moved at a time when a set is laid out on the device
 
 
-class CroppedBatches:
+class CroppedBatches(EpochSeeded):
     """Batches (images (B, 3, size, size) uint8, labels (B,) int64) of crops; neither side of an image is below `size`.
 
     With `random_crop` top and left are uniform over the H - size + 1 and W - size + 1 positions; otherwise the crop is
@@ -23,10 +23,8 @@ class CroppedBatches:
 
     With `resident` the pixels live on `device` and are cropped there; otherwise they stay where they are (a memory
     map) and only the crops move. By default they move to a CUDA device where they take less than half of its free
-    memory. `sampler` and `set_epoch` are as for `DeviceBatches`.
+    memory.
     """
-
-    batch_sampler = None  # Lightning looks for it in a loader that has a sampler and is used for validation
 
     def __init__(
         self,
@@ -44,6 +42,7 @@ class CroppedBatches:
     ) -> None:
         if len(labels) != len(images):
             raise ValueError(f"{len(images)} images but {len(labels)} labels")
+        super().__init__(seed)
         self.images = images
         self.device = torch.device(device)
         self.labels = torch.as_tensor(np.array(labels) if isinstance(labels, np.ndarray) else labels).to(self.device)
@@ -52,30 +51,19 @@ class CroppedBatches:
         self.shuffle = shuffle
         self.random_crop = random_crop
         self.random_flip = random_flip
-        self.seed = seed
-        self.epoch = 0
         resident = _fits(len(images.flat), self.device) if resident is None else resident
         self._rows = _rows_on(images.flat, size, self.device) if resident else None
-
-    @property
-    def sampler(self) -> "CroppedBatches":
-        """What Lightning's `_set_sampler_epoch` calls `set_epoch` on."""
-        return self
 
     @property
     def resident(self) -> bool:
         """Whether the pixels live on the device."""
         return self._rows is not None
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order, crops and flips the next iteration has."""
-        self.epoch = epoch
-
     def __len__(self) -> int:
         return -(-len(self.images) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
+        generator = self.generator()
         count = len(self.images)
         order = torch.randperm(count, generator=generator) if self.shuffle else torch.arange(count)
         corners = self._corners(order, generator)

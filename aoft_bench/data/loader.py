@@ -26,15 +26,39 @@ def _moved(part: np.ndarray, size: int, interpolation: str, device: torch.device
     return resize(batch, size, interpolation)
 
 
-class DeviceBatches:
+class EpochSeeded:
+    """A loader whose epoch e is drawn from a CPU generator seeded by (seed, e): the same on every device and after a
+    resume.
+
+    Lightning calls `loader.sampler.set_epoch(epoch)` before each epoch; `sampler` is the loader itself. A loop of
+    your own calls `set_epoch`, or every epoch has the order of epoch 0.
+    """
+
+    batch_sampler = None  # Lightning looks for it in a loader that has a sampler and is used for validation
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.epoch = seed, 0
+
+    @property
+    def sampler(self) -> "EpochSeeded":
+        """What Lightning's `_set_sampler_epoch` calls `set_epoch` on."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration has."""
+        self.epoch = epoch
+
+    def generator(self) -> torch.Generator:
+        """A new generator of the chosen epoch."""
+        return torch.Generator().manual_seed(_epoch_seed(self.seed, self.epoch))
+
+
+class DeviceBatches(EpochSeeded):
     """Batches (images (B, C, S, S) uint8, labels (B,) int64) of a set that lives on the device.
 
     `images` (N, C, S, S) uint8 are already of the model's size (`to_device`). With `shuffle` the order of epoch e is a
     permutation drawn from a CPU generator seeded by (seed, e), and with `random_flip` the mirrored images are drawn
     from the same generator: an epoch is the same on every device and after a resume. The last, smaller batch is kept.
-
-    Lightning calls `loader.sampler.set_epoch(epoch)` before each epoch; `sampler` is the loader itself. A loop of
-    your own calls `set_epoch`, or every epoch has the order of epoch 0.
     """
 
     def __init__(
@@ -47,6 +71,7 @@ class DeviceBatches:
         random_flip: bool = False,
         seed: int = 0,
     ) -> None:
+        super().__init__(seed)
         self.images = images
         self.labels = torch.as_tensor(np.array(labels) if isinstance(labels, np.ndarray) else labels).to(images.device)
         if len(self.labels) != len(images):
@@ -54,23 +79,12 @@ class DeviceBatches:
         self.batch_size = positive(batch_size)
         self.shuffle = shuffle
         self.random_flip = random_flip
-        self.seed = seed
-        self.epoch = 0
-
-    @property
-    def sampler(self) -> "DeviceBatches":
-        """What Lightning's `_set_sampler_epoch` calls `set_epoch` on."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order and flips the next iteration has."""
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return -(-len(self.images) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
+        generator = self.generator()
         count, order = len(self.images), None
         if self.shuffle:
             order = torch.randperm(count, generator=generator).to(self.images.device)
@@ -122,6 +136,6 @@ def positive(batch_size: int) -> int:
     return batch_size
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
+def _epoch_seed(seed: int, epoch: int) -> int:
     """A seed of 63 bits from (seed, epoch): neighbouring pairs share nothing, unlike seed + epoch."""
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0]) >> 1
