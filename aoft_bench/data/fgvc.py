@@ -88,16 +88,9 @@ def read_set(task: Task, root: Path) -> JsonSet:
 
 def note(task: Task, found: JsonSet) -> str:
     """Why the set cannot stand unmarked beside published rows, for the record."""
+    sizes = {split: len(listing.files) for split, listing in found.listings.items()}
     reasons = ["json splits: not verified against VPT's files"]
-    sizes = [len(found.listings[split].files) for split in SPLITS]
-    wanted = [task.sizes[split] for split in SPLITS]
-    if sizes != wanted:
-        reasons.append(f"sizes {'/'.join(map(str, sizes))} instead of {'/'.join(map(str, wanted))}")
-    if found.classes != task.classes:
-        reasons.append(f"{found.classes} classes instead of {task.classes}")
-    if found.untrained:
-        reasons.append(f"{len(found.untrained)} classes without a training image")
-    return "; ".join(reasons)
+    return "; ".join(reasons + task.deviations(sizes, found.classes, len(found.untrained)))
 
 
 def _read_json(task: Task, path: Path, digest: "hashlib._Hash") -> list[tuple[str, int]]:

@@ -8,16 +8,15 @@ from aoft_bench.data import folder
 from aoft_bench.data.tasks import Task
 from aoft_bench.errors import UserError
 
-SOURCES = ("auto", "folder", "tfds")
-
 
 @dataclass(frozen=True)
 class Places:
     """The folders of a machine, None for the usual ones.
 
     cache: prepared arrays; root: a pack (or a set with FGVC's json files), or a folder of them, else `data/packs` and
-    `$AOFT_BENCH_DATA` are searched; source: one of `SOURCES`; tfds_dir: TensorFlow Datasets' folder, else
-    `$TFDS_DATA_DIR` or `~/tensorflow_datasets`; manual_dir: archives got by hand, else `<tfds_dir>/downloads/manual`.
+    `$AOFT_BENCH_DATA` are searched; source: auto, folder or tfds, see `choose`; tfds_dir: that of TensorFlow Datasets,
+    else `$TFDS_DATA_DIR` or `~/tensorflow_datasets`; manual_dir: archives got by hand, else
+    `<tfds_dir>/downloads/manual`.
     """
 
     cache: Path

@@ -71,19 +71,13 @@ def official_ids(task: Task) -> dict[str, tuple[str, ...]] | None:
     return {split: tuple(id_of_key(builder, splits[split], key) for key in keys[split]) for split in SPLITS}
 
 
-def agrees_with_official(task: Task, manifest: Manifest) -> bool | None:
-    """Whether every split of a manifest holds the official examples in the official order, by their ids.
-
-    None where that cannot be told: there is no official list of the task, or no image has an id. Versions 2.0.0 of
-    smallnorb and of dsprites (the ones that TFDS prepares by default) and 3.0.0 of svhn_cropped have no ids, and
-    folder packs never do.
-    """
-    differing = differences(task, manifest)
-    return None if differing is None else not differing
-
-
 def differences(task: Task, manifest: Manifest) -> list[str] | None:
-    """What differs from the official list, a text for each split that does; None as `agrees_with_official`."""
+    """What the ids of a manifest show unlike the official examples in the official order: a text for each split.
+
+    Empty where every split holds them. None where that cannot be told: there is no official list of the task, or no
+    image has an id. Versions 2.0.0 of smallnorb and of dsprites and 3.0.0 of svhn_cropped have no ids, and folder packs
+    never do.
+    """
     wanted = official_ids(task)
     if wanted is None or not any(row.id for rows in manifest.values() for row in rows):
         return None
@@ -133,7 +127,7 @@ def _check_there(path: Path) -> None:
 class Verdict:
     """What reading all of a cache found: `problems`, texts that name file and remedy, or what is `sound`, in words.
 
-    `official` is what `agrees_with_official` says of a cache from TFDS, None for others.
+    `official`: whether `differences` finds none in a cache from TFDS; None where that cannot be told, and for others.
     """
 
     problems: tuple[str, ...]

@@ -1,7 +1,7 @@
 """What a task is prepared from, in one shape: a folder pack, json splits or an embedded generator; see also `tfds`."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +13,7 @@ import numpy as np
 
 from aoft_bench.data import decode, fgvc, folder, manifest
 from aoft_bench.data.cache import Block
-from aoft_bench.data.tasks import SPLITS, Task
+from aoft_bench.data.tasks import Task
 
 Shape = tuple[int, int, int]
 Fit = Callable[[np.ndarray], np.ndarray]  # how an image comes to the size in which it is cached
@@ -107,7 +107,7 @@ def from_folder(task: Task, root: Path | None) -> Source:
         kind="folder",
         note=f"folder pack {pack.root.resolve().name}, images {' '.join(kinds)}",
         official=False,  # no pack can prove itself: the published ones are lossy JPEG copies of the official splits
-        official_note=_pack_note(task, pack, [sizes[split] for split in SPLITS]),
+        official_note=_pack_note(task, pack, sizes),
         classes=pack.classes,
         class_names=pack.class_names,
         stamp=pack.stamp,
@@ -118,19 +118,12 @@ def from_folder(task: Task, root: Path | None) -> Source:
     )
 
 
-def _pack_note(task: Task, pack: folder.Pack, sizes: Sequence[int]) -> str:
+def _pack_note(task: Task, pack: folder.Pack, sizes: Mapping[str, int]) -> str:
     """Why the pack cannot stand unmarked beside published rows."""
     if task.suite == "own":
         return "a pack of the user's own"
     reasons = ["folder pack: not verified against the official split"]
-    wanted = [task.sizes[split] for split in SPLITS]
-    if sizes != wanted:
-        reasons.append(f"sizes {'/'.join(map(str, sizes))} instead of {'/'.join(map(str, wanted))}")
-    if pack.classes != task.classes:
-        reasons.append(f"{pack.classes} classes instead of {task.classes}")
-    if pack.untrained:
-        reasons.append(f"{len(pack.untrained)} classes without a training image")
-    return "; ".join(reasons)
+    return "; ".join(reasons + task.deviations(sizes, pack.classes, len(pack.untrained)))
 
 
 def from_json(task: Task, root: Path | None) -> Source:
@@ -155,12 +148,11 @@ def from_json(task: Task, root: Path | None) -> Source:
         name = listing.files[index]
         return Example(decode.decode(found.images / name, found.where(split, index)), int(listing.labels[index]), name)
 
-    note = fgvc.note(task, found)
     return Source(
         kind="json",
         note=f"json splits of {found.root.resolve().name}",
-        official=not note,
-        official_note=note,
+        official=False,  # there is nothing to hold VPT's lists against
+        official_note=fgvc.note(task, found),
         classes=found.classes,
         class_names=None,
         stamp=found.stamp,

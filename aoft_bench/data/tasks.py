@@ -32,6 +32,18 @@ class Task:
     folders: tuple[str, ...]
     source: str
 
+    def deviations(self, sizes: Mapping[str, int], classes: int, untrained: int = 0) -> list[str]:
+        """What images of these counts, classes and classes without a training image have unlike the task."""
+        found = []
+        if dict(sizes) != dict(self.sizes):
+            got, wanted = ("/".join(str(counts[split]) for split in SPLITS) for counts in (sizes, self.sizes))
+            found.append(f"sizes {got} instead of {wanted}")
+        if classes != self.classes:
+            found.append(f"{classes} classes instead of {self.classes}")
+        if untrained:
+            found.append(f"{untrained} classes without a training image")
+        return found
+
 
 def _vtab(
     name: str,

@@ -22,8 +22,6 @@ from aoft_bench.errors import UserError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["ResumingDownloader", "fetch", "install"]
-
 _SIMULTANEOUS = 4
 
 

@@ -56,12 +56,7 @@ def from_tfds(task: Task, places: Places) -> Source:
             raise UserError(f"{where}: the label {label} is out of range for the {task.classes} classes of {task.name}")
         return Example(image, label, _text(example[identifier]) if identifier else "")
 
-    wanted = {split: task.sizes[split] for split in SPLITS}
-    note = (
-        ""
-        if sizes == wanted
-        else f"sizes {'/'.join(map(str, sizes.values()))} instead of " + "/".join(map(str, wanted.values()))
-    )
+    note = "; ".join(task.deviations(sizes, task.classes))
     return Source(
         kind="tfds",
         note=f"TFDS {name}/{version}, {', '.join(task.slices[split] for split in SPLITS)}",
