@@ -103,6 +103,14 @@ def weight_file(options: BackboneOptions) -> Path:
     return hub_file(options.timm)
 
 
+def weights_here(options: BackboneOptions) -> Path | None:
+    """`weight_file` without a download: None for a hub model whose weights are not on this machine."""
+    if options.checkpoint or options.timm == "vit_nano":
+        return weight_file(options)
+    _check_name(import_timm(), options)
+    return _cached(*_at_the_hub(options.timm))
+
+
 def weights_name(options: BackboneOptions) -> str:
     """What the weights are called in a record: the file's name, "embedded", or the timm name with its tag."""
     if options.checkpoint:
@@ -133,11 +141,10 @@ def hub_file(timm_name: str) -> Path:
     """The local copy of a hub model's weights, downloaded if need be; fails at once where the hub cannot be reached."""
     import huggingface_hub as hub
 
-    config = import_timm().get_pretrained_cfg(timm_name)
-    repository, name = config.hf_hub_id, config.hf_hub_filename or "model.safetensors"
-    cached = hub.try_to_load_from_cache(repository, name)
-    if isinstance(cached, str):
-        return Path(cached)
+    repository, name = _at_the_hub(timm_name)
+    cached = _cached(repository, name)
+    if cached:
+        return cached
     try:
         # asked for by itself first: the download proper retries for 23 to 46 s before it gives up
         hub.get_hf_file_metadata(hub.hf_hub_url(repository, name), timeout=5)
@@ -150,6 +157,19 @@ def hub_file(timm_name: str) -> Path:
             f"run once with a network, or fetch {name} of {repository} elsewhere (for the original IN-21k ViTs "
             "Google's .npz does too) and give backbone.checkpoint=FILE; without either: backbone=vit_nano"
         ) from None
+
+
+def _at_the_hub(timm_name: str) -> tuple[str, str]:
+    """(repository, file) of a model's weights."""
+    config = import_timm().get_pretrained_cfg(timm_name)
+    return config.hf_hub_id, config.hf_hub_filename or "model.safetensors"
+
+
+def _cached(repository: str, name: str) -> Path | None:
+    import huggingface_hub as hub
+
+    cached = hub.try_to_load_from_cache(repository, name)
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def file_sha256(path: Path) -> str:

@@ -13,14 +13,14 @@ from aoft_bench.backbones import Backbone
 from aoft_bench.config import RunConfig
 from aoft_bench.data.crops import CroppedBatches
 from aoft_bench.data.loader import DeviceBatches, StreamedBatches, to_device
-from aoft_bench.data.prepare import PreparedTask, Split, prepare, source_of
+from aoft_bench.data.prepare import PreparedTask, Split, find, prepare, source_of
 from aoft_bench.data.ragged import Ragged
 from aoft_bench.data.tasks import Task
 from aoft_bench.data.transforms import NORMALIZATIONS
 from aoft_bench.errors import UserError
 from aoft_bench.methods import Handle
 from aoft_bench.protocols import Protocol, protocol
-from aoft_bench.results.records import cell_hash, record_path
+from aoft_bench.results.records import CellFiles, cell_files, cell_hash, record_path
 from aoft_bench.training import hardware
 from aoft_bench.training.module import regularize
 from aoft_bench.training.progress import watched
@@ -42,14 +42,8 @@ class Cell:
     digest: str
 
     @property
-    def record_path(self) -> Path:
-        c = self.config
-        root = Path(c.results.root).expanduser()
-        return record_path(root, c.backbone.name, c.method_label, c.dataset.name, c.seed, self.digest)
-
-    @property
-    def trained_path(self) -> Path:
-        return self.record_path.with_suffix(".safetensors")
+    def files(self) -> CellFiles:
+        return _files(self.config, self.digest)
 
     @property
     def label(self) -> str:
@@ -118,6 +112,25 @@ def identify(config: RunConfig) -> Cell:
     )
     identity = identity_of(config, prepared.fingerprint, sha256, precision)
     return Cell(config, chosen, prepared, weights, sha256, device, precision, cell_hash(identity))
+
+
+def files_of(config: RunConfig) -> CellFiles | None:
+    """Where a cell's files are or will be; None while data is not prepared or weights are not here, since they are part
+    of its name. Prepares and downloads nothing. Raises `UserError` for data that is missing or wrong.
+    """
+    weights = backbones.weights_here(config.backbone)
+    task, size = data.task(config.dataset.name), config.backbone.img_size
+    prepared = find(task, config.data.places, image_size=size, interpolation=config.data.interpolation)
+    if prepared is None or weights is None:
+        return None
+    precision = hardware.precision_of(config.trainer, hardware.device_of(config.trainer))
+    identity = identity_of(config, prepared.fingerprint, backbones.file_sha256(weights), precision)
+    return _files(config, cell_hash(identity))
+
+
+def _files(config: RunConfig, digest: str) -> CellFiles:
+    c, root = config, Path(config.results.root).expanduser()
+    return cell_files(root, record_path(root, c.backbone.name, c.method_label, c.dataset.name, c.seed, digest))
 
 
 def _both_here(config: RunConfig, task: Task) -> Path:

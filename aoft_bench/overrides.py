@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from aoft_bench import methods, presets
+from aoft_bench import launching, methods, presets
 from aoft_bench.config import SECTIONS, SHORTHANDS, Scalars, conf_dir
 from aoft_bench.errors import UserError, unknown_text
 from aoft_bench.validate import check_value, problems_of
@@ -23,8 +23,8 @@ from aoft_bench.validate import check_value, problems_of
 PASSED_ON = ("hydra", "hydra/")
 
 
-def check_command_line(arguments: list[str]) -> None:
-    """Raise one `UserError` that lists everything wrong with the arguments; do nothing if all is well."""
+def check_command_line(arguments: list[str]) -> argparse.Namespace:
+    """The arguments as Hydra reads them; raises one `UserError` that lists everything wrong with them."""
     parsed = parse(arguments)
     folders = [conf_dir()]
     if parsed.config_dir:
@@ -49,6 +49,7 @@ def check_command_line(arguments: list[str]) -> None:
         problems += _problems(override, folders, known or default)
     if problems:
         raise UserError(problems_of(problems))
+    return parsed
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -76,6 +77,10 @@ def groups(folders: list[Path]) -> dict[str, list[str]]:
 
 def _problems(override: Override, folders: list[Path], method_names: list[str]) -> list[str]:
     key = override.key_or_group
+    if key == "hydra/launcher":
+        allowed = launching.names(folders)
+        wrong = [v for v in _values(override) if str(v) not in allowed]
+        return [unknown_text("launcher", value, allowed, "docs/clusters.md tells what each is for") for value in wrong]
     if key.startswith(PASSED_ON):
         return []
     choices = groups(folders)

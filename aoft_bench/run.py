@@ -1,11 +1,8 @@
-"""One cell from end to end: prepare, train, score once, record."""
+"""One cell from end to end: prepare, train, score once, record. Done once, whoever asks for it and however often."""
 
 import datetime
-import functools
-import subprocess
 import time
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,55 +11,84 @@ from safetensors.torch import save
 from aoft_bench import data
 from aoft_bench.backbones import weights_name
 from aoft_bench.cell import Adapted, Cell, build, final_score, identify
+from aoft_bench.code_state import code_digest, git_state, version_of
 from aoft_bench.config import RunConfig
 from aoft_bench.data.prepare import Split
 from aoft_bench.errors import UserError
+from aoft_bench.locks import claim
 from aoft_bench.parameters import parameter_counts, parameter_table
 from aoft_bench.results.records import SCHEMA, check_writable, read_record, write_atomically, write_record
+from aoft_bench.results.unfinished import note_failure, refuse_other_code, remove_leftovers, worker_noted
 from aoft_bench.training import hardware
 from aoft_bench.training.fit import Fit, fit
-from aoft_bench.training.wandb_mirror import Mirror
+from aoft_bench.training.wandb_mirror import mirror_of
 
 PACKAGES = ("aoft_bench", "torch", "torchvision", "timm", "pytorch-lightning", "hydra-core", "numpy", "pillow", "peft")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a cell ended. record: what its file holds (None for a dry run)."""
+    """How a cell ended: "elsewhere" is one that another process runs. record: what its file holds, if there is one."""
 
-    kind: Literal["done", "skipped", "dry run"]
+    kind: Literal["done", "skipped", "elsewhere", "dry run"]
     path: Path | None
     record: dict[str, Any] | None
 
 
-def run(config: RunConfig, command: str) -> Outcome:
-    """Run a cell, or find that it is done. `command` is what the record says reproduces it."""
-    git_state()
+def run(config: RunConfig, command: str, *, wait: bool = True) -> Outcome:
+    """Run a cell, or find that it is done. `command` is what the record says reproduces it.
+
+    A cell that another process runs is waited for, or with wait=False left to it. A run that was stopped goes on from
+    its last epoch. An error leaves a failure record (see `unfinished.note_failure`) and is raised.
+    """
+    code_digest(), git_state()  # as they are now: a sweep may go on for hours while the checkout moves on
     hardware.use_threads(config.trainer.threads)
     if config.dry_run:
         dry_run(config)
         return Outcome("dry run", None, None)
     cell = identify(config)
-    path = cell.record_path
-    if path.is_file() and config.results.mode != "force":
-        return Outcome("skipped", path, read_record(path))
+    files, force = cell.files, config.results.mode == "force"
+    if files.record.is_file() and not force:
+        return Outcome("skipped", files.record, read_record(files.record))
     if config.results.mode == "only-cached":
-        raise UserError(f"{cell.label} has no record at {path}; results.mode=missing runs it")
-    check_writable(path)
+        raise UserError(f"{cell.label} has no record at {files.record}; results.mode=missing runs it")
+    check_writable(files.record)
+    refuse_other_code(Path(config.results.root).expanduser())
+    with claim(files.lock, cell.label, wait=wait) as mine:
+        if not mine:
+            return Outcome("elsewhere", files.record, None)
+        if files.record.is_file() and not force:  # done since we looked
+            return Outcome("skipped", files.record, read_record(files.record))
+        remove_leftovers(files)
+        with worker_noted(files.worker):
+            try:
+                record = _train_and_score(cell, command)
+            except Exception as error:
+                note_failure(files.failure, cell.label, command, config.as_dict(), error)
+                raise
+        for path in (files.checkpoint, files.failure):
+            path.unlink(missing_ok=True)
+    files.lock.unlink(missing_ok=True)
+    return Outcome("done", files.record, record)
+
+
+def _train_and_score(cell: Cell, command: str) -> dict[str, Any]:
+    """Train a cell, score it once, save what was trained, write its record."""
     hardware.reset_peak_memory(cell.device)
-    adapted = build(config, cell.prepared.classes, cell.device)
+    adapted = build(cell.config, cell.prepared.classes, cell.device)
     scored = score_split(cell) if cell.protocol.every_epoch else None
-    with mirror_of(cell) as mirror:
+    official = cell.prepared.official
+    with mirror_of(cell.config, label=cell.label, digest=cell.digest, official=official) as mirror:
         trained = train(cell, adapted, scored, mirror.logger)
         start = time.monotonic()
         correct, total, merged = final_score(cell, adapted, scored or score_split(cell))
         seconds = time.monotonic() - start
         record = describe(cell, adapted, trained, (correct, total, merged), seconds, command)
-        write_atomically(cell.trained_path, lambda partial: _save(adapted, partial))
-        record["cost"]["trained_file_bytes"] = cell.trained_path.stat().st_size
-        write_record(path, record)
+        write_atomically(cell.files.trained, lambda partial: _save(adapted, partial))
+        record["cost"]["trained_file_bytes"] = cell.files.trained.stat().st_size
+        write_record(cell.files.record, record)
         mirror.summarize(record)
-    return Outcome("done", path, record)
+    return record
 
 
 def dry_run(config: RunConfig) -> None:
@@ -88,6 +114,7 @@ def train(cell: Cell, adapted: Adapted, scored: Split | None, logger: Any) -> Fi
         precision=cell.precision,
         label=cell.label,
         scored=cell.protocol.score,
+        checkpoint=cell.files.checkpoint,
         score_batches=cell.batches_of(scored) if scored else None,
         logger=logger,
     )
@@ -96,18 +123,6 @@ def train(cell: Cell, adapted: Adapted, scored: Split | None, logger: Any) -> Fi
 def score_split(cell: Cell) -> Split:
     """The split whose accuracy is the result. The only caller of `open_test`, once a run."""
     return cell.prepared.open_test() if cell.protocol.score == "test" else cell.prepared.train("val200")
-
-
-def mirror_of(cell: Cell) -> Mirror:
-    """The W&B run of a cell; its id is the cell's, so that running it again continues it."""
-    c = cell.config
-    return Mirror(
-        c.logger,
-        name=cell.label,
-        group=f"{c.backbone.name}/{c.method_label}/{c.dataset.name}",
-        run_id=f"{c.method_label}-{c.dataset.name}-seed{c.seed}-{cell.digest}",
-        config={**c.as_dict(), "hash": cell.digest},
-    )
 
 
 def describe(
@@ -157,10 +172,12 @@ def describe(
             "score_seconds": round(score_seconds, 3),
             "score_images_per_second": round(total / score_seconds, 2),
             "peak_memory_bytes": hardware.peak_memory_bytes(cell.device),
+            "resumed": trained.resumed,
         },
         "hardware": hardware.describe(cell.device),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: version_of(name) for name in PACKAGES},
         "git": git_state(),
+        "code": code_digest(),
         "config": config.as_dict(),
     }
 
@@ -168,33 +185,3 @@ def describe(
 def _save(adapted: Adapted, path: Path) -> None:
     # not safetensors' save_file: on a full disk it raises an error of its own, without the errno
     path.write_bytes(save(adapted.handle.state_dict()))
-
-
-@functools.cache
-def git_state() -> dict[str, Any]:
-    """Commit of the code that this process runs, and whether it was changed since; empty outside a checkout.
-
-    Asked once, at the first cell: a sweep may go on for hours while the checkout moves on.
-    """
-    here = Path(__file__).resolve().parent.parent
-    if not (here / ".git").exists():
-        return {"commit": None, "dirty": None}
-    commit = _git(here, "rev-parse", "HEAD")
-    # records and notes do not change what the code computes
-    changed = _git(here, "status", "--porcelain", "--", "aoft_bench", "conf", "pyproject.toml")
-    return {"commit": commit or None, "dirty": bool(changed)}
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -2,10 +2,6 @@
 
 import hashlib
 import json
-import os
-import struct
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -306,50 +302,6 @@ def test_dry_run_needs_neither_data_nor_weights(cli: Command, tmp_path: Path, mo
     assert lines["trained with the head"].endswith(f" {129_408 + 76_900:,}")
     assert lines["backbone"].endswith(" 85,798,656")
     assert not list(tmp_path.iterdir())
-
-
-@pytest.fixture
-def no_wandb_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))  # no ~/.netrc
-    yield
-
-
-@pytest.mark.usefixtures("no_wandb_key")
-def test_wandb_is_offline_without_a_key(places: tuple[Path, dict[str, str]], tmp_path: Path, cli: Command) -> None:
-    _, options = places
-    result = cli(*words(options, logger="wandb", logger__dir=str(tmp_path / "mirror")))
-    assert result.code == 0 and "left out" not in result.err, result.err
-    (record,) = (tmp_path / "results").rglob("*.json")
-    (folder,) = (tmp_path / "mirror" / "wandb").glob("offline-run-*")
-    (binary,) = folder.glob("*.wandb")
-    deadline = time.monotonic() + 60  # W&B's own process writes the file, on a busy machine after `finish` returned
-    while not (summary := wandb_summary(binary)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    saved = read_record(record)
-    assert summary["test/top1"] == saved["metrics"]["top1"]
-    assert summary["parameters/trained"] == saved["parameters"]["trained"] == 0
-    assert summary["parameters/head"] == saved["parameters"]["head"]
-
-
-def wandb_summary(path: Path) -> dict[str, Any]:
-    """The summary in a run's binary file, a log in LevelDB's format whose records are protocol buffers."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    content, found, message, at = path.read_bytes(), {}, b"", 7
-    assert content.startswith(b":W&B")
-    while at + 7 <= len(content):
-        if -at % 32768 < 7:  # no header begins in the last bytes of a block
-            at += -at % 32768
-            continue
-        _, size, kind = struct.unpack("<IHB", content[at : at + 7])
-        message, at = message + content[at + 7 : at + 7 + size], at + 7 + size
-        if kind in (1, 4):  # whole, or the last part
-            record, message = Record.FromString(message), b""
-            for item in record.summary.update:
-                found["/".join(item.nested_key) or item.key] = json.loads(item.value_json)
-    return found
 
 
 def test_a_broken_wandb_leaves_the_run_going(

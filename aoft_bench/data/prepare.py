@@ -10,7 +10,6 @@ import numpy as np
 
 from aoft_bench.data import cache as store
 from aoft_bench.data import folder
-from aoft_bench.data.lock import preparing
 from aoft_bench.data.manifest import Manifest
 from aoft_bench.data.places import Places, choose
 from aoft_bench.data.progress import progress
@@ -20,6 +19,7 @@ from aoft_bench.data.sources import Fit, Source, from_embedded, from_folder, fro
 from aoft_bench.data.tasks import SPLITS, Task
 from aoft_bench.data.tfds import process
 from aoft_bench.errors import UserError, unknown
+from aoft_bench.locks import preparing
 
 CROPPED_BY = ("bicubic", "bilinear")
 TRAIN_SPLITS = ("train800", "val200", "train800val200")
@@ -103,6 +103,13 @@ def prepare(task: Task, places: Places, *, image_size: int, interpolation: str =
         assert found, "the preparing process ended well without a cache"
         return found
     return fill(task, local_source(task, places), places, image_size, interpolation)
+
+
+def find(task: Task, places: Places, *, image_size: int, interpolation: str = "bicubic") -> PreparedTask | None:
+    """What `prepare` would give if it is prepared already, else None; raises `UserError` for missing or wrong data."""
+    tfds = source_of(task, places, image_size, interpolation) == "tfds"
+    stamp = process.stamp(task) if tfds else local_source(task, places).stamp
+    return _find(task, places, stamp, image_size, interpolation)
 
 
 def source_of(task: Task, places: Places, image_size: int, interpolation: str) -> str:

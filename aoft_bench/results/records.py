@@ -2,18 +2,24 @@
 
     <root>/records/<backbone>/<method>/<dataset>/seed<k>-<hash>.json            the record
     <root>/records/<backbone>/<method>/<dataset>/seed<k>-<hash>.safetensors     what was trained (not committed)
+    <root>/unfinished/<backbone>/<method>/<dataset>/seed<k>-<hash>.ckpt         while it trains: the last epoch
+    <root>/unfinished/<backbone>/<method>/<dataset>/seed<k>-<hash>.lock         while a process runs it
+    <root>/failures/<backbone>/<method>/<dataset>/seed<k>-<hash>.json           why it failed, until it is done
 
 The hash is over all that can change the number (`cell_hash`), so a cell is done exactly if its file is there. A
 record is written last and in one step: what is there is whole.
 """
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
 import re
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +72,30 @@ def record_path(root: Path, backbone: str, method: str, dataset: str, seed: int,
     return root / "records" / backbone / method / dataset / f"seed{seed}-{digest}.json"
 
 
+@dataclass(frozen=True)
+class CellFiles:
+    """Where everything of a cell is kept. worker: which process runs it, beside its lock."""
+
+    record: Path
+    trained: Path
+    checkpoint: Path
+    lock: Path
+    worker: Path
+    failure: Path
+
+
+def cell_files(root: Path, record: Path) -> CellFiles:
+    """The files of the cell whose record is, or will be, `record` below `root`."""
+    inside = record.relative_to(root / "records").with_suffix("")
+    unfinished = root / "unfinished" / inside
+    return CellFiles(
+        record,
+        record.with_suffix(".safetensors"),
+        *(unfinished.with_name(unfinished.name + end) for end in (".ckpt", ".lock", ".worker.json")),
+        (root / "failures" / inside).with_name(inside.name + ".json"),
+    )
+
+
 def check_writable(path: Path) -> None:
     """Raise `UserError` now, not after training, if `path` could not be written later."""
     try:
@@ -80,7 +110,7 @@ def check_writable(path: Path) -> None:
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary sibling of `path`, then put it in place in one step; on failure nothing is left."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
@@ -94,7 +124,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             "free some space or give another folder by results.root=DIR, and run again"
         ) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a file may stand where its folder should
+            partial.unlink()
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:

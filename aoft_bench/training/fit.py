@@ -1,10 +1,10 @@
-"""One training run with Lightning: no checkpoints of frozen weights, no worker processes, no test numbers."""
+"""One training run with Lightning, taken up where it stopped: no worker processes, no test numbers."""
 
 import logging
 import signal
-import time
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,17 +14,20 @@ from aoft_bench.config import RecipeOptions, TrainerOptions
 from aoft_bench.data.crops import CroppedBatches
 from aoft_bench.data.loader import DeviceBatches
 from aoft_bench.methods import Handle
+from aoft_bench.training.checkpoint import EpochCheckpoint, usable
 from aoft_bench.training.module import FineTuning
 from aoft_bench.training.progress import RunProgress
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What a training run leaves beside the weights. curves: one value an epoch; seconds: of training alone."""
+    """What a training run leaves beside the weights. curves: one value an epoch; seconds: of training alone, over all
+    starts; resumed: how often it was taken up again after it had been stopped."""
 
     curves: dict[str, list[float]]
     seconds: float
     images_per_second: float
+    resumed: int
 
 
 def fit(
@@ -40,16 +43,28 @@ def fit(
     precision: str,
     label: str,
     scored: str,
+    checkpoint: Path,
     score_batches: Any = None,
     logger: Any = None,
 ) -> Fit:
     """Train an adapted model in place for `recipe.epochs` and leave it on `device`.
 
-    score_batches: what is scored after each epoch, or None (always under `clean`). Raises `UserError` when the loss
-    is no longer finite.
+    checkpoint: written after each epoch; where it is there already, training goes on from it, to the same weights, bit
+    for bit, as without a stop (on CUDA where its kernels are deterministic). score_batches: what is scored after each
+    epoch, or None (always under `clean`). Raises `UserError` when the loss is no longer finite, or the disk is full.
     """
     model = handle.model
-    module = FineTuning(model, handle.groups(), recipe, mean=mean, std=std, classes=classes, scored=scored)
+    module = FineTuning(
+        model,
+        handle.groups(),
+        recipe,
+        mean=mean,
+        std=std,
+        classes=classes,
+        scored=scored,
+        saved=set(handle.state_dict()),
+    )
+    keeper = EpochCheckpoint(checkpoint)
     images = len(batches.images)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # devices seen, tips, its own progress
     with warnings.catch_warnings():
@@ -61,8 +76,7 @@ def fit(
             precision="bf16-mixed" if precision == "bf16" else "32-true",
             max_epochs=recipe.epochs,
             logger=logger or False,
-            callbacks=[RunProgress(trainer.progress, label, images, recipe.epochs)],
-            enable_checkpointing=False,
+            callbacks=[RunProgress(trainer.progress, label, images, recipe.epochs), keeper],
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -70,15 +84,19 @@ def fit(
             deterministic="warn" if device.type == "cuda" else None,
             log_every_n_steps=1,
         )
-        start = time.monotonic()
         try:
-            loop.fit(module, train_dataloaders=batches, val_dataloaders=score_batches)
+            loop.fit(
+                module,
+                train_dataloaders=batches,
+                val_dataloaders=score_batches,
+                ckpt_path=usable(checkpoint, label),
+                weights_only=True,
+            )
         except SystemExit as error:
             # Lightning answers Ctrl-C with a silent exit and leaves the key switched off
             if isinstance(error.__context__, KeyboardInterrupt):
                 signal.signal(signal.SIGINT, signal.default_int_handler)
                 raise KeyboardInterrupt from None
             raise
-        seconds = time.monotonic() - start
     model.to(device)
-    return Fit(module.curves, seconds, images * recipe.epochs / seconds)
+    return Fit(module.curves, keeper.seconds, images * recipe.epochs / keeper.seconds, keeper.resumed)

@@ -11,14 +11,18 @@ from torchmetrics.classification import MulticlassAccuracy
 from aoft_bench.config import RecipeOptions
 from aoft_bench.data.transforms import normalize
 from aoft_bench.errors import UserError
+from aoft_bench.training.wandb_mirror import EpochLogger
 
 
 class FineTuning(pl.LightningModule):
     """Trains `groups` of the parameters of `model`: (lr, weight decay) as multiples of the recipe's -> parameters.
 
     Batches are (images (B, C, S, S) uint8 on the device, labels (B,) int64). mean, std: normalisation of [0, 1]
-    values; classes: number of logits; scored: name of the split that validation scores ("val200" or "test").
+    values; classes: number of logits; scored: name of the split that validation scores ("val200" or "test"); saved:
+    names of the tensors of `model` that a checkpoint holds, the others being frozen.
     """
+
+    strict_loading = False  # a checkpoint lacks the frozen weights
 
     def __init__(
         self,
@@ -30,9 +34,11 @@ class FineTuning(pl.LightningModule):
         std: tuple[float, ...],
         classes: int,
         scored: str,
+        saved: set[str],
     ) -> None:
         super().__init__()
         self.model, self.groups, self.recipe, self.scored = model, groups, recipe, scored
+        self._saved = {f"model.{name}" for name in saved}
         self.mean, self.std = mean, std
         self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         # torchmetrics averages over classes unless told otherwise; VTAB's accuracy is over images
@@ -52,6 +58,10 @@ class FineTuning(pl.LightningModule):
     def epoch_loss(self) -> float:
         """Mean training loss over the batches of the epoch so far."""
         return torch.stack(self._losses).mean().item() if self._losses else math.nan
+
+    def on_train_start(self) -> None:
+        if isinstance(self.logger, EpochLogger):
+            self.logger.replay(self.curves)  # of the epochs before a stop
 
     def on_train_epoch_end(self) -> None:
         loss = self.epoch_loss()
@@ -73,6 +83,13 @@ class FineTuning(pl.LightningModule):
         self.top1.reset()
         self.curves.setdefault(f"{self.scored}_top1", []).append(round(accuracy, 4))
         self.log(f"{self.scored}/top1", accuracy)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in self._saved}
+        checkpoint["curves"] = self.curves
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.curves = checkpoint["curves"]
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe

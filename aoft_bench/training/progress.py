@@ -40,8 +40,9 @@ class RunProgress(pl.Callback):
         self.label, self.images, self.epochs = label, images, epochs
         self.bar: Progress | None = None
 
-    def on_train_start(self, *_: Any) -> None:
-        self.start, self.done = time.monotonic(), 0
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        self.start = time.monotonic()
+        self.before = self.done = self.images * trainer.current_epoch  # done before a run was taken up again
         if self.kind == "bar":
             self.bar = Progress(
                 TextColumn("{task.description}"),
@@ -57,7 +58,10 @@ class RunProgress(pl.Callback):
             )
             self.bar.start()
             total = self.images * self.epochs
-            self.row = self.bar.add_task(self.label, total=total, epoch=1, epochs=self.epochs, loss="", rate=0.0)
+            first = trainer.current_epoch + 1
+            self.row = self.bar.add_task(
+                self.label, total=total, completed=self.done, epoch=first, epochs=self.epochs, loss="", rate=0.0
+            )
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
         self.done += len(batch[1])
@@ -90,4 +94,4 @@ class RunProgress(pl.Callback):
             self.bar = None
 
     def _rate(self) -> float:
-        return self.done / max(1e-9, time.monotonic() - self.start)
+        return (self.done - self.before) / max(1e-9, time.monotonic() - self.start)
