@@ -1,0 +1,127 @@
+"""What was chosen, as conf/hparams/tuned/<method>/<dataset>.yaml: the evidence as comments, then the values.
+
+A file ends its header with a digest of all its other lines, so that one which was edited, or made by hand, is known.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from aoft_bench.errors import UserError
+from aoft_bench.results.records import write_text_atomically
+from aoft_bench.tuning.choice import Choice, Point, seeds_text
+
+DIGEST = "# sha256 of all other lines: "
+SETTING = "# setting: "
+
+
+def path_of(conf: Path, choice: Choice) -> Path:
+    """Where `hparams=tuned` looks for a choice below a folder of configurations."""
+    return conf / "hparams" / "tuned" / choice.method / f"{choice.dataset}.yaml"
+
+
+def text_of(choice: Choice, known: Collection[str]) -> str:
+    """The whole file: the same bytes for the same records. known: the choices of ``method=``.
+
+    The body has every value of recipe and method that the chosen runs had, those that were not tuned too: a default
+    that changes later does not change what was chosen.
+    """
+    lines = ["# @package _global_", *_header(choice, known), *_body(choice.taken.runs[0].values)]
+    lines.insert(_header_end(lines), DIGEST + _digest(lines))
+    return "\n".join(lines) + "\n"
+
+
+def check_replaceable(path: Path, choice: Choice) -> None:
+    """Raise `UserError` if `path` holds another hand's work, or the choice for another setting."""
+    if not path.exists():
+        return
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise UserError(
+            f"cannot read {path}: {error.strerror}; move it away, or give another folder by --conf DIR"
+        ) from None
+    digests = [line.removeprefix(DIGEST) for line in lines if line.startswith(DIGEST)]
+    others = [line for line in lines if not line.startswith(DIGEST)]
+    if digests != [_digest(others)]:
+        what = "was edited since aoft_bench.select wrote it" if digests else "was not written by aoft_bench.select"
+        raise UserError(f"{path} {what}; keep it, or let --force replace it")
+    setting = next((line.removeprefix(SETTING) for line in others if line.startswith(SETTING)), "unknown")
+    if setting != str(choice.setting):
+        raise UserError(
+            f"{path} holds the choice for another setting ({setting}; here: {choice.setting}); "
+            "let --force replace it, or keep both by --conf DIR"
+        )
+
+
+def write(files: dict[Path, str]) -> None:
+    """Write all files, or none: every folder is tried first. Raises `UserError` for one that cannot be written."""
+    for path in files:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial"):
+                pass
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {path.parent}: {error.strerror}; "
+                "give another folder by --conf DIR, and -cd DIR to the runs that use it"
+            ) from None
+    for path, text in files.items():
+        write_text_atomically(path, text)
+
+
+def _header(choice: Choice, known: Collection[str]) -> list[str]:
+    first = choice.taken.runs[0]
+    asked = (
+        f"method={choice.method} dataset={choice.dataset} hparams=tuned"
+        if choice.method in known
+        else f"method={first.registered} dataset={choice.dataset} hparams=tuned/{choice.method}/{choice.dataset}"
+    )
+    tuned = ", ".join(choice.taken.values) or "nothing, a single setting was run"
+    seeds = seeds_text(choice.taken.seeds)
+    lines = [
+        f"# Chosen on val200 for {choice.method} on {choice.dataset} by aoft_bench.select; used by",
+        f"#   python -m aoft_bench {asked}",
+        f"{SETTING}{choice.setting}",
+        f"# tuned: {tuned}; the other values are those of the same runs",
+        f"# val200 top-1 in % of {first.images} images, mean ± standard deviation over {seeds}; > is taken",
+    ]
+    lines += [f"# {'>' if point is choice.taken else ' '} {point_text(point)}" for point in choice.points]
+    if choice.incomplete:
+        lines.append("# not in the running, since runs of some seeds are missing or failed:")
+        lines += [f"#   {point_text(point)}, {seeds_text(point.seeds)} only" for point in choice.incomplete]
+    lines += [f"# {edge}: others beyond may be better" for edge in choice.edges]
+    runs = [run for point in (*choice.points, *choice.incomplete) for run in point.runs]
+    lines.append(f"# code: {'; '.join(f'commit {commit}' for commit in sorted({run.commit for run in runs}))}")
+    return [*lines, f"# the run of seed {first.seed} of what is taken:", f"#   {first.command}"]
+
+
+def point_text(point: Point) -> str:
+    """A point of the grid with its score, its runs and its size in a line."""
+    spread = "" if point.spread is None else f" ± {point.spread:.2f}"
+    return f"{point}: {100 * float(point.score):.2f}{spread}, n={len(point.runs)}, {point.trained:,} trained"
+
+
+def _body(values: dict[str, Any]) -> list[str]:
+    lines = []
+    for section in ("method", "recipe"):
+        inside = {name.removeprefix(f"{section}."): v for name, v in values.items() if name.startswith(f"{section}.")}
+        if inside:
+            lines += [f"{section}:", *(f"  {name}: {_scalar(value)}" for name, value in inside.items())]
+    return lines
+
+
+def _scalar(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
+
+
+def _header_end(lines: list[str]) -> int:
+    return next(i for i, line in enumerate(lines) if not line.startswith("#"))
+
+
+def _digest(lines: list[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
