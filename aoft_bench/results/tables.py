@@ -1,34 +1,56 @@
 """Comparison tables from records: one table a setting, one row a method variant, one column a dataset.
 
-A setting is everything but the method that a number depends on: protocol, backbone file, image size, normalisation,
-interpolation, epochs and precision. Records of different settings never share a table, and runs of one method that
-differ in options or recipe never share a cell: they become rows of their own, labelled by what differs.
+A setting is everything but the method that a number depends on: suite, protocol, backbone file, image size,
+normalisation, interpolation, epochs, precision, and where the images come from. Records of different settings never
+share a table, and so are never ranked together; runs of one method that differ in options or recipe never share a
+cell: they become rows of their own, labelled by what differs.
 """
 
-import statistics
-from collections import defaultdict
-from dataclasses import dataclass, field
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from aoft_bench.data.tasks import TASKS
+from aoft_bench.results.rows import Record, Row, build_rows, means
 
-Record = dict[str, Any]
+__all__ = ["Row", "Setting", "Table", "build_tables", "markdown", "means", "text_tables"]
+
+Layout = Literal["vtab1k", "fgvc", "plain"]
+_BENCHMARKS = {"vtab1k": "VTAB-1k", "fgvc": "FGVC"}
+_SUITES = {"vtab1k": "Tasks of VTAB-1k", "fgvc": "FGVC", "embedded": "Embedded tasks", "own": "Own data"}
+# which of a setting's values tells apart two tables that would have the same title
+_TOLD = ("precision", "interpolation", "mean", "std", "sha256", "split", "source", "official", "images")
 
 
-@dataclass(frozen=True)
-class Row:
-    """A method variant. cells: dataset -> top-1 of its seeds, in %; trained, head: parameters, mean over datasets."""
+@dataclass(frozen=True, order=True)
+class Setting:
+    """What all records of a table share. source: `data.source` of the records; official: proven to be the official
+    images and splits; images: 0, or the number of a further set of images of the same dataset, source and setting."""
 
-    label: str
-    cells: dict[str, list[float]]
-    best_epoch: dict[str, list[float]]
-    trained: float
-    head: float
+    suite: str
+    backbone: str
+    img_size: int
+    protocol: str
+    split: str
+    epochs: int
+    precision: str
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    sha256: str
+    official: bool
+    source: str
+    images: int = 0
 
 
 @dataclass(frozen=True)
 class Table:
-    """All rows of one setting. notes: what a reader must know, made from the records."""
+    """All rows of one setting, ranked together. notes: what a reader must know, made from the records.
+
+    datasets: the columns, of all 19 tasks in the `vtab1k` layout and of all 5 in `fgvc`, else those that have records;
+    unofficial: those that may not stand beside published rows without a mark.
+    """
 
     title: str
     caption: str
@@ -36,192 +58,173 @@ class Table:
     unofficial: set[str]
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
+    setting: Setting = field(kw_only=True)
+    layout: Layout = field(default="plain", kw_only=True)
+
+    @property
+    def records(self) -> list[Record]:
+        return [record for row in self.rows for record in row.records]
 
 
-def build_tables(records: list[Record]) -> list[Table]:
-    """Tables of all settings, in order of their titles."""
-    settings: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
-    for record in records:
-        settings[_setting(record)].append(record)
-    return [_table(settings[key]) for key in sorted(settings, key=str)]
-
-
-def means(row: Row, datasets: list[str]) -> tuple[float | None, float | None]:
-    """(flat mean over datasets, mean of the group means) of a row; None where a dataset is missing.
-
-    They are different numbers: on VTAB-1k, with 7, 4 and 8 tasks a group, they differ by 2 to 5 points.
-    """
-    if any(name not in row.cells for name in datasets):
-        return None, None
-    cells = {name: statistics.fmean(row.cells[name]) for name in datasets}
-    groups: dict[str, list[float]] = defaultdict(list)
-    for name, value in cells.items():
-        groups[TASKS[name].group].append(value)
-    return statistics.fmean(cells.values()), statistics.fmean(statistics.fmean(g) for g in groups.values())
+def build_tables(records: Sequence[Record]) -> list[Table]:
+    """Tables of all settings, VTAB-1k first, each with a title of its own."""
+    settings: dict[Setting, list[Record]] = defaultdict(list)
+    for setting, members in _by_setting(records).items():
+        for number, some in enumerate(_by_images(members)):
+            if some:
+                settings[replace(setting, images=number)] += some
+    suites = list(_SUITES)
+    ordered = sorted(settings, key=lambda s: (suites.index(s.suite), not s.official, s))
+    return _titled([_table(setting, settings[setting]) for setting in ordered])
 
 
 def markdown(tables: list[Table]) -> str:
     """All tables as Markdown: top-1 in %, mean ± standard deviation over seeds, both means, parameters."""
-    return "\n".join(_markdown(table) for table in tables)
+    from aoft_bench.results.formats import to_markdown
+    from aoft_bench.results.layouts import accuracy
+
+    return to_markdown([accuracy(table) for table in tables])
 
 
-def text_tables(records: list[Record]) -> str:
+def text_tables(records: Sequence[Record]) -> str:
     """The same for a terminal."""
-    from rich.console import Console
-    from rich.table import Table as RichTable
+    from aoft_bench.results.formats import to_terminal
+    from aoft_bench.results.layouts import accuracy
 
-    console = Console()
-    with console.capture() as capture:
-        for table in build_tables(records):
-            shown = RichTable(title=f"{table.title}\n{table.caption}", title_justify="left")
-            for i, name in enumerate(_header(table)):
-                shown.add_column(name, justify="right" if i else "left", no_wrap=not i)
-            for cells in _body(table):
-                shown.add_row(*cells)
-            console.print(shown)
-            for note in table.notes:
-                console.print(note, style="dim", highlight=False)
-    return capture.get()
+    return to_terminal([accuracy(table) for table in build_tables(records)])
 
 
-def _setting(record: Record) -> tuple[Any, ...]:
-    config = record["config"]
+def _by_setting(records: Sequence[Record]) -> dict[Setting, list[Record]]:
+    found: dict[Setting, list[Record]] = defaultdict(list)
+    for record in records:
+        config, data = record["config"], record["data"]
+        setting = Setting(
+            suite=TASKS[record["dataset"]].suite,
+            backbone=record["backbone"],
+            img_size=config["backbone"]["img_size"],
+            protocol=record["protocol"]["name"],
+            split=record["metrics"]["split"],
+            epochs=config["recipe"]["epochs"],
+            precision=record["precision"],
+            interpolation=config["data"]["interpolation"],
+            mean=tuple(data["mean"]),
+            std=tuple(data["std"]),
+            sha256=record["weights"]["sha256"],
+            official=data["official"],
+            source=data["source"],
+        )
+        found[setting].append(record)
+    return found
+
+
+def _by_images(records: list[Record]) -> list[list[Record]]:
+    """The records in lists of which each has one set of images a dataset, those with the most records first."""
+    counts = Counter((record["dataset"], record["data"]["fingerprint"]) for record in records)
+    numbers: dict[tuple[str, str], int] = {}
+    seen: Counter[str] = Counter()
+    for dataset, fingerprint in sorted(counts, key=lambda pair: (-counts[pair], pair)):
+        numbers[dataset, fingerprint] = seen[dataset]
+        seen[dataset] += 1
+    lists: list[list[Record]] = [[] for _ in range(max(numbers.values()) + 1)]
+    for record in records:
+        lists[numbers[record["dataset"], record["data"]["fingerprint"]]].append(record)
+    return lists
+
+
+def _table(setting: Setting, records: list[Record]) -> Table:
+    present = {record["dataset"] for record in records}
+    layout = _layout(setting, present)
+    shown = [name for name, task in TASKS.items() if name in present or task.suite == layout]
+    unofficial = set() if setting.official else present
+    rows, notes = build_rows(records)
+    return Table(
+        title=_title(setting, layout),
+        caption=_caption(setting, rows),
+        datasets=shown,
+        unofficial=unofficial,
+        rows=rows,
+        notes=[*_notes(setting, records), *notes],
+        setting=setting,
+        layout=layout,
+    )
+
+
+def _layout(setting: Setting, present: set[str]) -> Layout:
+    """The field's layout, with all of its columns, for official data and for most of the 19 tasks; a few packs get a
+    column each."""
+    whole = sum(task.suite == "vtab1k" for task in TASKS.values())
+    if setting.suite == "vtab1k" and (setting.official or 2 * len(present) > whole):
+        return "vtab1k"
+    return "fgvc" if setting.suite == "fgvc" else "plain"
+
+
+def _title(setting: Setting, layout: Layout) -> str:
+    suite = _BENCHMARKS.get(layout) or _SUITES[setting.suite]
+    return f"{suite}: {setting.backbone}, protocol {setting.protocol}, {setting.img_size} px, {setting.epochs} epochs"
+
+
+def _titled(tables: list[Table]) -> list[Table]:
+    """The tables; to titles that are not unique, what tells them apart is added."""
+    same: dict[str, list[Setting]] = defaultdict(list)
+    for table in tables:
+        same[table.title].append(table.setting)
+    titled = []
+    for table in tables:
+        others = same[table.title]
+        told = [name for name in _TOLD if len({getattr(setting, name) for setting in others}) > 1]
+        title = ", ".join([table.title, *(_part(table.setting, name) for name in told)])
+        titled.append(replace(table, title=title))
+    return titled
+
+
+def _part(setting: Setting, name: str) -> str:
+    values: dict[str, str] = {
+        "mean": f"mean {triple(setting.mean)}",
+        "std": f"std {triple(setting.std)}",
+        "sha256": f"weights {setting.sha256[:12]}",
+        "source": f"images from {setting.source}",
+        "official": "official images" if setting.official else "not the official images",
+        "images": f"other images {setting.images}" if setting.images else "first images",
+    }
+    return values.get(name) or str(getattr(setting, name))
+
+
+def _caption(setting: Setting, rows: list[Row]) -> str:
+    seeds = {tuple(row.seeds(name)) for row in rows for name in row.cells}
+    counts = sorted({len(some) for some in seeds})
+    if len(seeds) == 1:
+        (only,) = seeds
+        over = f"seed {only[0]}" if len(only) == 1 else f"mean ± standard deviation over seeds {_listed(only)}"
+    else:
+        all_of = _listed(sorted({seed for some in seeds for seed in some}))
+        few = f"{counts[0]} to {counts[-1]} of the" if len(counts) > 1 else f"{counts[0]} of the"
+        over = f"mean ± standard deviation over {few} seeds {all_of}, not the same in every cell"
     return (
-        record["backbone"],
-        config["backbone"]["img_size"],
-        record["protocol"]["name"],
-        config["recipe"]["epochs"],
-        tuple(record["data"]["mean"] + record["data"]["std"]),
-        config["data"]["interpolation"],
-        record["precision"],
-        record["weights"]["sha256"],
+        f"Top-1 in % on {setting.split}, last epoch, {over}; {setting.epochs} epochs, {setting.img_size} px "
+        f"{setting.interpolation}, mean {triple(setting.mean)}, std {triple(setting.std)}, {setting.precision}, "
+        f"weights {setting.sha256[:12]}; images: {setting.source}, {'official' if setting.official else 'not official'}"
     )
 
 
-def _table(records: list[Record]) -> Table:
-    backbone, size, protocol, epochs, normalization, interpolation, precision, sha256 = _setting(records[0])
-    order = list(TASKS)
-    datasets = sorted({r["dataset"] for r in records}, key=order.index)
-    unofficial = {r["dataset"] for r in records if not r["data"]["official"]}
-    seeds = sorted({r["seed"] for r in records})
-    split = records[0]["metrics"]["split"]
-    caption = (
-        f"{split} top-1 in % of the last epoch, seeds {', '.join(map(str, seeds))}; {epochs} epochs, {size} px "
-        f"{interpolation}, mean {_triple(normalization[:3])}, std {_triple(normalization[3:])}, {precision}, "
-        f"weights {sha256[:12]}"
-    )
+def _notes(setting: Setting, records: list[Record]) -> list[str]:
     notes = []
-    if unofficial:
-        why = "; ".join(sorted({r["data"]["official_note"] for r in records if not r["data"]["official"]}))
+    if not setting.official:
+        why = "; ".join(sorted({record["data"]["official_note"] for record in records}))
         notes.append(f"* not the official images or splits ({why}): not comparable with published rows.")
-    if protocol == "literature":
+    if setting.images:
+        told = {f"{record['dataset']} {record['data']['fingerprint'][:8]}" for record in records}
+        notes.append(f"Other images than those of the table before it (fingerprints: {', '.join(sorted(told))}).")
+    if setting.protocol == "literature":
         notes.append("[best test epoch] is chosen on the test split, as many papers do; it is not the result.")
-    rows = _rows(records)
-    return Table(f"{backbone}, protocol {protocol}", caption, datasets, unofficial, rows, notes)
+    if setting.split != "test":
+        notes.append(f"Scored on {setting.split}, for choosing hyper-parameters: these are not results.")
+    return notes
 
 
-def _triple(values: tuple[float, ...]) -> str:
-    return "/".join(dict.fromkeys(f"{v:g}" for v in values))
+def _listed(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))
 
 
-def _rows(records: list[Record]) -> list[Row]:
-    by_method: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        by_method[record["method"]].append(record)
-    rows = []
-    for method in sorted(by_method):
-        variants = _variants(by_method[method])
-        for label, members in variants:
-            cells: dict[str, list[float]] = defaultdict(list)
-            best: dict[str, list[float]] = defaultdict(list)
-            for record in sorted(members, key=lambda r: r["seed"]):
-                cells[record["dataset"]].append(record["metrics"]["top1"])
-                if "best_test_epoch_top1" in record["metrics"]:
-                    best[record["dataset"]].append(record["metrics"]["best_test_epoch_top1"])
-            one_each = {r["dataset"]: r["parameters"] for r in members}.values()
-            trained = statistics.fmean(p["trained"] for p in one_each)
-            head = statistics.fmean(p["head"] for p in one_each)
-            rows.append(Row(f"{method}{label}", dict(cells), dict(best), trained, head))
-    return sorted(rows, key=lambda row: (row.trained, row.label))
-
-
-def _variants(records: list[Record]) -> list[tuple[str, list[Record]]]:
-    """Records of one method in groups that may share a row, with a label of what differs between the groups.
-
-    Method options always separate rows. Recipes and data may differ from dataset to dataset (tuned per task) within a
-    row; where one dataset has several, they separate rows too.
-    """
-
-    def extras(record: Record) -> dict[str, Any]:
-        return {**record["config"]["recipe"], "data": record["data"]["fingerprint"][:8]}
-
-    options: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        options[str(sorted(record["config"]["method"].items(), key=str))].append(record)
-    groups: list[tuple[dict[str, Any], list[Record]]] = []
-    for members in options.values():
-        per_dataset: dict[str, set[str]] = defaultdict(set)
-        for record in members:
-            per_dataset[record["dataset"]].add(str(extras(record)))
-        if all(len(found) == 1 for found in per_dataset.values()):
-            groups.append((members[0]["config"]["method"], members))
-            continue
-        split: dict[str, list[Record]] = defaultdict(list)
-        for record in members:
-            split[str(extras(record))].append(record)
-        groups += [({**some[0]["config"]["method"], **extras(some[0])}, some) for some in split.values()]
-    keys = {key for shown, _ in groups for key in shown}
-    differing = sorted(k for k in keys if len({str(shown.get(k, "-")) for shown, _ in groups}) > 1)
-    labelled = []
-    for shown, members in groups:
-        told = ", ".join(f"{k}={_plain(shown[k])}" for k in differing if k in shown)
-        labelled.append((f" ({told})" if told else "", members))
-    return sorted(labelled, key=lambda pair: pair[0])
-
-
-def _plain(value: Any) -> str:
-    return (
-        "+".join(map(str, value))
-        if isinstance(value, list)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )
-
-
-def _header(table: Table) -> list[str]:
-    columns = [name + ("*" if name in table.unofficial else "") for name in table.datasets]
-    return ["method", "trained", "with head", *columns, *(["mean", "mean of groups"] if len(columns) > 1 else [])]
-
-
-def _body(table: Table) -> list[list[str]]:
-    lines = []
-    for row in table.rows:
-        cells = [row.label, _count(row.trained), _count(row.trained + row.head)]
-        cells += [_cell(row.cells.get(name), row.best_epoch.get(name)) for name in table.datasets]
-        if len(table.datasets) > 1:
-            cells += ["-" if mean is None else f"{mean:.1f}" for mean in means(row, table.datasets)]
-        lines.append(cells)
-    return lines
-
-
-def _count(value: float) -> str:
-    return f"{value:,.0f}"
-
-
-def _cell(values: list[float] | None, best: list[float] | None) -> str:
-    if not values:
-        return "missing"
-    text = f"{statistics.fmean(values):.1f}"
-    text += f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return text + (f" [best test epoch {statistics.fmean(best):.1f}]" if best else "")
-
-
-def _markdown(table: Table) -> str:
-    header, body = _header(table), _body(table)
-    lines = [f"### {table.title}", "", table.caption + ".", ""]
-    lines.append("| " + " | ".join(header) + " |")
-    lines.append("|" + "|".join(" --- " if i == 0 else " ---: " for i in range(len(header))) + "|")
-    lines += ["| " + " | ".join(cells) + " |" for cells in body]
-    lines += ["", *[note.replace("*", r"\*", 1) for note in table.notes]]
-    return "\n".join(lines) + "\n"
+def triple(values: Sequence[float]) -> str:
+    """Three channel values, one where they are equal."""
+    return "/".join(dict.fromkeys(f"{value:g}" for value in values))

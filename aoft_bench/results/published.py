@@ -1,0 +1,207 @@
+"""Published rows: read from CSV, held against their own arithmetic, and against the setting of a table."""
+
+import csv
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aoft_bench.data.tasks import TASKS
+from aoft_bench.errors import UserError
+from aoft_bench.results.ranking import rounded
+from aoft_bench.results.tables import Setting, Table
+
+# cells and means are each rounded to 0.1, so they may differ by 0.1 and a little
+TOLERANCE = 0.15
+UNKNOWN = "not stated"
+
+_NAMES = {  # columns of the files that are not called as the task is
+    "oxford_flowers102": "flowers102",
+    "oxford_iiit_pet": "pets",
+    "diabetic_retinopathy": "retinopathy",
+    "kitti_distance": "kitti",
+    "cub200": "cub",
+    "oxford_flowers": "flowers",
+    "stanford_dogs": "dogs",
+    "stanford_cars": "cars",
+}
+_GROUPS = ("natural", "specialized", "structured")
+_KINDS = {"mean19": "flat mean", "group3": "mean of the group means"}
+_ARCHITECTURES = {"vit_base_patch16": "ViT-B/16", "vit_large_patch16": "ViT-L/16", "swin_base": "Swin-B"}
+_FILES = {"orig_in21k": "IN-21k sup. (orig)", "augreg_in21k": "IN-21k AugReg"}
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """A line that somebody printed. cells: task -> top-1 in %, empty where only means are known; groups, mean: as
+    printed; checkpoint, images, normalization: how the numbers came about, or `UNKNOWN`."""
+
+    method: str
+    benchmark: str
+    backbone: str
+    source: str
+    params_m: float | None
+    cells: dict[str, float]
+    groups: dict[str, float]
+    mean: float | None
+    mean_kind: str
+    canonical: bool = True
+    note: str = ""
+    checkpoint: str = UNKNOWN
+    images: str = UNKNOWN
+    normalization: str = UNKNOWN
+
+    def computed_group(self, group: str) -> float | None:
+        """Mean of the cells of one group; None where there are none."""
+        values = [value for name, value in self.cells.items() if TASKS[name].group == group]
+        return statistics.fmean(values) if values else None
+
+    @property
+    def computed(self) -> dict[str, float]:
+        """mean19 and group3 of the cells; empty without cells."""
+        if not self.cells:
+            return {}
+        groups = dict.fromkeys(TASKS[name].group for name in self.cells)
+        means = [mean for mean in map(self.computed_group, groups) if mean is not None]
+        return {"mean19": statistics.fmean(self.cells.values()), "group3": statistics.fmean(means)}
+
+    @property
+    def disagreements(self) -> list[str]:
+        """What is printed and does not follow from the cells."""
+        found = []
+        if self.mean is not None and self.mean_kind in self.computed:
+            found += self._wrong_mean(self.mean, self.computed[self.mean_kind])
+        for name, printed in self.groups.items():
+            computed = self.computed_group(name)
+            if computed is not None and abs(printed - computed) > TOLERANCE:
+                found.append(f"prints {printed:g} as its {name} mean, its cells give {rounded(computed, 2)}")
+        return found
+
+    def _wrong_mean(self, printed: float, computed: float) -> list[str]:
+        if abs(printed - computed) <= TOLERANCE:
+            return []
+        text = f"prints {printed:g} as its {_KINDS[self.mean_kind]}, its cells give {rounded(computed, 2)}"
+        (other,) = self.computed.keys() - {self.mean_kind}
+        if abs(printed - self.computed[other]) <= TOLERANCE:
+            text += f"; the printed number is their {_KINDS[other]}"
+        return [text]
+
+
+@dataclass(frozen=True)
+class Published:
+    """All published rows that are known."""
+
+    rows: Sequence[PublishedRow] = field(default_factory=tuple)
+
+    def beside(self, table: Table) -> list[PublishedRow]:
+        """The canonical rows of the benchmark and the kind of network of a table; none for a plain table."""
+        if table.layout == "plain":
+            return []
+        timm = table.records[0]["config"]["backbone"]["timm"]
+        kinds = [kind for name, kind in _ARCHITECTURES.items() if timm.startswith(name)]
+        return [
+            row
+            for row in self.rows
+            if row.canonical and row.benchmark == table.layout and any(row.backbone.startswith(kind) for kind in kinds)
+        ]
+
+
+def load(root: Path) -> Published:
+    """The rows of `root`/published, or of the checkout's results/ where there are none; `UserError` for a bad line."""
+    checkout = Path(__file__).resolve().parents[2] / "results" / "published"
+    folder = next((path for path in (root / "published", checkout) if path.is_dir()), None)
+    if folder is None:
+        return Published()
+    factors = list(_lines(folder / "factors.csv"))
+    rows: list[PublishedRow] = []
+    for name, benchmark in (("aoft", ""), ("vtab", "vtab1k"), ("vtab_other_backbones", "vtab1k"), ("fgvc", "fgvc")):
+        path = folder / f"{name}.csv"
+        for number, line in enumerate(_lines(path), 2):
+            try:
+                rows.append(_row(line, benchmark or line["benchmark"], factors))
+            except (KeyError, TypeError, ValueError) as error:
+                raise UserError(
+                    f"{path}, line {number}: {error!r}; published/README.md says what a line holds"
+                ) from None
+    return Published(rows)
+
+
+def differences(row: PublishedRow, setting: Setting, timm: str, weights: str) -> list[str]:
+    """How a published row came about unlike ours, as short texts.
+
+    timm: the name of our backbone with its tag; weights: where its weights came from (`weights.source` of a record).
+    """
+    found = []
+    if setting.split != "test":
+        found.append(f"scored on test (ours: {setting.split})")
+    if row.checkpoint != "last epoch":
+        found.append(_unlike("checkpoint", row.checkpoint, "last epoch"))
+    tag = timm.rpartition(".")[2]
+    if weights != timm or _FILES.get(tag, "?") not in row.backbone:
+        found.append(f"backbone {row.backbone} (ours: {weights})")
+    if setting.img_size != 224:
+        found.append(f"224 px (ours: {setting.img_size})")
+    ours = "official" if setting.official else f"not official, from {setting.source}"
+    if not setting.official or row.images != "TFDS originals":
+        found.append(_unlike("images", row.images, ours))
+    normalization = _normalization(setting)
+    if row.normalization != normalization:
+        found.append(_unlike("normalisation", row.normalization, normalization))
+    return found
+
+
+def _unlike(what: str, theirs: str, ours: str) -> str:
+    return f"{what} {theirs} (ours: {ours})"
+
+
+def _normalization(setting: Setting) -> str:
+    known: dict[tuple[tuple[float, ...], tuple[float, ...]], str] = {
+        ((0.5,) * 3, (0.5,) * 3): "half",
+        ((0.0,) * 3, (1.0,) * 3): "none",
+    }
+    if [round(value, 3) for value in (*setting.mean, *setting.std)] == [0.485, 0.456, 0.406, 0.229, 0.224, 0.225]:
+        return "ImageNet"
+    return known.get((setting.mean, setting.std), "of its own")
+
+
+def _lines(path: Path) -> Iterator[dict[str, str]]:
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file)
+
+
+def _row(line: dict[str, str], benchmark: str, factors: Sequence[dict[str, str]]) -> PublishedRow:
+    method, source = line["method"], line["source"]
+    cells = {_NAMES.get(name, name): value for name, value in line.items() if _NAMES.get(name, name) in TASKS and value}
+    printed = dict(zip(_GROUPS, ("printed_N", "printed_S", "printed_X"), strict=True))
+    groups = {name: line.get(column, "") for name, column in printed.items()}
+    if not cells:  # else these columns were computed from the cells
+        groups |= {name: line.get(name, "") for name in _GROUPS}
+    known = {"checkpoint": UNKNOWN, "images": UNKNOWN, "normalization": UNKNOWN}
+    for factor in factors:
+        if factor["method"] and method not in factor["method"].split(";"):
+            continue
+        if not factor["source"] or factor["source"] == source:
+            known |= {name: factor[name] for name in known if factor[name]}
+    return PublishedRow(
+        method=method,
+        benchmark=benchmark,
+        backbone=line.get("backbone") or _fgvc_backbone(method, source),
+        source=source,
+        params_m=float(line["params_m"]) if line["params_m"] else None,
+        cells={name: float(value) for name, value in cells.items()},
+        groups={name: float(value) for name, value in groups.items() if value},
+        mean=float(line["reported_mean"]) if line["reported_mean"] else None,
+        mean_kind=line.get("mean_kind", "mean19"),
+        canonical=line.get("canonical", "1") == "1",
+        note=line.get("note", ""),
+        **known,
+    )
+
+
+def _fgvc_backbone(method: str, source: str) -> str:
+    """fgvc.csv names no backbone; the second table of HTA says AugReg where it is not the original file."""
+    if "(AugReg)" in method:
+        return f"ViT-B/16 {_FILES['augreg_in21k']}"
+    return f"ViT-B/16 {_FILES['orig_in21k']}" if source.startswith("HTA") else f"ViT-B/16, file {UNKNOWN}"

@@ -1,0 +1,38 @@
+"""Numbers as they are printed, and which printed number is the best and the second."""
+
+import statistics
+from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Literal
+
+Mark = Literal["", "best", "second"]
+
+
+def rounded(value: float, digits: int = 1) -> str:
+    """A number with so many decimals, halves away from zero: 82.25 is 82.3 (Python's format would say 82.2)."""
+    exact = Decimal(f"{value:.9f}")  # 9 decimals undo what binary arithmetic adds to a mean
+    text = str(exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
+    return text.removeprefix("-") if not text.strip("-0.") else text
+
+
+def printed_mean(values: Sequence[float]) -> float:
+    """The mean of some values as the number that is printed."""
+    return float(rounded(statistics.fmean(values)))
+
+
+def spread(values: Sequence[float]) -> str:
+    """Sample standard deviation as it is printed; empty for a single value."""
+    return rounded(statistics.stdev(values)) if len(values) > 1 else ""
+
+
+def marks(values: Sequence[float | None]) -> list[Mark]:
+    """best and second of a column of means; higher is better, None takes no part.
+
+    Ranked as printed: 72.34 and 72.30 both print 72.3, so both are best. `second` is the next lower printed number.
+    With fewer than two numbers there is nothing to compare and nothing is marked.
+    """
+    printed = [None if value is None else float(rounded(value)) for value in values]
+    numbers = [value for value in printed if value is not None]
+    levels = sorted(set(numbers), reverse=True)[:2] if len(numbers) > 1 else []
+    names: dict[float, Mark] = dict(zip(levels, ("best", "second"), strict=False))
+    return ["" if value is None else names.get(value, "") for value in printed]

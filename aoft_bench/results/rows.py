@@ -1,0 +1,142 @@
+"""Rows of a table: which records of a method share a row, and what a row is called."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aoft_bench.data.tasks import TASKS
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method variant. cells: dataset -> top-1 of its seeds, in %; trained, head: parameters, mean over datasets.
+
+    method: name of the method's row in conf/method; records: those that the row is made of, in order of dataset and
+    seed; best_epoch: dataset -> top-1 of the best test epoch of its seeds, where the protocol records it.
+    """
+
+    label: str
+    method: str
+    records: list[Record]
+    cells: dict[str, list[float]]
+    best_epoch: dict[str, list[float]]
+    trained: float
+    head: float
+
+    def seeds(self, dataset: str) -> list[int]:
+        """The seeds of one cell, in the order of its values."""
+        return [record["seed"] for record in self.records if record["dataset"] == dataset]
+
+    @property
+    def family(self) -> str:
+        """The registered method, whatever its settings are called; a tuner of peft is a family of its own."""
+        options = self.records[0]["config"]["method"]
+        return ":".join(str(options[key]) for key in ("name", "tuner") if key in options)
+
+
+def build_rows(records: list[Record]) -> tuple[list[Row], list[str]]:
+    """Rows of one setting by their parameters, and notes on records that say the same thing twice."""
+    by_method: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        by_method[record["method"]].append(record)
+    rows, notes = [], []
+    for method, members in by_method.items():
+        for label, some in _variants(members):
+            kept, twice = _once(some)
+            rows.append(_row(f"{method}{label}", method, kept))
+            notes += [f"{method}{label}: {text}" for text in twice]
+    return sorted(rows, key=lambda row: (row.trained, row.label)), sorted(notes)
+
+
+def means(row: Row, datasets: Sequence[str]) -> tuple[float | None, float | None]:
+    """(flat mean over datasets, mean of the group means) of a row; None where a dataset is missing.
+
+    They are different numbers: on VTAB-1k, with 7, 4 and 8 tasks a group, they differ by 2 to 5 points.
+    """
+    if any(name not in row.cells for name in datasets):
+        return None, None
+    groups = [group_mean(row, datasets, group) for group in dict.fromkeys(TASKS[name].group for name in datasets)]
+    flat = statistics.fmean(statistics.fmean(row.cells[name]) for name in datasets)
+    return flat, statistics.fmean(mean for mean in groups if mean is not None)
+
+
+def group_mean(row: Row, datasets: Sequence[str], group: str) -> float | None:
+    """Mean over the datasets of one group; None where one of them is missing."""
+    names = [name for name in datasets if TASKS[name].group == group]
+    if not names or any(name not in row.cells for name in names):
+        return None
+    return statistics.fmean(statistics.fmean(row.cells[name]) for name in names)
+
+
+def plain(value: Any) -> str:
+    """A value of a configuration as it stands in a label."""
+    if isinstance(value, list):
+        return "+".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _row(label: str, method: str, records: list[Record]) -> Row:
+    cells: dict[str, list[float]] = defaultdict(list)
+    best: dict[str, list[float]] = defaultdict(list)
+    for record in records:
+        cells[record["dataset"]].append(record["metrics"]["top1"])
+        if "best_test_epoch_top1" in record["metrics"]:
+            best[record["dataset"]].append(record["metrics"]["best_test_epoch_top1"])
+    one_each = {record["dataset"]: record["parameters"] for record in records}.values()
+    trained = statistics.fmean(counts["trained"] for counts in one_each)
+    head = statistics.fmean(counts["head"] for counts in one_each)
+    return Row(label, method, records, dict(cells), dict(best), trained, head)
+
+
+def _once(records: list[Record]) -> tuple[list[Record], list[str]]:
+    """The records in order of dataset and seed, each seed of a dataset once, and what was said of the others.
+
+    Two hashes can name one run: weights given as a file and by their name on the hub, a normalisation given as `half`
+    and as `backbone`.
+    """
+    order = list(TASKS)
+    kept: dict[tuple[int, int], Record] = {}
+    notes = []
+    for record in sorted(records, key=lambda r: (order.index(r["dataset"]), r["seed"], r["hash"])):
+        first = kept.setdefault((order.index(record["dataset"]), record["seed"]), record)
+        if first is not record:
+            notes.append(
+                f"seed {record['seed']} of {record['dataset']} stands in two records that are the same run; "
+                f"{first['hash']} is used, {record['hash']} is not"
+            )
+    return list(kept.values()), notes
+
+
+def _variants(records: list[Record]) -> list[tuple[str, list[Record]]]:
+    """Records of one method in groups that may share a row, with a label of what differs between the groups.
+
+    Method options always separate rows. Recipes may differ from dataset to dataset (tuned per task) within a row;
+    where one dataset has several, they separate rows too.
+    """
+    options: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        options[str(sorted(record["config"]["method"].items(), key=str))].append(record)
+    groups: list[tuple[dict[str, Any], list[Record]]] = []
+    for members in options.values():
+        method = members[0]["config"]["method"]
+        recipes: dict[str, set[str]] = defaultdict(set)
+        for record in members:
+            recipes[record["dataset"]].add(str(record["config"]["recipe"]))
+        if all(len(found) == 1 for found in recipes.values()):
+            groups.append((method, members))
+            continue
+        split: dict[str, list[Record]] = defaultdict(list)
+        for record in members:
+            split[str(record["config"]["recipe"])].append(record)
+        groups += [({**method, **some[0]["config"]["recipe"]}, some) for some in split.values()]
+    keys = {key for shown, _ in groups for key in shown}
+    differing = sorted(k for k in keys if len({str(shown.get(k, "-")) for shown, _ in groups}) > 1)
+    labelled = []
+    for shown, members in groups:
+        told = ", ".join(f"{key}={plain(shown[key])}" for key in differing if key in shown)
+        labelled.append((f" ({told})" if told else "", members))
+    return sorted(labelled, key=lambda pair: pair[0])

@@ -1,0 +1,237 @@
+"""Statistics of a table's rows over its tasks: average ranks, bootstrap intervals, wins and losses.
+
+All of them compare the printed numbers (means over seeds, to 0.1), so that what a reader sees equal counts as equal.
+Where there are too few tasks, methods or seeds for a number to mean anything, it says so instead.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from aoft_bench.data.tasks import TASKS
+from aoft_bench.results.ranking import printed_mean
+from aoft_bench.results.rows import Row
+from aoft_bench.results.tables import Table
+
+# with 5 pairs the smallest two-sided p of a sign or signed-rank test is 0.0625, so that nothing could ever be found
+MIN_TASKS = 6
+MIN_METHODS = 3
+ALPHA = 0.05
+RESAMPLES = 2000
+TOO_FEW_TASKS = "too few tasks"
+TOO_FEW_SEEDS = "too few seeds"
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The rows that are compared, those of a table that have all of its tasks. left_out: labels of the others; tasks:
+    the columns that any row has."""
+
+    title: str
+    rows: list[Row]
+    tasks: list[str]
+    left_out: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RankComparison:
+    """Average ranks, 1 the best, and the Nemenyi critical difference: what a critical-difference diagram shows.
+
+    methods: labels from the best average rank to the worst, ranks beside them; cd: two methods differ at level `alpha`
+    if their average ranks are further apart, None where `reason` says why there is none; groups: the largest sets of
+    neighbouring methods that do not differ (bars of the diagram), empty without cd; statistic, p_value: Friedman's test
+    that all methods are equal.
+    """
+
+    title: str
+    methods: list[str]
+    ranks: list[float]
+    tasks: list[str]
+    cd: float | None
+    groups: list[list[str]]
+    statistic: float | None
+    p_value: float | None
+    alpha: float = ALPHA
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Percentile interval at 95 % of a mean over tasks, in points. reason: why there is none."""
+
+    low: float | None
+    high: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """A row's flat mean over the pool's tasks with two intervals: over_seeds as if the same tasks were run again,
+    over_tasks as if other tasks of the same groups were run too."""
+
+    label: str
+    mean: float
+    over_seeds: Interval
+    over_tasks: Interval
+
+
+@dataclass(frozen=True)
+class Paired:
+    """An AOFT row against another row, task by task, on the tasks that both have.
+
+    difference: mean of first - second, with a bootstrap interval over tasks and seeds; sign, wilcoxon: two-sided
+    p-values over the tasks that are no tie, None with a reason; holm: wilcoxon corrected for all comparisons of the
+    same AOFT row in the table.
+    """
+
+    first: str
+    second: str
+    tasks: list[str]
+    wins: int
+    ties: int
+    losses: int
+    difference: float
+    interval: Interval
+    sign: float | None = None
+    wilcoxon: float | None = None
+    holm: float | None = None
+    reason: str = ""
+
+
+def pool_of(table: Table) -> Pool:
+    """The rows of a table that can be compared on all tasks that any of its rows has."""
+    tasks = [name for name in table.datasets if any(name in row.cells for row in table.rows)]
+    whole = [row for row in table.rows if all(name in row.cells for name in tasks)]
+    return Pool(table.title, whole, tasks, [row.label for row in table.rows if row not in whole])
+
+
+def compare_ranks(pool: Pool, alpha: float = ALPHA) -> RankComparison:
+    """Average ranks over the tasks, Friedman's test and the Nemenyi critical difference (Demšar 2006, JMLR 7).
+
+    CD = q sqrt(k (k + 1) / (6 N)) for k methods on N tasks, q the quantile 1 - alpha of the studentized range of k
+    groups with infinite degrees of freedom over sqrt(2).
+    """
+    from scipy.stats import friedmanchisquare, rankdata, studentized_range
+
+    k, n = len(pool.rows), len(pool.tasks)
+    if not k:
+        return RankComparison(pool.title, [], [], pool.tasks, None, [], None, None, alpha, "no row has all tasks")
+    table = np.array([[printed_mean(row.cells[name]) for row in pool.rows] for name in pool.tasks])
+    average = rankdata(-table, axis=1).mean(axis=0)
+    ordered = sorted(range(k), key=lambda i: (average[i], pool.rows[i].label))
+    methods = [pool.rows[i].label for i in ordered]
+    ranks = [float(average[i]) for i in ordered]
+    reason = "" if n >= MIN_TASKS else TOO_FEW_TASKS
+    reason = reason or ("" if k >= MIN_METHODS else "too few methods")
+    if reason:
+        return RankComparison(pool.title, methods, ranks, pool.tasks, None, [], None, None, alpha, reason)
+    if (table == table[:, :1]).all():
+        reason = "all methods print the same on every task"
+        return RankComparison(pool.title, methods, ranks, pool.tasks, None, [], None, None, alpha, reason)
+    cd = float(studentized_range.ppf(1 - alpha, k, np.inf)) / 2**0.5 * (k * (k + 1) / (6 * n)) ** 0.5
+    test = friedmanchisquare(*table.T)
+    groups = [[methods[i] for i in group] for group in _groups(ranks, cd)]
+    statistic, p_value = float(test.statistic), float(test.pvalue)
+    return RankComparison(pool.title, methods, ranks, pool.tasks, cd, groups, statistic, p_value, alpha)
+
+
+def bootstrap(pool: Pool) -> list[Bootstrap]:
+    """Means over the pool's tasks with stratified bootstrap intervals, best first."""
+    found = []
+    for row in pool.rows:
+        cells = [row.cells[name] for name in pool.tasks]
+        mean = statistics.fmean(map(statistics.fmean, cells))
+        found.append(Bootstrap(row.label, mean, _over_seeds(cells), _over_tasks(cells, pool.tasks)))
+    return sorted(found, key=lambda one: (-one.mean, one.label))
+
+
+def paired(table: Table) -> list[Paired]:
+    """Every row of an AOFT method against every other row of the table, on the tasks that both have."""
+    ours = [row for row in table.rows if row.family.startswith("aoft")]
+    others = [row for row in table.rows if not row.family.startswith("aoft")]
+    found = []
+    for first in ours:
+        pairs = [_pair(first, second, table.datasets) for second in others]
+        found += _holm([pair for pair in pairs if pair.tasks])
+    return found
+
+
+def _groups(ranks: Sequence[float], cd: float) -> list[range]:
+    """Maximal runs of sorted ranks that lie within cd, of two or more."""
+    runs: list[range] = []
+    for start in range(len(ranks)):
+        stop = max(i for i in range(start, len(ranks)) if ranks[i] - ranks[start] <= cd) + 1
+        if stop - start > 1 and (not runs or stop > runs[-1].stop):
+            runs.append(range(start, stop))
+    return runs
+
+
+def _pair(first: Row, second: Row, datasets: Sequence[str]) -> Paired:
+    from scipy.stats import binomtest, wilcoxon
+
+    tasks = [name for name in datasets if name in first.cells and name in second.cells]
+    # tenths as whole numbers: differences that print equal must tie exactly in the signed ranks
+    tenths = [round(10 * (printed_mean(first.cells[t]) - printed_mean(second.cells[t]))) for t in tasks]
+    wins, losses = sum(d > 0 for d in tenths), sum(d < 0 for d in tenths)
+    cells = ([first.cells[name] for name in tasks], [second.cells[name] for name in tasks])
+    difference = statistics.fmean(
+        [statistics.fmean(a) - statistics.fmean(b) for a, b in zip(*cells, strict=True)] or [0.0]
+    )
+    interval = _over_tasks(cells[0], tasks, cells[1])
+    counted = (first.label, second.label, tasks, wins, len(tasks) - wins - losses, losses, difference, interval)
+    if wins + losses < MIN_TASKS:
+        return Paired(*counted, reason=TOO_FEW_TASKS if len(tasks) < MIN_TASKS else "too many ties")
+    moved = [d for d in tenths if d]
+    return Paired(*counted, float(binomtest(wins, wins + losses).pvalue), float(wilcoxon(moved).pvalue))
+
+
+def _holm(pairs: Sequence[Paired]) -> list[Paired]:
+    """The pairs with Holm's correction of their Wilcoxon p-values."""
+    tested = sorted((pair.wilcoxon, i) for i, pair in enumerate(pairs) if pair.wilcoxon is not None)
+    corrected: dict[int, float] = {}
+    largest = 0.0
+    for rank, (p_value, index) in enumerate(tested):
+        largest = max(largest, min(1.0, (len(tested) - rank) * p_value))
+        corrected[index] = largest
+    return [replace(pair, holm=corrected.get(i)) for i, pair in enumerate(pairs)]
+
+
+def _over_seeds(cells: Sequence[Sequence[float]]) -> Interval:
+    """Interval of the mean over tasks when the seeds of each task are drawn again, with replacement."""
+    if any(len(values) < 2 for values in cells):
+        return Interval(None, None, TOO_FEW_SEEDS)
+    return _percentiles(_drawn_means(cells, np.random.default_rng(0)).mean(axis=1))
+
+
+def _over_tasks(
+    cells: Sequence[Sequence[float]], tasks: Sequence[str], minus: Sequence[Sequence[float]] | None = None
+) -> Interval:
+    """The same when tasks are drawn too, within their group. minus: cells of another row on the same tasks; then it is
+    the interval of the difference, with the same tasks drawn for both."""
+    if len(tasks) < MIN_TASKS:
+        return Interval(None, None, TOO_FEW_TASKS)
+    generator = np.random.default_rng(0)
+    means = _drawn_means(cells, generator)
+    if minus is not None:
+        means = means - _drawn_means(minus, generator)
+    groups: dict[str, list[int]] = {}
+    for index, name in enumerate(tasks):
+        groups.setdefault(TASKS[name].group, []).append(index)
+    drawn = [np.array(group)[generator.integers(len(group), size=(RESAMPLES, len(group)))] for group in groups.values()]
+    return _percentiles(np.take_along_axis(means, np.hstack(drawn), axis=1).mean(axis=1))
+
+
+def _drawn_means(cells: Sequence[Sequence[float]], generator: np.random.Generator) -> np.ndarray:
+    """Mean of each task (second axis) in each resample (first) of its seeds."""
+    means = np.empty((RESAMPLES, len(cells)))
+    for column, values in enumerate(cells):
+        chosen = generator.integers(len(values), size=(RESAMPLES, len(values)))
+        means[:, column] = np.array(values)[chosen].mean(axis=1)
+    return means
+
+
+def _percentiles(values: np.ndarray) -> Interval:
+    low, high = np.percentile(values, [100 * ALPHA / 2, 100 - 100 * ALPHA / 2])
+    return Interval(float(low), float(high))
