@@ -1,0 +1,1 @@
+"""Figures from records, for print: PDF and PNG at column width; no torch."""

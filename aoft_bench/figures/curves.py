@@ -1,0 +1,116 @@
+"""Learning curves: training loss and, where it was recorded, accuracy by epoch."""
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from aoft_bench.data.tasks import TASKS
+from aoft_bench.figures.drawing import Drawing
+from aoft_bench.figures.style import GREY, Look, featured, legend_below, new_figure
+from aoft_bench.figures.ticks import log_ticks
+from aoft_bench.figures.values import NothingToDrawError, curves, starred
+from aoft_bench.results.statistics import pool_of
+from aoft_bench.results.tables import Table
+
+# curve in the record -> (name of the figure, label of its axis)
+KINDS = {
+    "train_loss": ("loss", "training loss"),
+    "val200_top1": ("val200", "val200 top-1 (%)"),
+    "test_top1": ("test", "test top-1 (%)"),
+}
+
+
+Values = np.ndarray[Any, np.dtype[np.float64]]  # (seeds, epochs)
+Panel = dict[str, Values]  # of one task, by the label of the row
+MOST_PANELS = 8  # of one figure; more tasks are split by group
+
+
+def draw(table: Table, looks: dict[str, Look]) -> list[Drawing]:
+    """One figure a kind of curve and group of tasks, one panel a task; raises `NothingToDrawError`."""
+    tasks = pool_of(table).tasks
+    groups: dict[str, list[str]] = defaultdict(list)
+    for task in tasks:
+        groups[TASKS[task].group if len(tasks) > MOST_PANELS else ""].append(task)
+    drawings = []
+    for key, (name, label) in KINDS.items():
+        for group, members in groups.items():
+            panels = {task: _of_task(table, task, key) for task in members}
+            panels = {task: found for task, found in panels.items() if found}
+            if panels:
+                suffix = f"-{group}" if group else ""
+                drawings.append(_figure(table, key, panels, looks, f"curves-{name}{suffix}", label))
+    if not drawings:
+        raise NothingToDrawError("no curve of more than one epoch is recorded")
+    return drawings
+
+
+def _of_task(table: Table, task: str, key: str) -> Panel:
+    found = {row.label: curves(row, task, key) for row in table.rows}
+    return {label: values for label, values in found.items() if values.shape[1] > 1}
+
+
+def _figure(table: Table, key: str, data: dict[str, Panel], looks: dict[str, Look], name: str, label: str) -> Drawing:
+    columns = min(2, len(data))
+    lines = -(-len(data) // columns)
+    figure = new_figure(0.3 + (1.15 if columns > 1 else 1.7) * lines)
+    panels = figure.subplots(lines, columns, squeeze=False, sharex=True)
+    rows = [row for row in table.rows if any(row.label in panel for panel in data.values())]
+    shown = [row.label for row in featured(rows)]
+    others = [row.label for row in rows if row.label not in shown]
+    for axes, (task, panel) in zip(panels.flat, data.items(), strict=False):
+        _context(axes, [panel[label] for label in others if label in panel])
+        for number, label_ in enumerate(shown):
+            if label_ in panel:
+                _curve(axes, panel[label_], looks[label_], label_, number)
+        axes.set_title(starred(table, task))
+        _scale(axes, list(panel.values()), key)
+    if len(data) % columns:
+        panels[-1, -1].set_visible(False)
+        panels[-2, -1].tick_params(labelbottom=True)
+    for axes in [*panels[-1], *(panels[-2, 1:] if len(data) % columns else [])]:
+        axes.set_xlabel("epoch")
+    figure.supylabel(label, fontsize="medium")
+    handles = [Line2D([], [], label=label_, **looks[label_].curve()) for label_ in shown]
+    if others:
+        handles.append(Line2D([], [], color=GREY, lw=0.5, label=f"{len(others)} other methods"))
+    legend_below(figure, handles, handle_width=0.27)
+    caption = f"{label} by epoch; mean over seeds, band from the smallest to the largest seed"
+    if key == "train_loss":
+        caption += "; the loss is the mean over the batches of the epoch, while the weights change"
+    if others:
+        caption += f"; grey, means only: {', '.join(others)}"
+    return Drawing(name, figure, caption)
+
+
+def _context(axes: Axes, curves_: list[Values]) -> None:
+    """Means of rows that are not singled out."""
+    if curves_:
+        lines = [np.column_stack([np.arange(1, found.shape[1] + 1), found.mean(axis=0)]) for found in curves_]
+        axes.add_collection(LineCollection(lines, colors=GREY, linewidths=0.5, alpha=0.6, zorder=1.5, gid="others"))
+
+
+def _curve(axes: Axes, found: Values, look: Look, label: str, number: int) -> None:
+    """Mean and band of one row. number: its place in the legend, so that markers of rows do not coincide."""
+    seeds, epochs = found.shape
+    at = np.arange(1, epochs + 1)
+    every = max(1, epochs // 4)
+    axes.plot(at, found.mean(axis=0), markevery=(number % every, every), ms=3, gid=label, **look.curve())
+    if seeds > 1:
+        band = axes.fill_between(at, found.min(axis=0), found.max(axis=0), color=look.color, alpha=0.15, lw=0)
+        band.set_gid(f"{label} band")
+
+
+def _scale(axes: Axes, found: list[Values], key: str) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    low, high = min(values.min() for values in found), max(values.max() for values in found)
+    if key == "train_loss" and low > 0 and high / low > 2:
+        axes.set_yscale("log")
+        axes.set_ylim(low / (high / low) ** 0.05, high * (high / low) ** 0.05)
+        log_ticks(axes.yaxis, *axes.get_ylim(), minor=False)
+    else:
+        axes.autoscale_view()

@@ -1,0 +1,101 @@
+"""Per-task gain of AOFT over LoRA and Adapter, in points of top-1."""
+
+import statistics
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from aoft_bench.data.tasks import TASKS
+from aoft_bench.figures.drawing import Drawing
+from aoft_bench.figures.names import slug
+from aoft_bench.figures.style import Look, legend_below, new_figure, wrapped
+from aoft_bench.figures.values import NothingToDrawError, gains, starred
+from aoft_bench.results.statistics import pool_of
+from aoft_bench.results.tables import Row, Table
+
+OURS = ("aoft", "aoft_without_lambda")
+BASELINES = ("lora", "lora_matched", "adapter")
+
+
+def draw(table: Table, looks: dict[str, Look]) -> list[Drawing]:
+    """One figure an AOFT row, with all rows of the baselines; raises `NothingToDrawError`."""
+    ours = [row for row in table.rows if row.method in OURS]
+    baselines = [row for name in BASELINES for row in table.rows if row.method == name]
+    if not ours or not baselines:
+        lacking = " and ".join(kind for kind, rows in (("AOFT", ours), ("LoRA or Adapter", baselines)) if not rows)
+        raise NothingToDrawError(f"no {lacking}")
+    drawings = []
+    for row in ours:
+        series = [(base, found) for base in baselines if (found := gains(row, base, table.datasets))]
+        if series:
+            drawings.append(_figure(table, row, series, looks))
+    if not drawings:
+        raise NothingToDrawError("AOFT and the others have no dataset and seed in common")
+    return drawings
+
+
+def _figure(
+    table: Table, row: Row, series: list[tuple[Row, dict[str, list[float]]]], looks: dict[str, Look]
+) -> Drawing:
+    datasets = [name for name in pool_of(table).tasks if any(name in found for _, found in series)]
+    lines = [*datasets, "mean"] if len(datasets) > 1 else datasets
+    step = max(0.16, 0.075 * len(series))
+    figure = new_figure(0.45 + max(0.45, step * len(lines)))
+    axes = figure.add_subplot()
+    axes.axvline(0, color="0.3", lw=0.8)
+    for i, (base, found) in enumerate(series):
+        values = {**found, **_mean(found, datasets)}
+        shift = (i - (len(series) - 1) / 2) * 0.7 / len(series)
+        names = [name for name in lines if name in values]
+        bar = axes.errorbar(
+            [statistics.fmean(values[name]) for name in names],
+            [lines.index(name) + shift for name in names],
+            xerr=[statistics.stdev(values[name]) if len(values[name]) > 1 else 0.0 for name in names],
+            ls="",
+            elinewidth=0.7,
+            **looks[base.label].marks(),
+        )
+        bar[0].set_gid(base.label)
+    axes.set_yticks(
+        range(len(lines)), [starred(table, n) if n != "mean" else f"mean of {len(datasets)}" for n in lines]
+    )
+    axes.set_ylim(len(lines) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False, axis="y")
+    _separate(axes, [TASKS[name].group if name != "mean" else "" for name in lines])
+    split = row.records[0]["metrics"]["split"]
+    axes.set_xlabel(wrapped(f"{row.label} minus the other, points of {split} top-1", 2.4))
+    handles = [Line2D([], [], ls="", label=f"over {base.label}", **looks[base.label].marks()) for base, _ in series]
+    legend_below(figure, handles)
+    counts = {len(values) for _, found in series for values in found.values()}
+    caption = (
+        f"{split} top-1 of {row.label} minus that of {', '.join(base.label for base, _ in series)}, in points, by task"
+    )
+    caption += "; mean and standard deviation of the differences seed by seed" if max(counts) > 1 else "; one seed"
+    return Drawing("gain" if row.label == "aoft" else f"gain-{slug(row.label)}", figure, caption)
+
+
+def _mean(found: dict[str, list[float]], datasets: list[str]) -> dict[str, list[float]]:
+    """The mean over tasks of each seed's differences, where every task has the same number of seeds."""
+    lengths = {len(found.get(name, [])) for name in datasets}
+    if len(datasets) < 2 or len(lengths) > 1:
+        return {}
+    return {"mean": [statistics.fmean(values) for values in zip(*(found[n] for n in datasets), strict=True)]}
+
+
+def _separate(axes: Axes, groups: list[str]) -> None:
+    """A line between groups of tasks, and their names at the right; nothing with one group."""
+    starts = [i for i in range(len(groups)) if i == 0 or groups[i] != groups[i - 1]]
+    for start in starts[1:]:
+        axes.axhline(start - 0.5, color="0.7", lw=0.6)
+    named = [start for start in starts if groups[start]]
+    if len(named) < 2:
+        return
+    for start in named:
+        stop = min([s for s in starts if s > start], default=len(groups))
+        if stop - start > 2:  # else the name is longer than its room
+            middle = (start + stop - 1) / 2
+            transform = axes.get_yaxis_transform()
+            axes.text(
+                1.02, middle, groups[start], transform=transform, rotation=270, ha="left", va="center", color="0.3"
+            )

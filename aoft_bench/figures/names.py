@@ -1,0 +1,30 @@
+"""Names of the files of figures, without anything heavy: what links to figures can import it."""
+
+import hashlib
+import json
+import re
+from dataclasses import asdict
+
+from aoft_bench.results.tables import Table
+
+LONGEST = 100  # characters; with the figure's kind and the folder's path it must stay below what file systems allow
+
+
+def stem(table: Table) -> str:
+    """First part of the names of a setting's files: ``<suite>-<backbone>-<protocol>-<px>px-<epochs>ep-<digits>``.
+
+    It depends on the setting alone, so it stays when other records come; the six hexadecimal digits are of a hash over
+    all that a setting is.
+    """
+    setting = table.setting
+    digest = hashlib.sha256(json.dumps(asdict(setting), sort_keys=True).encode()).hexdigest()[:6]
+    names = (setting.suite, setting.backbone, setting.protocol, f"{setting.img_size}px", f"{setting.epochs}ep", digest)
+    return slug("-".join(names))
+
+
+def slug(text: str) -> str:
+    """`text` as part of a file's name: letters, digits, _ . + - only, and not too long."""
+    name = re.sub(r"[^A-Za-z0-9_.+]+", "-", text).strip("-.")
+    if len(name) > LONGEST:
+        name = f"{name[: LONGEST - 7]}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    return name

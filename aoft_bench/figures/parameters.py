@@ -1,0 +1,94 @@
+"""Accuracy against trained parameters, with the Pareto front and, where they may stand beside it, published points."""
+
+import math
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from aoft_bench.figures.drawing import Drawing
+from aoft_bench.figures.labels import label_points
+from aoft_bench.figures.style import GREY, Look, legend_below, new_figure
+from aoft_bench.figures.ticks import log_ticks
+from aoft_bench.figures.values import accuracy_label, complete, pareto_front
+from aoft_bench.results.tables import Table
+
+
+def draw(table: Table, looks: dict[str, Look], published: list[tuple[float, float]]) -> list[Drawing]:
+    """One figure. published: (trained parameters, mean top-1 in %) of the same benchmark.
+
+    Raises `NothingToDrawError`.
+    """
+    shown = complete(table)
+    figure = new_figure(2.2)
+    axes = figure.add_subplot()
+    points = [(row.trained, mean) for row, mean, _ in shown]
+    front = pareto_front(points)
+    handles: list[Line2D] = []
+    if published:
+        (grey,) = axes.plot(
+            *zip(*published, strict=True),
+            ls="",
+            marker="d",
+            ms=3,
+            mfc="none",
+            color=GREY,
+            label="published",
+            gid="published",
+        )
+        handles.append(grey)
+    xs, ys = zip(*(points[i] for i in front), strict=True)
+    (line,) = axes.plot(
+        xs,
+        ys,
+        color="0.4",
+        lw=0.8,
+        ls=(0, (3, 2)),
+        drawstyle="steps-post",
+        label="Pareto front",
+        gid="front",
+        zorder=1.5,
+    )
+    for row, mean, spread in shown:
+        bar = axes.errorbar(
+            [row.trained], [mean], yerr=[spread] if spread else None, ls="", elinewidth=0.7, **looks[row.label].marks()
+        )
+        bar[0].set_gid(row.label)
+        handles.append(Line2D([], [], ls="", label=row.label, **looks[row.label].marks()))
+    every = points + published
+    _parameter_axis(axes, [x for x, _ in every])
+    axes.margins(y=0.14)
+    axes.set_ylabel(accuracy_label(table))
+    legend_below(figure, [*handles, line])
+    corners = [(x1, y0) for (x1, _), y0 in zip([points[i] for i in front[1:]], ys, strict=False)]
+    steps = [(points[i], corner) for i, corner in zip(front, corners, strict=False)]
+    steps += [(corner, points[i]) for corner, i in zip(corners, front[1:], strict=True)]
+    label_points(axes, [shown[i][0].label for i in front], [points[i] for i in front], points, steps)
+    caption = (
+        f"{accuracy_label(table)} against trained parameters without the head; bars: standard deviation over seeds; "
+        "dashed: Pareto front of the methods run here"
+    )
+    if published:
+        caption += (
+            f"; grey: {len(published)} published rows of the same tasks and architecture, as printed by their authors "
+            "(other protocols: most keep the best test epoch)"
+        )
+    left_out = [row.label for row in table.rows if row.label not in {r.label for r, _, _ in shown}]
+    if left_out:
+        caption += f"; without all datasets, so left out: {', '.join(left_out)}"
+    return [Drawing("parameters", figure, caption)]
+
+
+def _parameter_axis(axes: Axes, values: list[float]) -> None:
+    """A logarithmic axis, with a place for 0 where a method trains nothing but the head."""
+    positive = [v for v in values if v > 0] or [1.0]
+    low, high = min(positive), max(positive)
+    if min(values) > 0:
+        axes.set_xscale("log")
+        left, right = low / 1.7, high * 1.7
+    else:
+        low = 10.0 ** math.floor(math.log10(low))
+        axes.set_xscale("symlog", linthresh=low, linscale=0.4)
+        left, right = -0.35 * low, high * 2
+    axes.set_xlim(left, right)
+    log_ticks(axes.xaxis, left if left > 0 else low, right, zero=min(values) == 0)
+    axes.set_xlabel("trained parameters, without the head")

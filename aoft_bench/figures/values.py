@@ -1,0 +1,129 @@
+"""The numbers that figures show, from the rows of a table."""
+
+import statistics
+from typing import Any
+
+import numpy as np
+
+from aoft_bench.results.published import Published
+from aoft_bench.results.statistics import pool_of
+from aoft_bench.results.tables import Row, Table, means
+
+Record = dict[str, Any]
+
+
+class NothingToDrawError(Exception):
+    """Why a figure would show nothing; one line."""
+
+
+def by_seed(row: Row, dataset: str) -> dict[int, float]:
+    """Top-1 in % of a row on a dataset, seed -> value; empty where it is missing."""
+    return dict(zip(row.seeds(dataset), row.cells.get(dataset, []), strict=True))
+
+
+def mean_and_spread(row: Row, datasets: list[str]) -> tuple[float, float]:
+    """(mean over datasets, standard deviation over seeds of that mean) in %, for a row that has all of them.
+
+    The mean is the table's flat mean. The standard deviation is over the seeds that all datasets have, 0 with one.
+    """
+    mean, _ = means(row, datasets)
+    assert mean is not None
+    per_dataset = [by_seed(row, name) for name in datasets]
+    common = sorted(set(per_dataset[0]).intersection(*per_dataset))
+    per_seed = [statistics.fmean(values[seed] for values in per_dataset) for seed in common]
+    return mean, statistics.stdev(per_seed) if len(per_seed) > 1 else 0.0
+
+
+def gains(row: Row, baseline: Row, datasets: list[str]) -> dict[str, list[float]]:
+    """Top-1 of `row` minus that of `baseline` in points, dataset -> one value a seed that both have."""
+    found = {}
+    for name in datasets:
+        ours, theirs = by_seed(row, name), by_seed(baseline, name)
+        if common := sorted(set(ours) & set(theirs)):
+            found[name] = [ours[seed] - theirs[seed] for seed in common]
+    return found
+
+
+def pareto_front(points: list[tuple[float, float]]) -> list[int]:
+    """Indices of the (cost, accuracy) points that no other one beats or equals at no more cost, by cost."""
+    front: list[int] = []
+    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if not front or points[i][1] > points[front[-1]][1]:
+            front.append(i)
+    return front
+
+
+def curves(row: Row, dataset: str, key: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """A curve of each seed's record, (seeds, epochs); (0, 0) where there is none.
+
+    Curves that have not as many values as the recipe has epochs are left out.
+    """
+    found = []
+    for record in row.records:
+        values = record["curves"].get(key) if record["dataset"] == dataset else None
+        if isinstance(values, list) and len(values) == record["config"]["recipe"]["epochs"]:
+            found.append(values)
+    return np.array(found, dtype=np.float64) if found else np.empty((0, 0))
+
+
+def cost(row: Row, key: str) -> list[float]:
+    """A cost of all records of a row that have it as a positive number."""
+    values = [record["cost"].get(key) for record in row.records]
+    return [float(value) for value in values if isinstance(value, int | float) and value > 0]
+
+
+def hardware(record: Record) -> str:
+    """What a record says that it ran on, in words; empty if nothing."""
+    told = record["hardware"]
+    if told.get("gpu"):
+        return str(told["gpu"])
+    if not told.get("cpu"):
+        return ""
+    threads = told.get("threads")
+    return f"{told['cpu']}, {told.get('cores')} cores" + (
+        f", {threads} thread{'s' * (threads != 1)}" if threads else ""
+    )
+
+
+def starred(table: Table, dataset: str) -> str:
+    """The dataset's name, with the table's mark where it is not the official one."""
+    return dataset + ("*" if dataset in table.unofficial else "")
+
+
+def accuracy_label(table: Table) -> str:
+    """Of an axis: which accuracy, over what."""
+    names = pool_of(table).tasks
+    if len(names) == 1:
+        return f"{table.setting.split} top-1 on {starred(table, names[0])} (%)"
+    return f"{table.setting.split} top-1, mean of {len(names)} tasks{'*' if table.unofficial else ''} (%)"
+
+
+def complete(table: Table) -> list[tuple[Row, float, float]]:
+    """(row, mean, spread) of the rows that have all datasets that any has; `NothingToDrawError` for fewer than two."""
+    pool = pool_of(table)
+    if len(table.rows) < 2:
+        raise NothingToDrawError("one method only")
+    if len(pool.rows) < 2:
+        raise NothingToDrawError(f"{len(pool.rows)} of {len(table.rows)} methods have all {len(pool.tasks)} datasets")
+    return [(row, *mean_and_spread(row, pool.tasks)) for row in pool.rows]
+
+
+def published_points(table: Table, published: Published) -> list[tuple[float, float]]:
+    """(trained parameters, flat mean in %) of the published rows of the same tasks and architecture.
+
+    None beside data that is not official or not the test split: that is another benchmark. A row without cells counts
+    with its printed mean where that is the flat mean of all tasks.
+    """
+    names = pool_of(table).tasks
+    if table.unofficial or table.setting.split != "test":
+        return []
+    points = []
+    for row in published.beside(table):
+        mean = None
+        if all(name in row.cells for name in names):
+            mean = statistics.fmean(row.cells[name] for name in names)
+        elif not row.cells and row.mean_kind == "mean19" and len(names) == len(table.datasets):
+            mean = row.mean
+        if mean is not None and row.params_m is not None:
+            points.append((1e6 * row.params_m, mean))
+    return points
