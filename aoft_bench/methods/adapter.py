@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from aoft_bench.methods.parts.blocks import block_paths, check_rank, width_of
 from aoft_bench.methods.parts.wrappers import After
-from aoft_bench.methods.registry import Shape, method
+from aoft_bench.methods.registry import Factors, Shape, method
 
 
 class Bottleneck(nn.Module):
@@ -60,3 +60,9 @@ class Adapter:
 
     def count(self, shape: Shape) -> int:
         return shape.depth * (2 * shape.width * self.bottleneck + self.bottleneck + shape.width)
+
+    def factors(self, module: nn.Module) -> Factors | None:
+        if not isinstance(module, Bottleneck):
+            return None
+        a, b = module.down.weight.T, module.up.weight
+        return Factors(a, b.T, (a, b))

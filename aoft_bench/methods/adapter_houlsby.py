@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from aoft_bench.methods.parts.blocks import block_paths, check_rank, width_of
 from aoft_bench.methods.parts.wrappers import After
-from aoft_bench.methods.registry import Shape, method
+from aoft_bench.methods.registry import Factors, Shape, method
 
 
 class ResidualBottleneck(nn.Module):
@@ -81,3 +81,9 @@ class AdapterHoulsby:
         one = 2 * width * d + (d + width if self.bias else 0)
         norms = 4 * shape.depth * width + 2 * width if self.tune_norms else 0
         return shape.depth * (2 if self.positions == "both" else 1) * one + norms
+
+    def factors(self, module: nn.Module) -> Factors | None:
+        if not isinstance(module, ResidualBottleneck):
+            return None
+        a, b = module.down.weight.T, module.up.weight
+        return Factors(a, b.T, (a, b))

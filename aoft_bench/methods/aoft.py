@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from aoft_bench.errors import UserError
 from aoft_bench.methods.parts.blocks import Target, block_paths, check_rank, site
 from aoft_bench.methods.parts.low_rank import LowRank, adapt
-from aoft_bench.methods.registry import Shape, method
+from aoft_bench.methods.registry import Factors, Shape, method
 
 Constant = Literal["paper", "released"]
 Init = Literal["zero", "axes", "released"]
@@ -127,22 +127,32 @@ class AOPair(nn.Module):
             return None
         return self._scaled(self.q_down_start), self._scaled(self.q_up_start)
 
-    def _scaled(self, q: Tensor) -> Tensor:
-        return q / q.norm() if self.orthogonal else q
-
-
-class AOUpdate(AOPair, LowRank):
-    """AOFT's update of one weight: A = AO(q_down) diag(lambda), B = AO(q_up)."""
-
     def factors(self) -> tuple[Tensor, Tensor]:
-        a, b = (ao_matrix(q, self.rank, self.constant) for q in self.vectors())
+        """A = AO(q_down) diag(lambda) (in, d) and B = AO(q_up) (out, d); twice as wide where a start is subtracted."""
+        a, b = self._matrices(self.vectors())
         if self.lambda_ is not None:
             return a * self.lambda_, b
         starts = self.starts()
         if starts is None:
             return a, b
-        a_start, b_start = (ao_matrix(q, self.rank, self.constant) for q in starts)
+        a_start, b_start = self._matrices(starts)
         return torch.cat([a, a_start], dim=1), torch.cat([b, -b_start], dim=1)
+
+    def projections(self) -> Factors:
+        """W_down = AO(q_down), W_up = AO(q_up)^T, and the update."""
+        down, up = self._matrices(self.vectors())
+        return Factors(down, up.T, self.factors())
+
+    def _matrices(self, vectors: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        q_down, q_up = vectors
+        return ao_matrix(q_down, self.rank, self.constant), ao_matrix(q_up, self.rank, self.constant)
+
+    def _scaled(self, q: Tensor) -> Tensor:
+        return q / q.norm() if self.orthogonal else q
+
+
+class AOUpdate(AOPair, LowRank):
+    """AOFT's update of one weight."""
 
 
 @method("aoft")
@@ -194,6 +204,9 @@ class AOFT:
     def count(self, shape: Shape) -> int:
         of_lambda = self.rank if self.learn_lambda else 0
         return shape.depth * sum(sum(shape.sides(target)) * self.learn_q + of_lambda for target in self.targets)
+
+    def factors(self, module: nn.Module) -> Factors | None:
+        return module.projections() if isinstance(module, AOPair) else None
 
 
 class PairOptions(Protocol):

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from aoft_bench.methods.aoft import AOPair, Constant, Init, ao_down, ao_up, check_combination, pair_options
 from aoft_bench.methods.parts.blocks import block_paths, check_rank, replace, width_of
 from aoft_bench.methods.parts.wrappers import OnStream, require_plain_block
-from aoft_bench.methods.registry import Shape, method
+from aoft_bench.methods.registry import Factors, Shape, method
 
 
 class AOAdapter(AOPair):
@@ -88,6 +88,9 @@ class AOFTAdapter:
 
     def count(self, shape: Shape) -> int:
         return shape.depth * self._per_block * (2 * shape.width * self.learn_q + self.rank * self.learn_lambda)
+
+    def factors(self, module: nn.Module) -> Factors | None:
+        return module.projections() if isinstance(module, AOPair) else None
 
     @property
     def _per_block(self) -> int:

@@ -11,7 +11,7 @@ from aoft_bench.errors import UserError
 from aoft_bench.methods import registry
 from aoft_bench.methods.parts.blocks import head_parameters, replace
 from aoft_bench.methods.parts.foldable import Foldable
-from aoft_bench.methods.registry import Method
+from aoft_bench.methods.registry import Factors, Method
 
 
 def attach(model: nn.Module, method: str | Method, **options: Any) -> "Handle":
@@ -99,6 +99,13 @@ class Handle:
     def backbone_parameters(self) -> int:
         """Number of parameters of the network itself: neither what the method inserted nor the head."""
         return self._size - sum(p.numel() for name, p in self.trained() if name in self._head)
+
+    def factors(self) -> dict[str, Factors]:
+        """W_down and W_up of every module that the method inserted, by its path; empty where the method has none."""
+        self._refuse_merged("taken apart")
+        of_module = getattr(self.method, "factors", None)
+        found = {path: of_module(module) for path, module in self.model.named_modules()} if of_module else {}
+        return {path: factors for path, factors in found.items() if factors is not None}
 
     @property
     def mergeable(self) -> bool:

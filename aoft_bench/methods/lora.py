@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from aoft_bench.methods.parts.blocks import Target, block_paths, check_rank, site
 from aoft_bench.methods.parts.low_rank import LowRank, adapt
-from aoft_bench.methods.registry import Shape, method
+from aoft_bench.methods.registry import Factors, Shape, method
 
 
 class LoRAUpdate(LowRank):
@@ -62,3 +62,6 @@ class LoRA:
 
     def count(self, shape: Shape) -> int:
         return shape.depth * self.rank * sum(sum(shape.sides(target)) for target in self.targets)
+
+    def factors(self, module: nn.Module) -> Factors | None:
+        return Factors(module.a, module.b.T, module.factors()) if isinstance(module, LoRAUpdate) else None

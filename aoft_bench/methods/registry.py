@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from aoft_bench.errors import UserError, unknown
 
@@ -28,6 +28,20 @@ class Shape:
         return of_ffn.get(target, (self.width, self.width))
 
 
+@dataclass(frozen=True)
+class Factors:
+    """The two projections of one module that a method inserted: what `aoft_bench.analyze` looks at.
+
+    down (in, d), up (d, out): W_down and W_up as trained, without any scale between or around them.
+    update: (A, B) with shapes (in, k) and (out, k), every scale included; the linear part of what the module adds to
+    the network is x A B^T.
+    """
+
+    down: Tensor
+    up: Tensor
+    update: tuple[Tensor, Tensor]
+
+
 class Method(Protocol):
     """What a method file provides: a pydantic dataclass whose fields are the options of its YAML.
 
@@ -40,11 +54,13 @@ class Method(Protocol):
                        inserted is in a `Foldable`.
     starts_at_backbone whether the adapted model computes the pre-trained function before the first step.
 
-    Three more are optional:
+    Four more are optional:
 
     tunes(model)       shell patterns (``blocks.*.bias``) of the backbone's own parameters that are trained; without it
                        there are none.
     scales(name)       (lr, weight_decay) of a trained parameter as multiples of the recipe's; without it (1, 1).
+    factors(module)    `Factors` of a module that the method inserted, None for any other; a method that has no W_down
+                       and W_up goes without it.
     forms_weight_gradients  true where a library forms gradients of the size of a frozen weight; ours never do.
     """
 
