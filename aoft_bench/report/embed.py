@@ -1,0 +1,78 @@
+"""How things get into the page: records without repetition, figures, the table library, and what the page may do."""
+
+import base64
+import hashlib
+import json
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+from aoft_bench.errors import UserError
+
+# sections of a record that many records share word for word; `config` is shared section by section
+SHARED = ("protocol", "data", "weights", "hardware", "versions", "git")
+LIBRARY = "itables/html/dt_bundle.js"
+
+
+def pack(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Records for the page: {shared, pool, records}, with shared sections and each value of `config` as places in pool.
+
+    The whole record can be put together again from it; for a grid of 2,000 runs it is a fifth of the size.
+    """
+    pool: list[Any] = []
+    places: dict[str, int] = {}
+
+    def place(value: Any) -> int:
+        text = json.dumps(value, sort_keys=True)
+        if text not in places:
+            places[text] = len(pool)
+            pool.append(value)
+        return places[text]
+
+    packed = []
+    for record in records:
+        shown = {key: place(value) if key in SHARED else value for key, value in record.items()}
+        shown["config"] = {key: place(value) for key, value in record["config"].items()}
+        packed.append(shown)
+    return {"shared": list(SHARED), "pool": pool, "records": packed}
+
+
+def library() -> tuple[str, str, str]:
+    """(JavaScript module, name and version, licence text) of the table library: DataTables as itables brings it.
+
+    It is read as a file; nothing of the package is imported.
+    """
+    try:
+        package = distribution("itables")
+        script = Path(str(package.locate_file(LIBRARY))).read_text(encoding="utf-8")
+    except (PackageNotFoundError, OSError) as error:
+        raise UserError(
+            f"the page needs the package itables, which brings the table library ({error}); "
+            "install it: pip install 'itables>=2.4'"
+        ) from None
+    licence = next((file for file in package.files or [] if file.name == "LICENSE"), None)
+    return script, f"itables {package.version}", licence.read_text(encoding="utf-8").strip() if licence else ""
+
+
+def png(path: Path) -> str:
+    """A PNG file as a data: address."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    """(width, height) in pixels, from the header (PNG specification, 11.2.1: IHDR is the first chunk)."""
+    with path.open("rb") as file:
+        head = file.read(24)
+    if head[:8] != b"\x89PNG\r\n\x1a\n" or head[12:16] != b"IHDR":
+        raise UserError(f"{path} is not a PNG file; delete it or make the figures again: python -m aoft_bench.figures")
+    return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+
+
+def policy(*scripts: str) -> str:
+    """A Content-Security-Policy under which only `scripts` and the library run, and nothing is fetched."""
+    digests = (hashlib.sha256(script.encode("utf-8")).digest() for script in scripts)
+    allowed = " ".join(f"'sha256-{base64.b64encode(digest).decode('ascii')}'" for digest in digests)
+    return (
+        f"default-src 'none'; script-src {allowed} blob:; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )

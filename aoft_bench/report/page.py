@@ -1,0 +1,108 @@
+"""The page from a results folder: collect, look at, fill the template, write in one step."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from aoft_bench import __version__
+from aoft_bench.errors import UserError
+from aoft_bench.report import embed, view
+from aoft_bench.report.figures import Figure, by_setting, figures
+from aoft_bench.report.published import PublishedTable, published_tables
+from aoft_bench.results.collect import collect
+from aoft_bench.results.records import write_text_atomically
+
+TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = ("filters.js", "cells.js", "record.js", "start.js")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a page was made of. left_out: (path, reason) of records that are not on it; size in bytes."""
+
+    path: Path
+    records: int
+    figures: int
+    left_out: list[tuple[str, str]]
+    size: int
+
+
+def write_report(root: Path) -> Written:
+    """Write RESULTS/report.html; `UserError` where there is no record to show."""
+    collected = collect(root)
+    # the same page wherever the folder lies
+    left_out = [
+        (item.path.relative_to(root).as_posix(), item.reason.replace(f"{root}/", "")) for item in collected.left_out
+    ]
+    if not collected.records:
+        raise UserError(_nothing(root, left_out))
+    drawn = figures(root)
+    text = render(collected.records, left_out, drawn, published_tables(root))
+    path = root / "report.html"
+    write_text_atomically(path, text)
+    return Written(path, len(collected.records), len(drawn), left_out, len(text.encode("utf-8")))
+
+
+def _nothing(root: Path, left_out: list[tuple[str, str]]) -> str:
+    if left_out:
+        (path, reason), *_ = left_out
+        return f"none of the {len(left_out)} records below {root / 'records'} can be used; the first, {path}: {reason}"
+    return f"no records below {root / 'records'}; run a cell first: python -m aoft_bench --help"
+
+
+def render(
+    records: list[dict[str, Any]], left_out: list[tuple[str, str]], drawn: list[Figure], published: list[PublishedTable]
+) -> str:
+    """The text of the page; the same for the same arguments."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
+    environment.filters["breakable"] = _breakable
+    script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    theme = (TEMPLATES / "theme.js").read_text(encoding="utf-8")
+    library, library_name, licence = embed.library()
+    shown = view.settings(records)
+    return environment.get_template("page.html.j2").render(
+        version=__version__,
+        summary=_summary(records, shown),
+        records=len(records),
+        settings=shown,
+        chips=view.chips(shown),
+        figures=by_setting(drawn),
+        published=published,
+        left_out=left_out,
+        data=embed.pack(records),
+        policy=embed.policy(theme, script),
+        theme=Markup(theme),
+        script=Markup(script),
+        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        library=library,
+        library_name=library_name,
+        licence=licence,
+    )
+
+
+def _breakable(text: str) -> Markup:
+    """Text that may break after an underscore, as long names in narrow columns must."""
+    return Markup(str(escape(text)).replace("_", "_<wbr>"))
+
+
+def _summary(records: list[dict[str, Any]], shown: list[view.Setting]) -> str:
+    lines = sum(len(setting.lines) for setting in shown)
+    counts = [
+        (len(records), "run"),
+        (lines, "row"),
+        (len({record["method"] for record in records}), "method"),
+        (len({record["dataset"] for record in records}), "dataset"),
+        (len(shown), "setting"),
+    ]
+    return ", ".join(f"{count:,} {name}{'' if count == 1 else 's'}" for count, name in counts) + "."

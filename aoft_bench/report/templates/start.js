@@ -1,0 +1,12 @@
+// Start: the theme at once; tables, hints and records when the library is there.
+
+startTheme();
+const held = (id) => JSON.parse(document.getElementById(id).textContent);
+const records = unpack(held("data"));
+startHints(records);
+startDialog(records);
+const address = URL.createObjectURL(new Blob([held("library")], { type: "text/javascript" }));
+const { default: DataTable } = await import(address);
+URL.revokeObjectURL(address);
+startFilters(makeTables(DataTable));
+document.documentElement.dataset.ready = "true";
