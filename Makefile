@@ -1,16 +1,21 @@
-# make demo | test | test-data | lint | tables | clean. Each installs what it needs into .venv first.
+# make demo | test | test-data | test-browser | test-cluster | lint | tables | figures | report | clean. Each installs what it needs
+# into .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-data lint tables clean
+.PHONY: help install demo test test-data test-browser test-cluster lint tables figures report clean
 
 help:
 	@echo "make demo       train five methods on embedded data, print the table (no network once installed)"
 	@echo "make test       run the tests"
-	@echo "make test-data  run those that prepare datasets with TensorFlow, which it installs"
+	@echo "make test-data     run those that prepare datasets with TensorFlow, which it installs"
+	@echo "make test-browser  run those of the page in Debian's chromium (apt-get install chromium)"
+	@echo "make test-cluster  run those on a real Slurm and Ray, and kill -9 (apt-get install slurmctld slurmd slurm-client munge)"
 	@echo "make lint       ruff and mypy"
 	@echo "make tables     tables from results/ (no torch)"
+	@echo "make figures    figures from results/ (no torch)"
+	@echo "make report     tables, figures, and one HTML page of results/ (no torch)"
 	@echo "make clean      remove .venv and everything a run leaves outside results/"
 
 install: $(BIN)/.installed
@@ -25,7 +30,7 @@ demo: install
 	$(BIN)/python -m aoft_bench -cd sweeps -cn demo
 
 test: install
-	$(BIN)/python -m pytest --numprocesses auto -m "not data"
+	$(BIN)/python -m pytest --numprocesses auto -m "not data and not browser and not cluster"
 
 # TensorFlow is needed to prepare the originals of VTAB-1k, never to train
 test-data: $(BIN)/.tensorflow
@@ -35,6 +40,16 @@ $(BIN)/.tensorflow: $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,tensorflow]"
 	@touch $@
 
+test-browser: install
+	$(BIN)/python -m pytest -m browser
+
+test-cluster: $(BIN)/.cluster
+	$(BIN)/python -m pytest -m cluster
+
+$(BIN)/.cluster: $(BIN)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,cluster]"
+	@touch $@
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,6 +57,12 @@ lint: install
 
 tables: install
 	$(BIN)/python -m aoft_bench.tables
+
+figures: install
+	$(BIN)/python -m aoft_bench.figures
+
+report: tables figures
+	$(BIN)/python -m aoft_bench.report
 
 clean:
 	rm -rf $(VENV) outputs build dist .pytest_cache .ruff_cache .mypy_cache

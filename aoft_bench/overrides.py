@@ -62,7 +62,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         )
 
     parser.error = refuse  # type: ignore[method-assign]
-    return parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
+    given = {"--run": parsed.run, "-m": parsed.multirun, "--cfg": parsed.cfg, "--info": parsed.info}
+    if len(asked := [flag for flag, value in given.items() if value]) > 1:
+        refuse(f"got {' and '.join(asked)}, of which one can be given")
+    return parsed
 
 
 def groups(folders: list[Path]) -> dict[str, list[str]]:

@@ -278,3 +278,10 @@ def test_a_summary_names_what_failed_and_what_is_missing() -> None:
     ]
     many = [Job([f"seed={n}"], "missing") for n in range(100)]
     assert len(summary(many).splitlines()) == 22 and "... and 80 more missing" in summary(many)
+
+
+@pytest.mark.parametrize("arguments", [["method=lora", "--cfg", "job"], ["--cfg", "job"]])
+def test_flags_may_follow_the_overrides(arguments: list[str], tmp_path: Path) -> None:
+    result = call(*arguments, cwd=tmp_path)
+    assert result.code == 0 and "recipe:" in result.out, result.err
+    assert not list(tmp_path.iterdir())

@@ -384,10 +384,19 @@ def _(world: World) -> list[str]:
     return ["nowhere"]
 
 
-@case("tables: damaged record", "is not a whole record", "delete it", module=TABLES)
+@case("two flags at once", "got -m and --cfg, of which one can be given")
 def _(world: World) -> list[str]:
-    world.record().write_text("{")
-    return ["kept"]
+    return ["-m", "--cfg", "job"]
+
+
+@case("unknown launcher", "unknown launcher 'jobblib' (did you mean 'joblib'?)", "docs/clusters.md")
+def _(world: World) -> list[str]:
+    return ["-m", "hydra/launcher=jobblib", "seed=0,1"]
+
+
+@case("a grid over what does not exist", "unknown option of recipe 'lrr' (did you mean 'lr'?)")
+def _(world: World) -> list[str]:
+    return ["-m", "recipe.lrr=1e-3,1e-2"]
 
 
 @case("list: unknown kind", "unknown list 'methodz' (did you mean 'methods'?)", module=LIST)
@@ -450,7 +459,7 @@ def test_wrong_input(module: str, make: Case, expected: tuple[str, ...], world: 
     for text in expected:
         assert text in result.err
     assert not list(world.root.rglob("*.partial"))
-    assert not list((world.root / "results").rglob("*.json"))
+    assert not list((world.root / "results/records").rglob("*.json"))
     assert not list((world.root / "results").rglob("*.safetensors"))
 
 
