@@ -147,7 +147,7 @@ def _command(chosen: Any, overrides: list[str]) -> str:
 
 def _end_of_sweep(folder: Path) -> int:
     """Print the table of a sweep and how its cells ended; exit code 2 if any failed or is missing."""
-    from aoft_bench.results.tables import text_tables
+    from aoft_bench.results.outputs import text_tables
     from aoft_bench.sweep import jobs_in, records_of, summary
 
     jobs = jobs_in(folder)

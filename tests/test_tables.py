@@ -9,8 +9,9 @@ from record_cases import markdown_rows, record
 from aoft_bench.data.tasks import TASKS
 from aoft_bench.results.formats import to_markdown
 from aoft_bench.results.layouts import ablation, accuracy
+from aoft_bench.results.outputs import markdown, text_tables
 from aoft_bench.results.ranking import marks, rounded
-from aoft_bench.results.tables import build_tables, markdown, means, text_tables
+from aoft_bench.results.tables import build_tables, means
 
 PACK = {"data__official": False, "data__source": "folder", "data__official_note": "a folder pack"}
 VTAB = [name for name, task in TASKS.items() if task.suite == "vtab1k"]

@@ -1,16 +1,17 @@
-"""The files of results/tables, as texts by name."""
+"""The files of results/tables, as texts by name, and the tables of a sweep on a terminal."""
 
 from collections.abc import Mapping, Sequence
 
 from aoft_bench.results.cost import cost
 from aoft_bench.results.csvs import to_long_csv, to_wide_csv
-from aoft_bench.results.formats import to_html, to_markdown
+from aoft_bench.results.formats import to_html, to_markdown, to_terminal
 from aoft_bench.results.grid import Grid
 from aoft_bench.results.latex import to_latex
 from aoft_bench.results.layouts import ablation, accuracy, published_only
 from aoft_bench.results.published import Published, PublishedRow
+from aoft_bench.results.rows import Record
 from aoft_bench.results.statistics_grids import statistics_grids
-from aoft_bench.results.tables import Layout, Table
+from aoft_bench.results.tables import Layout, Table, build_tables
 
 # every name that `table_files` can give; what it no longer gives is out of date
 NAMES = frozenset(
@@ -66,3 +67,13 @@ def _published(published: Published) -> list[Grid]:
                 kinds.setdefault(row.backbone.split()[0].rstrip(","), []).append(row)
         grids += [published_only(f"Published {name} results of {kind}", rows, layout) for kind, rows in kinds.items()]
     return grids
+
+
+def markdown(tables: Sequence[Table]) -> str:
+    """The accuracy of all tables as Markdown: top-1 in %, mean ± standard deviation over seeds, means, parameters."""
+    return to_markdown([accuracy(table) for table in tables])
+
+
+def text_tables(records: Sequence[Record]) -> str:
+    """The same of records, for a terminal."""
+    return to_terminal([accuracy(table) for table in build_tables(records)])

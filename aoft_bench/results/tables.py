@@ -14,7 +14,7 @@ from typing import Literal
 from aoft_bench.data.tasks import TASKS
 from aoft_bench.results.rows import Record, Row, build_rows, means
 
-__all__ = ["Row", "Setting", "Table", "build_tables", "markdown", "means", "text_tables"]
+__all__ = ["Row", "Setting", "Table", "build_tables", "means"]
 
 Layout = Literal["vtab1k", "fgvc", "plain"]
 _BENCHMARKS = {"vtab1k": "VTAB-1k", "fgvc": "FGVC"}
@@ -76,22 +76,6 @@ def build_tables(records: Sequence[Record]) -> list[Table]:
     suites = list(_SUITES)
     ordered = sorted(settings, key=lambda s: (suites.index(s.suite), not s.official, s))
     return _titled([_table(setting, settings[setting]) for setting in ordered])
-
-
-def markdown(tables: list[Table]) -> str:
-    """All tables as Markdown: top-1 in %, mean ± standard deviation over seeds, both means, parameters."""
-    from aoft_bench.results.formats import to_markdown
-    from aoft_bench.results.layouts import accuracy
-
-    return to_markdown([accuracy(table) for table in tables])
-
-
-def text_tables(records: Sequence[Record]) -> str:
-    """The same for a terminal."""
-    from aoft_bench.results.formats import to_terminal
-    from aoft_bench.results.layouts import accuracy
-
-    return to_terminal([accuracy(table) for table in build_tables(records)])
 
 
 def _by_setting(records: Sequence[Record]) -> dict[Setting, list[Record]]:
