@@ -105,13 +105,16 @@ class ProtocolOptions:
 @dataclass(frozen=True)
 class TrainerOptions:
     """Hardware. precision auto: bf16 mixed where the device computes in it, else fp32; threads: CPU threads, null for
-    torch's choice; eval_batch_size: images at a time when nothing is trained; progress: a bar, lines, or nothing."""
+    torch's choice; eval_batch_size: images at a time when nothing is trained; progress: a bar, lines, or nothing;
+    devices: how many train one cell together, each in a process of its own that has its share of every batch; null:
+    all GPUs. It has a default, since older records lack it."""
 
     accelerator: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16"]
     threads: Count | None
     eval_batch_size: Count
     progress: Literal["auto", "bar", "lines", "none"]
+    devices: Count | None = 1
 
 
 @dataclass(frozen=True)

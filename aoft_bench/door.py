@@ -191,6 +191,7 @@ USAGE = """python -m aoft_bench [name=value ...]                one cell: train,
   hparams=none                                          without the authors' per-task settings
   hparams=tuned                                         what aoft_bench.select chose on val200 (docs/tuning.md)
   data.root=DIR  backbone.checkpoint=FILE               your images, your weights
+  trainer=ddp trainer.devices=4                         one cell on several GPUs of this machine
   dry_run=true                                          build, print the parameter table, stop
   -m seed=0,1,2 method=aoft,lora                        several cells
   -cd sweeps -cn demo                                   a table of runs

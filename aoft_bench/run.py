@@ -21,6 +21,8 @@ from aoft_bench.results.records import SCHEMA, check_writable, read_record, writ
 from aoft_bench.results.unfinished import note_failure, refuse_other_code, remove_leftovers, worker_noted
 from aoft_bench.training import hardware
 from aoft_bench.training.fit import Fit, fit
+from aoft_bench.training.processes import fit_together
+from aoft_bench.training.shares import Share
 from aoft_bench.training.wandb_mirror import mirror_of
 
 PACKAGES = ("aoft_bench", "torch", "torchvision", "timm", "pytorch-lightning", "hydra-core", "numpy", "pillow", "peft")
@@ -46,6 +48,7 @@ def run(config: RunConfig, command: str, *, wait: bool = True) -> Outcome:
     if config.dry_run:
         dry_run(config)
         return Outcome("dry run", None, None)
+    processes = hardware.processes_of(config.trainer)
     cell = identify(config)
     files, force = cell.files, config.results.mode == "force"
     if files.record.is_file() and not force:
@@ -62,7 +65,7 @@ def run(config: RunConfig, command: str, *, wait: bool = True) -> Outcome:
         remove_leftovers(files)
         with worker_noted(files.worker):
             try:
-                record = _train_and_score(cell, command)
+                record = _train_and_score(cell, command, processes)
             except Exception as error:
                 note_failure(files.failure, cell.label, command, config.as_dict(), error)
                 raise
@@ -72,14 +75,17 @@ def run(config: RunConfig, command: str, *, wait: bool = True) -> Outcome:
     return Outcome("done", files.record, record)
 
 
-def _train_and_score(cell: Cell, command: str) -> dict[str, Any]:
+def _train_and_score(cell: Cell, command: str, processes: int) -> dict[str, Any]:
     """Train a cell, score it once, save what was trained, write its record."""
     hardware.reset_peak_memory(cell.device)
     adapted = build(cell.config, cell.prepared.classes, cell.device)
     scored = score_split(cell) if cell.protocol.every_epoch else None
     official = cell.prepared.official
     with mirror_of(cell.config, label=cell.label, digest=cell.digest, official=official) as mirror:
-        trained = train(cell, adapted, scored, mirror.logger)
+        if processes > 1:
+            trained = fit_together(cell, adapted.handle, processes, mirror.logger)
+        else:
+            trained = train(cell, adapted, scored, mirror.logger)
         start = time.monotonic()
         correct, total, merged = final_score(cell, adapted, scored or score_split(cell))
         seconds = time.monotonic() - start
@@ -99,8 +105,8 @@ def dry_run(config: RunConfig) -> None:
     print(parameter_table(adapted.handle, f"{config.method_label} on {config.backbone.name}, {classes} classes"))
 
 
-def train(cell: Cell, adapted: Adapted, scored: Split | None, logger: Any) -> Fit:
-    """Train on the protocol's training split."""
+def train(cell: Cell, adapted: Adapted, scored: Split | None, logger: Any, share: Share | None = None) -> Fit:
+    """Train on the protocol's training split, or on this process's share of each of its batches."""
     config = cell.config
     return fit(
         adapted.handle,
@@ -117,6 +123,7 @@ def train(cell: Cell, adapted: Adapted, scored: Split | None, logger: Any) -> Fi
         checkpoint=cell.files.checkpoint,
         score_batches=cell.batches_of(scored) if scored else None,
         logger=logger,
+        share=share,
     )
 
 
@@ -171,10 +178,10 @@ def describe(
             "train_images_per_second": round(trained.images_per_second, 2),
             "score_seconds": round(score_seconds, 3),
             "score_images_per_second": round(total / score_seconds, 2),
-            "peak_memory_bytes": hardware.peak_memory_bytes(cell.device),
+            "peak_memory_bytes": max(trained.peak_memory_bytes, hardware.peak_memory_bytes(cell.device)),
             "resumed": trained.resumed,
         },
-        "hardware": hardware.describe(cell.device),
+        "hardware": {**hardware.describe(cell.device), "processes": trained.processes},
         "versions": {name: version_of(name) for name in PACKAGES},
         "git": git_state(),
         "code": code_digest(),

@@ -47,7 +47,7 @@ def test_every_choice_composes_and_is_valid(group: str, choice: str) -> None:
     words = [f"{group}={choice}"]
     if group == "hparams" and "/" in choice:
         *_, method, dataset = choice.split("/")  # or a budget and a method
-        words += [f"method={dataset}"] if method == "full" else [f"method={method}", f"dataset={dataset}"]
+        words += [f"method={dataset}"] if method in ("full", "short") else [f"method={method}", f"dataset={dataset}"]
     if group == "method":
         words.append("hparams=none")  # which may set options for the default dataset
     config = from_dict(tree(*words))

@@ -59,7 +59,7 @@ def test_lightning_sets_the_epoch():
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")  # Lightning 2.6.6 with torch 2.14
-@pytest.mark.filterwarnings("ignore:.*(num_workers|logging interval)")
+@pytest.mark.filterwarnings("ignore:.*(num_workers|logging interval|srun)")
 def test_a_lightning_run_sees_another_order_every_epoch():
     import pytorch_lightning as pl
 

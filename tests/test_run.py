@@ -283,9 +283,9 @@ def test_a_failing_cell_does_not_stop_the_others(places: tuple[Path, dict[str, s
     assert result.code == 2
     assert "backbone.img_size: got 30, must be a multiple of 4" in result.err
     assert "backbone.img_size=30" in result.err.split("]")[0]  # which cell it was
-    assert "1 of 2 cells failed" in result.err
+    assert "2 cells: 1 done, 1 failed" in result.err
     assert "Traceback" not in result.err
-    (path,) = (tmp_path / "results").rglob("*.json")
+    (path,) = (tmp_path / "results/records").rglob("*.json")
     assert read_record(path)["config"]["backbone"]["img_size"] == 32
 
 

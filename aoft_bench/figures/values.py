@@ -76,7 +76,8 @@ def hardware(record: Record) -> str:
     """What a record says that it ran on, in words; empty if nothing."""
     told = record["hardware"]
     if told.get("gpu"):
-        return str(told["gpu"])
+        count = told.get("processes", 1)
+        return f"{count} x {told['gpu']}" if count > 1 else str(told["gpu"])
     if not told.get("cpu"):
         return ""
     threads = told.get("threads")

@@ -44,15 +44,17 @@ def cost(table: Table) -> list[Grid]:
 def _machine(record: Record) -> tuple[Any, ...]:
     return (
         *(record["hardware"].get(name) for name in _MACHINE),
+        record["hardware"].get("processes", 1),  # older records do not say so
         record["config"]["recipe"]["batch_size"],
         record.get("versions", {}).get("torch"),
     )
 
 
 def _described(machine: tuple[Any, ...]) -> str:
-    device, gpu, cpu, cores, threads, system, batch, torch = machine
+    device, gpu, cpu, cores, threads, system, processes, batch, torch = machine
     place = f"{gpu or device}" if device != "cpu" else f"CPU {cpu}, {threads} of {cores} cores used"
-    return f"{place}, {system}, torch {torch}, batches of {batch}"
+    together = f", {processes} processes together" if processes > 1 else ""
+    return f"{place}{together}, {system}, torch {torch}, batches of {batch}"
 
 
 def _caption(table: Table, words: str) -> str:

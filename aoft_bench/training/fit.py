@@ -9,6 +9,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from pytorch_lightning.strategies import DDPStrategy
 
 from aoft_bench.config import RecipeOptions, TrainerOptions
 from aoft_bench.data.crops import CroppedBatches
@@ -17,17 +19,21 @@ from aoft_bench.methods import Handle
 from aoft_bench.training.checkpoint import EpochCheckpoint, usable
 from aoft_bench.training.module import FineTuning
 from aoft_bench.training.progress import RunProgress
+from aoft_bench.training.shares import Share, Shares
 
 
 @dataclass(frozen=True)
 class Fit:
     """What a training run leaves beside the weights. curves: one value an epoch; seconds: of training alone, over all
-    starts; resumed: how often it was taken up again after it had been stopped."""
+    starts; resumed: how often it was taken up again after it had been stopped; processes: how many trained together;
+    peak_memory_bytes: of that with the most, where they are not this one."""
 
     curves: dict[str, list[float]]
     seconds: float
     images_per_second: float
     resumed: int
+    processes: int = 1
+    peak_memory_bytes: int = 0
 
 
 def fit(
@@ -46,12 +52,14 @@ def fit(
     checkpoint: Path,
     score_batches: Any = None,
     logger: Any = None,
+    share: Share | None = None,
 ) -> Fit:
     """Train an adapted model in place for `recipe.epochs` and leave it on `device`.
 
     checkpoint: written after each epoch; where it is there already, training goes on from it, to the same weights, bit
     for bit, as without a stop (on CUDA where its kernels are deterministic). score_batches: what is scored after each
-    epoch, or None (always under `clean`). Raises `UserError` when the loss is no longer finite, or the disk is full.
+    epoch, or None (always under `clean`). share: that of this process in every batch, where several train together (see
+    `processes`). Raises `UserError` when the loss is no longer finite, or the disk is full.
     """
     model = handle.model
     module = FineTuning(
@@ -64,19 +72,20 @@ def fit(
         scored=scored,
         saved=set(handle.state_dict()),
     )
-    keeper = EpochCheckpoint(checkpoint)
+    keeper = EpochCheckpoint(checkpoint, batches.seed)
     images = len(batches.images)
+    first = share is None or share.rank == 0
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # devices seen, tips, its own progress
     with warnings.catch_warnings():
         # Lightning's own use of a deprecated tree-spec class, and its advice on workers, which there are none of
         warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|lightning_utilities")
         loop = pl.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=1,
+            **_placed(share),
             precision="bf16-mixed" if precision == "bf16" else "32-true",
             max_epochs=recipe.epochs,
             logger=logger or False,
-            callbacks=[RunProgress(trainer.progress, label, images, recipe.epochs), keeper],
+            callbacks=[RunProgress(trainer.progress if first else "none", label, images, recipe.epochs), keeper],
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -87,9 +96,9 @@ def fit(
         try:
             loop.fit(
                 module,
-                train_dataloaders=batches,
-                val_dataloaders=score_batches,
-                ckpt_path=usable(checkpoint, label),
+                train_dataloaders=Shares(batches, share) if share else batches,
+                val_dataloaders=Shares(score_batches, share) if share and score_batches else score_batches,
+                ckpt_path=usable(checkpoint, label, silent=not first),
                 weights_only=True,
             )
         except SystemExit as error:
@@ -100,3 +109,18 @@ def fit(
             raise
     model.to(device)
     return Fit(module.curves, keeper.seconds, images * recipe.epochs / keeper.seconds, keeper.resumed)
+
+
+def _placed(share: Share | None) -> dict[str, Any]:
+    """What Lightning is told of the processes, which are there already."""
+    # else it takes a Slurm job for its own: its processes, its signals, its requeueing
+    plugins = [LightningEnvironment()]
+    if share is None:
+        return {"devices": 1, "plugins": plugins}
+    return {
+        "devices": share.count,
+        # a parameter without a gradient stays without one, as in one process; no network here has running statistics
+        "strategy": DDPStrategy(find_unused_parameters=True, broadcast_buffers=False),
+        "plugins": plugins,
+        "use_distributed_sampler": False,
+    }

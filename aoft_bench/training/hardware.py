@@ -21,6 +21,31 @@ def device_of(options: TrainerOptions) -> torch.device:
     return torch.device("cuda" if options.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def processes_of(options: TrainerOptions) -> int:
+    """How many processes train one cell, one for each device; `UserError` for more devices than there are."""
+    if options.devices == 1:
+        return 1
+    if device_of(options).type == "cuda":
+        gpus = torch.cuda.device_count()
+        if (options.devices or gpus) > gpus:
+            raise UserError(
+                f"trainer.devices={options.devices}: torch sees {gpus} CUDA device{'s' * (gpus > 1)}; give at most "
+                "that many, or trainer.devices=null for all"
+            )
+        return options.devices or gpus
+    if options.devices is None:
+        raise UserError(
+            "trainer.devices=null (all GPUs): torch sees no CUDA device; for processes on the CPU give "
+            "trainer.accelerator=cpu and their number, as in trainer.devices=2"
+        )
+    if options.accelerator != "cpu":
+        raise UserError(
+            f"trainer.devices={options.devices}: torch sees no CUDA device; give trainer.devices=1, or "
+            "trainer.accelerator=cpu for processes on the CPU"
+        )
+    return options.devices
+
+
 def precision_of(options: TrainerOptions, device: torch.device) -> str:
     """ "bf16" (mixed) or "fp32": what was asked for, or bf16 where the device computes in it natively."""
     if options.precision != "auto":
@@ -94,7 +119,9 @@ def prefer_fast_attention(model: torch.nn.Module, device: torch.device) -> None:
             module.fused_attn = bool(module.fused_attn) and device.type == "cuda"
 
 
-def use_threads(threads: int | None) -> None:
-    """Let torch use this many CPU threads; None leaves its choice."""
+def use_threads(threads: int | None, processes: int = 1) -> None:
+    """Let torch use this many CPU threads; None leaves its choice, divided between processes that work together."""
     if threads is not None:
         torch.set_num_threads(threads)
+    elif processes > 1:
+        torch.set_num_threads(max(1, torch.get_num_threads() // processes))

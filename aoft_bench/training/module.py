@@ -11,15 +11,16 @@ from torchmetrics.classification import MulticlassAccuracy
 from aoft_bench.config import RecipeOptions
 from aoft_bench.data.transforms import normalize
 from aoft_bench.errors import UserError
+from aoft_bench.training.shares import NOBODY
 from aoft_bench.training.wandb_mirror import EpochLogger
 
 
 class FineTuning(pl.LightningModule):
     """Trains `groups` of the parameters of `model`: (lr, weight decay) as multiples of the recipe's -> parameters.
 
-    Batches are (images (B, C, S, S) uint8 on the device, labels (B,) int64). mean, std: normalisation of [0, 1]
-    values; classes: number of logits; scored: name of the split that validation scores ("val200" or "test"); saved:
-    names of the tensors of `model` that a checkpoint holds, the others being frozen.
+    Batches are (images (B, C, S, S) uint8 on the device, labels (B,) int64), or what `Shares` makes of them. mean, std:
+    normalisation of [0, 1] values; classes: number of logits; scored: name of the split that validation scores
+    ("val200" or "test"); saved: names of the tensors of `model` that a checkpoint holds, the others being frozen.
     """
 
     strict_loading = False  # a checkpoint lacks the frozen weights
@@ -42,22 +43,31 @@ class FineTuning(pl.LightningModule):
         self.mean, self.std = mean, std
         self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         # torchmetrics averages over classes unless told otherwise; VTAB's accuracy is over images
-        self.top1 = MulticlassAccuracy(classes, average="micro")
+        self.top1 = MulticlassAccuracy(classes, average="micro", ignore_index=NOBODY)
         self.curves: dict[str, list[float]] = {"train_loss": []}
         self._losses: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(normalize(images, self.mean, self.std))  # type: ignore[no-any-return]
 
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        images, labels = batch
-        loss: Tensor = self.criterion(self(images).float(), labels)
+    def training_step(self, batch: tuple[Any, ...], index: int) -> Tensor:
+        images, labels, *whole = batch
+        logits = self(images).float()
+        if whole:
+            loss = share_of_loss(logits, labels, whole[0], self.trainer.world_size, self.recipe.label_smoothing)
+        else:
+            loss = self.criterion(logits, labels)
         self._losses.append(loss.detach())
         return loss
 
     def epoch_loss(self) -> float:
-        """Mean training loss over the batches of the epoch so far."""
-        return torch.stack(self._losses).mean().item() if self._losses else math.nan
+        """Mean training loss over the batches of the epoch so far; where processes share them, all must ask."""
+        if not self._losses:
+            return math.nan
+        loss = torch.stack(self._losses).mean()
+        return (
+            float(self.trainer.strategy.reduce(loss, reduce_op="mean")) if self.trainer.world_size > 1 else loss.item()
+        )
 
     def on_train_start(self) -> None:
         if isinstance(self.logger, EpochLogger):
@@ -74,8 +84,8 @@ class FineTuning(pl.LightningModule):
         self.curves["train_loss"].append(round(loss, 6))
         self.log("train/loss", loss)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
-        images, labels = batch
+    def validation_step(self, batch: tuple[Any, ...], index: int) -> None:
+        images, labels, *_ = batch
         self.top1.update(self(images).float(), labels)
 
     def on_validation_epoch_end(self) -> None:
@@ -101,6 +111,15 @@ class FineTuning(pl.LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(recipe, step, steps) / recipe.lr)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def share_of_loss(logits: Tensor, labels: Tensor, whole: int, processes: int, smoothing: float) -> Tensor:
+    """What a process that has a share of a batch of `whole` images minimises: sum of its losses * processes / whole.
+
+    The mean over the processes, which is taken of gradients, is then the mean over the whole batch, however it is cut.
+    """
+    total = nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing, ignore_index=NOBODY, reduction="sum")
+    return total * processes / whole
 
 
 def rate(recipe: RecipeOptions, step: int, steps: int) -> float:

@@ -64,7 +64,7 @@ class RunProgress(pl.Callback):
             )
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        self.done += len(batch[1])
+        self.done += batch[2] if len(batch) > 2 else len(batch[1])  # of all processes that share the batch
         if self.bar:
             self.bar.update(self.row, completed=self.done, epoch=trainer.current_epoch + 1, rate=self._rate())
 
