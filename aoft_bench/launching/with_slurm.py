@@ -139,8 +139,6 @@ class SlurmWork:
     max_requeues: int
 
     def __call__(self, cells: list[Numbered]) -> None:
-        # a cell is one process; Lightning would take the job for its own, with signal handlers and checks of srun
-        os.environ["SLURM_JOB_NAME"] = "interactive"
         task, tasks = int(os.environ.get("SLURM_PROCID", 0)), int(os.environ.get("SLURM_NTASKS", 1))
         gpus.pin(gpus.visible(), int(os.environ.get("SLURM_LOCALID", 0)))
         stop_on(signal.SIGTERM, signal.SIGUSR2)
