@@ -18,12 +18,13 @@ class Composer:
     def __init__(self, folder: Path | None, name: str) -> None:
         from hydra._internal.hydra import Hydra
         from hydra._internal.utils import create_config_search_path
+        from hydra.core.config_search_path import SearchPathQuery
         from hydra.core.global_hydra import GlobalHydra
 
         GlobalHydra.instance().clear()
         path = create_config_search_path(str(conf_dir()))
         if folder is not None:
-            path.append("command-line", f"file://{folder.resolve()}", anchor="main")
+            path.append("command-line", f"file://{folder.resolve()}", anchor=SearchPathQuery("main", None))
         self._hydra = Hydra.create_main_hydra2("aoft_bench", path)
         self._name = name
         self._trees: dict[tuple[str, ...], dict[str, Any]] = {}

@@ -135,14 +135,8 @@ def told(places: list[Place]) -> str:
     counts = Counter(place.state for place in places)
     parts = [f"{counts[state]:,} {MARKS[state]} {EXPLAINED.get(state, state)}" for state in STATES if counts[state]]
     lines = [f"{len(places):,} cells: {', '.join(parts)}"]
-    left = [place for place in places if place.state != "done"]
-    seconds = time_left(places)
-    if left and seconds is None:
-        lines.append("time left: unknown until the first cell is done")
-    elif left:
-        workers = counts["running"]
-        shared = f", {_hours(seconds / workers)} for the {workers} that run now" if workers > 1 else ""
-        lines.append(f"time left: about {_hours(seconds)} for one worker{shared}")
+    if counts["done"] < len(places):
+        lines.append(f"time left: {_in_words(time_left(places), counts['running'])}")
     problems = Counter(place.problem for place in places if place.problem)
     lines += [f"{count:,} of them: {problem}" for problem, count in problems.most_common()]
     return "\n".join(lines)
@@ -168,6 +162,13 @@ def time_left(places: list[Place]) -> float | None:
         raise AssertionError("`known` is not empty")
 
     return sum(expected(place) for place in places if place.state != "done")
+
+
+def _in_words(seconds: float | None, workers: int) -> str:
+    if seconds is None:
+        return "unknown until the first cell is done"
+    shared = f", {_hours(seconds / workers)} for the {workers} that run now" if workers > 1 else ""
+    return f"about {_hours(seconds)} for one worker{shared}"
 
 
 def _hours(seconds: float) -> str:

@@ -87,12 +87,14 @@ class CellFiles:
 def cell_files(root: Path, record: Path) -> CellFiles:
     """The files of the cell whose record is, or will be, `record` below `root`."""
     inside = record.relative_to(root / "records").with_suffix("")
-    unfinished = root / "unfinished" / inside
+    unfinished, failures = root / "unfinished" / inside, root / "failures" / inside
     return CellFiles(
-        record,
-        record.with_suffix(".safetensors"),
-        *(unfinished.with_name(unfinished.name + end) for end in (".ckpt", ".lock", ".worker.json")),
-        (root / "failures" / inside).with_name(inside.name + ".json"),
+        record=record,
+        trained=record.with_suffix(".safetensors"),
+        checkpoint=unfinished.with_suffix(".ckpt"),
+        lock=unfinished.with_suffix(".lock"),
+        worker=unfinished.with_suffix(".worker.json"),
+        failure=failures.with_suffix(".json"),
     )
 
 
