@@ -19,7 +19,7 @@ from aoft_bench.results.unfinished import STATES
 MARKS = {"done": "█", "running": "▶", "stopped": "‖", "failed": "✗", "missing": "·"}
 EXPLAINED = {"stopped": "stopped (goes on from its last epoch)"}
 
-UNKNOWN = "data is not prepared, or weights are not here; what is done of these is not known before"
+UNKNOWN = "data not prepared or weights not here: what is done of these is not known before"
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,13 @@ def told(places: list[Place]) -> str:
     if counts["done"] < len(places):
         lines.append(f"time left: {_in_words(time_left(places), counts['running'])}")
     problems = Counter(place.problem for place in places if place.problem)
-    lines += [f"{count:,} of them: {problem}" for problem, count in problems.most_common()]
+    if len(problems) == 1:
+        lines += [f"{count:,} of them: {problem}" for problem, count in problems.items()]
+    elif problems:
+        heads = [f"{problem.partition(':')[0]} ({count:,})" for problem, count in problems.most_common()]
+        lines.append(
+            f"{problems.total():,} of them: {', '.join(heads)}; `python -m aoft_bench.doctor` tells what to do"
+        )
     return "\n".join(lines)
 
 

@@ -255,6 +255,16 @@ def test_time_left_is_that_of_cells_alike() -> None:
     assert "time left: about 2 min for one worker" in told(done + left)
 
 
+def test_problems_of_a_sweep_are_told_in_one_line() -> None:
+    left = [
+        Place("lora", name, 0, "missing", problem=f"no data for {name}: get it") for name in ("dtd", "pets", "pets")
+    ]
+    assert told(left[:1]).splitlines()[-1] == "1 of them: no data for dtd: get it"
+    assert told(left).splitlines()[-1] == (
+        "3 of them: no data for pets (2), no data for dtd (1); `python -m aoft_bench.doctor` tells what to do"
+    )
+
+
 def test_the_jobs_of_a_sweep_and_what_the_command_line_changes() -> None:
     params = {"method": "aoft,lora", "seed": "0,1"}
     assert jobs_of(params, []) == [

@@ -115,7 +115,9 @@ def test_an_online_run_that_goes_on_continues(server: Server, config: RunConfig)
 
 
 def sync(folder: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "wandb", "sync", str(folder)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "wandb", "sync", str(folder)], cwd=folder.parent, capture_output=True, text=True
+    )
     assert done.returncode == 0 and "ERROR" not in done.stderr, done.stderr
 
 
