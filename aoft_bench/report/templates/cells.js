@@ -55,7 +55,11 @@ function startHints(records) {
     hint.replaceChildren(...hintOf(recordsOf(cell, records)));
     hint.hidden = false;
     cell.setAttribute("aria-describedby", "hint");
-    const box = cell.getBoundingClientRect();
+    place();
+  }
+
+  function place() {
+    const box = owner.getBoundingClientRect();
     const width = document.documentElement.clientWidth;
     const left = Math.max(12, Math.min(box.left, width - hint.offsetWidth - 12));
     const below = box.bottom + 6 + hint.offsetHeight < window.innerHeight;
@@ -77,7 +81,9 @@ function startHints(records) {
     else close();
   });
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") close(); });
-  document.addEventListener("scroll", close, { passive: true, capture: true });
+  // a cell that the pointer or the Tab key reached may have been scrolled into view by that: its hint goes with it
+  const follow = () => { if (owner?.matches(":hover, :focus-visible")) place(); else close(); };
+  document.addEventListener("scroll", follow, { passive: true, capture: true });
   document.addEventListener("click", close, { capture: true });
 }
 
