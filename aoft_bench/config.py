@@ -107,7 +107,9 @@ class TrainerOptions:
     """Hardware. precision auto: bf16 mixed where the device computes in it, else fp32; threads: CPU threads, null for
     torch's choice; eval_batch_size: images at a time when nothing is trained; progress: a bar, lines, or nothing;
     devices: how many train one cell together, each in a process of its own that has its share of every batch; null:
-    all GPUs. It has a default, since older records lack it."""
+    all GPUs; cuda_graphs: on one GPU, launch a training step as a whole; compile: the blocks by torch.compile, for
+    training; deterministic: on a GPU, refuse operations whose result differs from run to run. These have defaults, since
+    older records lack them."""
 
     accelerator: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16"]
@@ -115,6 +117,9 @@ class TrainerOptions:
     eval_batch_size: Count
     progress: Literal["auto", "bar", "lines", "none"]
     devices: Count | None = 1
+    cuda_graphs: bool = True
+    compile: bool = False
+    deterministic: bool = True
 
 
 @dataclass(frozen=True)

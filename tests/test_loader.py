@@ -1,10 +1,13 @@
 """Batches: complete, repeatable by (seed, epoch), and steered by Lightning."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 from lightning_fabric.utilities.data import _set_sampler_epoch
 
+import aoft_bench.data.loader as loader_module
 from aoft_bench.data.loader import DeviceBatches, StreamedBatches, to_device
 from aoft_bench.data.transforms import resize
 
@@ -115,3 +118,24 @@ def test_wrong_lengths_and_batch_sizes_are_refused():
         DeviceBatches(to_device(IMAGES, 8, "bicubic"), LABELS[1:], 4)
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         StreamedBatches(IMAGES, LABELS, 0, size=8)
+
+
+def test_reading_ahead_keeps_the_order_and_ends_with_its_reader() -> None:
+    seen: list[int] = []
+
+    def read(part: slice) -> torch.Tensor:
+        seen.append(part.start)
+        if part.start == 7:
+            raise OSError("the disk is gone")
+        return torch.tensor(part.start)
+
+    parts = [slice(start, start + 1) for start in range(5)]
+    assert [int(one) for one in loader_module._ahead(read, parts)] == [0, 1, 2, 3, 4] == seen
+    assert list(loader_module._ahead(read, [])) == []
+    seen.clear()
+    abandoned = loader_module._ahead(read, parts)
+    next(abandoned)
+    abandoned.close()
+    assert seen in ([0], [0, 1]) and not [t for t in threading.enumerate() if t.name.startswith("ThreadPool")]
+    with pytest.raises(OSError, match="the disk is gone"):
+        list(loader_module._ahead(read, [slice(6, 7), slice(7, 8)]))

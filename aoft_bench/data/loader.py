@@ -1,6 +1,7 @@
 """Batches without worker processes: small sets live on the device, large ones are read from the memory map."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -98,8 +99,8 @@ class DeviceBatches(EpochSeeded):
 class StreamedBatches:
     """Batches in order from arrays too large for the device, e.g. a test split.
 
-    Reads slices of `images` (N, H, W, C) uint8 (a memory map), moves them to `device` and resizes them there; yields
-    (images (B, C, size, size) uint8, labels (B,) int64).
+    Reads slices of `images` (N, H, W, C) uint8 (a memory map), one ahead, moves them to `device` and resizes them there;
+    yields (images (B, C, size, size) uint8, labels (B,) int64).
     """
 
     def __init__(
@@ -125,9 +126,29 @@ class StreamedBatches:
         return -(-len(self.images) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, len(self.images), self.batch_size):
-            part = slice(start, start + self.batch_size)
-            yield _moved(self.images[part], self.size, self.interpolation, self.device), self.labels[part]
+        starts = range(0, len(self.images), self.batch_size)
+        parts = [slice(start, start + self.batch_size) for start in starts]
+        for part, batch in zip(parts, _ahead(self._read, parts), strict=True):
+            moved = batch.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+            yield resize(moved, self.size, self.interpolation), self.labels[part]
+
+    def _read(self, part: slice) -> Tensor:
+        """Images (n, H, W, C) in the computer's memory; for a GPU in pinned memory, from which it copies by itself."""
+        images = self.images[part]
+        batch = torch.empty(images.shape, dtype=torch.uint8, pin_memory=torch.device(self.device).type == "cuda")
+        np.copyto(batch.numpy(), images)
+        return batch
+
+
+def _ahead(read: Callable[[slice], Tensor], parts: list[slice]) -> Iterator[Tensor]:
+    """read(part) of each part in order, the next one in a thread while the caller works on one."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = [pool.submit(read, part) for part in parts[:1]]
+        for part in parts[1:]:
+            batch = coming.pop().result()
+            coming.append(pool.submit(read, part))
+            yield batch
+        yield from (one.result() for one in coming)
 
 
 def positive(batch_size: int) -> int:

@@ -1,5 +1,6 @@
 """Resizing, normalising and flipping of uint8 batches on any device; resizing equals Pillow's, see `resample`."""
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -37,8 +38,8 @@ def resize(images: Tensor, size: int, interpolation: str = "bicubic") -> Tensor:
     if (height, width) == (size, size):
         return images
     dtype = torch.float32 if images.device.type == "mps" else torch.float64
-    across = torch.from_numpy(weights(width, size, interpolation)).to(dtype).to(images.device).T.contiguous()
-    down = torch.from_numpy(weights(height, size, interpolation)).to(dtype).to(images.device)
+    across = _weights(width, size, interpolation, dtype, images.device).T.contiguous()
+    down = _weights(height, size, interpolation, dtype, images.device)
     out = torch.empty((count, channels, size, size), dtype=torch.uint8, device=images.device)
     step = max(1, _CHUNK_VALUES // (channels * max(height * width, height * size, size * size)))
     with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
@@ -48,6 +49,13 @@ def resize(images: Tensor, size: int, interpolation: str = "bicubic") -> Tensor:
                 part = _to_levels(part)
             out[start : start + step] = _to_levels(down @ part).to(torch.uint8)
     return out
+
+
+@functools.lru_cache(maxsize=64)
+def _weights(source: int, size: int, interpolation: str, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`resample.weights` on the device, moved there once: a batch that waits for a copy keeps the GPU idle."""
+    with torch.inference_mode(False):
+        return torch.from_numpy(weights(source, size, interpolation)).to(dtype).to(device)
 
 
 def _to_levels(values: Tensor) -> Tensor:
@@ -62,9 +70,15 @@ def normalize(
 
     A grey image is repeated to three channels first. Computed in float32 and cast last.
     """
-    shift = torch.tensor(mean, dtype=torch.float32, device=images.device).view(1, 3, 1, 1)
-    scale = torch.tensor(std, dtype=torch.float32, device=images.device).view(1, 3, 1, 1)
+    shift, scale = (_channels(tuple(values), images.device) for values in (mean, std))
     return images.float().div_(255).sub(shift).div_(scale).to(dtype)
+
+
+@functools.lru_cache(maxsize=32)
+def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """(1, 3, 1, 1) float32 on the device, moved there once: a step that waits for a copy cannot be a CUDA graph."""
+    with torch.inference_mode(False):  # else what scoring made first could not be used in training
+        return torch.tensor(values, dtype=torch.float32, device=device).view(1, 3, 1, 1)
 
 
 def flip(images: Tensor, generator: torch.Generator) -> Tensor:

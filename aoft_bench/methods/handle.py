@@ -11,6 +11,7 @@ from aoft_bench.errors import UserError
 from aoft_bench.methods import registry
 from aoft_bench.methods.parts.blocks import head_parameters, replace
 from aoft_bench.methods.parts.foldable import Foldable
+from aoft_bench.methods.parts.low_rank import build_together
 from aoft_bench.methods.registry import Factors, Method
 
 
@@ -31,6 +32,7 @@ def attach(model: nn.Module, method: str | Method, **options: Any) -> "Handle":
     original = {_storage(tensor) for _, tensor in _tensors(model)}
     size = sum(parameter.numel() for parameter in model.parameters())
     chosen.attach(model)
+    build_together(model)
     model._aoft_bench = True  # type: ignore[assignment]
     head = head_parameters(model)
     for name, parameter in model.named_parameters():

@@ -36,7 +36,7 @@ from torch.autograd.function import once_differentiable
 from aoft_bench.errors import UserError
 from aoft_bench.methods.parts.blocks import block_paths, check_rank, site
 from aoft_bench.methods.parts.foldable import Foldable
-from aoft_bench.methods.parts.low_rank import AdaptedLinear, LowRank
+from aoft_bench.methods.parts.low_rank import AdaptedLinear, LowRank, Thin
 from aoft_bench.methods.registry import Shape, method
 
 Place = Literal["q", "k", "v", "proj", "fc1", "fc2", "mha", "ffn"]
@@ -86,11 +86,11 @@ class HouseholderLinear(AdaptedLinear):
         return _DiagonalGradient.apply(y, x.to(y.dtype), list(self.rows.values()), *diagonals)  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def folded(self, factors: list[tuple[Tensor, Tensor]]) -> Tensor:
-        weight = super().folded(factors)
+    def folded(self, thin: Thin, dtype: torch.dtype) -> Tensor:
+        weight = super().folded(thin, self.base.weight.dtype)
         for target, update in self.updates.items():
             torch.diagonal(weight[self.rows[target]]).add_(update.diagonal)  # type: ignore[arg-type]
-        return weight
+        return weight.to(dtype)
 
 
 class _DiagonalGradient(torch.autograd.Function):

@@ -15,8 +15,11 @@ from pytorch_lightning.strategies import DDPStrategy
 from aoft_bench.config import RecipeOptions, TrainerOptions
 from aoft_bench.data.crops import CroppedBatches
 from aoft_bench.data.loader import DeviceBatches
+from aoft_bench.errors import UserError
 from aoft_bench.methods import Handle
+from aoft_bench.training.blockwise import compile_blocks
 from aoft_bench.training.checkpoint import EpochCheckpoint, usable
+from aoft_bench.training.graphed import NOT_DETERMINISTIC, GraphedStep
 from aoft_bench.training.module import FineTuning
 from aoft_bench.training.progress import RunProgress
 from aoft_bench.training.shares import Share, Shares
@@ -72,6 +75,10 @@ def fit(
         scored=scored,
         saved=set(handle.state_dict()),
     )
+    if trainer.compile:
+        compile_blocks(model, True)
+    if device.type == "cuda" and trainer.cuda_graphs and share is None:
+        module.step = GraphedStep(module.loss, model, precision)
     keeper = EpochCheckpoint(checkpoint, batches.seed)
     images = len(batches.images)
     first = share is None or share.rank == 0
@@ -79,6 +86,8 @@ def fit(
     with warnings.catch_warnings():
         # Lightning's own use of a deprecated tree-spec class, and its advice on workers, which there are none of
         warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|lightning_utilities")
+        # what `deterministic` does besides: it fills every new tensor, which costs a pass over its memory
+        torch.utils.deterministic.fill_uninitialized_memory = False
         loop = pl.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
             **_placed(share),
@@ -89,8 +98,9 @@ def fit(
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            # CPU kernels are deterministic already; the switch would only fill every new tensor with NaN first
-            deterministic="warn" if device.type == "cuda" else None,
+            # CPU kernels are deterministic already. Not "warn": attention takes a deterministic backward pass only
+            # where the others are refused
+            deterministic=trainer.deterministic if device.type == "cuda" else None,
             log_every_n_steps=1,
         )
         try:
@@ -101,12 +111,23 @@ def fit(
                 ckpt_path=usable(checkpoint, label, silent=not first),
                 weights_only=True,
             )
+        except RuntimeError as error:
+            if NOT_DETERMINISTIC not in str(error):
+                raise
+            raise UserError(
+                f"{label}: {str(error).partition(NOT_DETERMINISTIC)[0].strip()} is not deterministic on this GPU, so a run "
+                "that is stopped could not go on bit for bit; allow it by trainer.deterministic=false"
+            ) from None
         except SystemExit as error:
             # Lightning answers Ctrl-C with a silent exit and leaves the key switched off
             if isinstance(error.__context__, KeyboardInterrupt):
                 signal.signal(signal.SIGINT, signal.default_int_handler)
                 raise KeyboardInterrupt from None
             raise
+        finally:
+            module.step = module.loss
+            if trainer.compile:
+                compile_blocks(model, False)
     model.to(device)
     return Fit(module.curves, keeper.seconds, images * recipe.epochs / keeper.seconds, keeper.resumed)
 

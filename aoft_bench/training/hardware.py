@@ -62,9 +62,11 @@ def cpu_has_bf16() -> bool:
     return "avx512_bf16" in text or "amx_bf16" in text
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """The context in which a forward pass of this precision runs."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+def autocast(device: torch.device, precision: str, *, remember: bool = True) -> AbstractContextManager[Any]:
+    """The context in which a forward pass of this precision runs; remember: casts of weights are kept inside it."""
+    if precision != "bf16":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=remember)
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -11,6 +11,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from aoft_bench.config import RecipeOptions
 from aoft_bench.data.transforms import normalize
 from aoft_bench.errors import UserError
+from aoft_bench.training.graphed import Step
 from aoft_bench.training.shares import NOBODY
 from aoft_bench.training.wandb_mirror import EpochLogger
 
@@ -46,19 +47,24 @@ class FineTuning(pl.LightningModule):
         self.top1 = MulticlassAccuracy(classes, average="micro", ignore_index=NOBODY)
         self.curves: dict[str, list[float]] = {"train_loss": []}
         self._losses: list[Tensor] = []
+        self.step: Step = self.loss  # or the same as CUDA graphs
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(normalize(images, self.mean, self.std))  # type: ignore[no-any-return]
 
     def training_step(self, batch: tuple[Any, ...], index: int) -> Tensor:
         images, labels, *whole = batch
-        logits = self(images).float()
         if whole:
+            logits = self(images).float()
             loss = share_of_loss(logits, labels, whole[0], self.trainer.world_size, self.recipe.label_smoothing)
         else:
-            loss = self.criterion(logits, labels)
+            loss = self.step(images, labels)
         self._losses.append(loss.detach())
         return loss
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of a batch."""
+        return self.criterion(self(images).float(), labels)  # type: ignore[no-any-return]
 
     def epoch_loss(self) -> float:
         """Mean training loss over the batches of the epoch so far; where processes share them, all must ask."""
@@ -107,7 +113,8 @@ class FineTuning(pl.LightningModule):
             {"params": parameters, "lr": recipe.lr * lr, "weight_decay": recipe.weight_decay * decay}
             for (lr, decay), parameters in self.groups.items()
         ]
-        optimizer = torch.optim.AdamW(groups, lr=recipe.lr)
+        # on a GPU all tensors are updated by a few kernels; on a CPU that would gain nothing
+        optimizer = torch.optim.AdamW(groups, lr=recipe.lr, fused=self.device.type == "cuda" or None)
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(recipe, step, steps) / recipe.lr)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

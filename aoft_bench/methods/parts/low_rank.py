@@ -2,15 +2,16 @@ r"""Linear layers with a trained low-rank update, for every method of the form :
 
 A method gives the two factors; this file does the forward pass, its backward pass and the merging for all of them.
 
-Forward (merged): the weight :math:`W + B A^\top` is built once a call and the layer stays a single product, so no
+Forward (merged): the weight :math:`W + B A^\top` is built once a step and the layer stays a single product, so no
 extra pass over the activations is made. Backward: for tokens :math:`x` (T x in) and gradients :math:`g` (T x out),
 
 .. math:: dA = x^\top (g B), \qquad dB = g^\top (x A), \qquad dx = g (W + B A^\top)
 
-so the (out x in) gradient of the weight is never formed.
+so the (out x in) gradient of the weight is never formed. The thin products are written with the short side first
+(:math:`A^\top`, :math:`dB^\top = (x A)^\top g`): on a CPU BLAS takes two to five times as long for the other way round.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +28,38 @@ class LowRank(nn.Module):
         """(A, B) with shapes (in, k) and (out, k); the update of the weight (out, in) is B A^T."""
         raise NotImplementedError(f"{type(self).__name__} must define factors()")
 
+    @classmethod
+    def factors_of(cls, updates: list[Any]) -> list[tuple[Tensor, Tensor]]:
+        """`factors` of many updates of this class. To be overridden where computing them together costs less."""
+        return [update.factors() for update in updates]
+
     def weight(self) -> Tensor:
         """The update B A^T, shape (out, in)."""
         a, b = self.factors()
         return b @ a.T
+
+
+class Thin(NamedTuple):
+    """The factors with the short side first, without gradients, in the dtype that is computed in.
+
+    down (k, in): A^T of every update, one below the other; ups: B^T (r, out) of each.
+    """
+
+    down: Tensor
+    ups: list[Tensor]
+
+    @property
+    def ranks(self) -> list[int]:
+        return [len(up) for up in self.ups]
+
+
+class Built(NamedTuple):
+    """What a layer needs in a forward pass. factors: (A, B) of every update, with their gradients' way to the
+    parameters; weight (out, in): with the updates, in the dtype that is computed in."""
+
+    factors: list[tuple[Tensor, Tensor]]
+    thin: Thin
+    weight: Tensor
 
 
 class AdaptedLinear(Foldable):
@@ -39,6 +68,9 @@ class AdaptedLinear(Foldable):
     base: the frozen layer, weight (out, in); updates: name of a matrix ("q", "fc1", ...) -> its update;
     rows: the slice of output rows that each one acts on. Input (..., in), output (..., out).
     """
+
+    # set by `BuiltTogether` during a forward pass of the whole model
+    built: Built | None = None
 
     def __init__(self, base: nn.Linear) -> None:
         super().__init__()
@@ -51,25 +83,44 @@ class AdaptedLinear(Foldable):
         self.rows[target] = rows
 
     def forward(self, x: Tensor) -> Tensor:
-        device = x.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-        with torch.autocast(device, enabled=False):  # the factors and the merged weight keep full precision
-            factors = self.factors()
-            weight = self.folded(factors).to(dtype)
+        dtype = _computed_in(x)
+        if self.built is None:
+            with torch.autocast(x.device.type, enabled=False):
+                factors, thin, weight = self.build(self.factors(), dtype)
+        else:
+            factors, thin, weight = self.built
         bias = None if self.base.bias is None else self.base.bias.to(dtype)
         flat = [f for pair in factors for f in pair]
-        return _MergedLinear.apply(x.to(dtype), weight, bias, list(self.rows.values()), *flat)  # type: ignore[no-any-return]
+        return _MergedLinear.apply(x.to(dtype), weight, bias, list(self.rows.values()), thin, *flat)  # type: ignore[no-any-return]
+
+    def build(self, factors: list[tuple[Tensor, Tensor]], dtype: torch.dtype) -> Built:
+        """What a forward pass in `dtype` needs, from (A, B) of every update."""
+        thin = thinned(factors, dtype)
+        return Built(factors, thin, self.folded(thin, dtype))
 
     def factors(self) -> list[tuple[Tensor, Tensor]]:
         """(A, B) of every update, in the order of `rows`."""
         return [update.factors() for update in self.updates.values()]  # type: ignore[operator]
 
     @torch.no_grad()
-    def folded(self, factors: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """A copy of the frozen weight (out, in) with the updates of these factors added to their rows."""
-        weight = self.base.weight.clone()
-        for part, (a, b) in zip(self.rows.values(), factors, strict=True):
-            weight[part].addmm_(b, a.T)
+    def folded(self, thin: Thin, dtype: torch.dtype) -> Tensor:
+        """A copy (out, in) of the frozen weight, in `dtype`, with the updates added to their rows.
+
+        The sum is taken in the precision of the frozen weight and rounded once: bf16 has no room for most of what a
+        small update adds to a single entry, but on average over entries it is kept.
+        """
+        frozen = self.base.weight
+        weight = torch.empty_like(frozen, dtype=dtype)
+        done = 0
+        parts = zip(self.rows.values(), thin.down.split(thin.ranks), thin.ups, strict=True)
+        for part, down, up in sorted(parts, key=lambda one: one[0].start):
+            weight[done : part.start].copy_(frozen[done : part.start])
+            if dtype == frozen.dtype == down.dtype:
+                torch.addmm(frozen[part], up.T, down, out=weight[part])
+            else:
+                torch.add(frozen[part], up.T @ down, out=weight[part])
+            done = part.stop
+        weight[done:].copy_(frozen[done:])
         return weight
 
     @torch.no_grad()
@@ -78,10 +129,20 @@ class AdaptedLinear(Foldable):
         base = self.base
         # made on the meta device: no random numbers are drawn, so merging does not disturb the run's seeds
         layer = nn.Linear(base.in_features, base.out_features, base.bias is not None, device="meta")
-        layer.weight = nn.Parameter(self.folded(self.factors()), requires_grad=False)
+        dtype = base.weight.dtype
+        layer.weight = nn.Parameter(self.folded(thinned(self.factors(), dtype), dtype), requires_grad=False)
         if base.bias is not None:
             layer.bias = nn.Parameter(base.bias.detach().clone(), requires_grad=False)
         return layer.train(self.training)
+
+
+@torch.no_grad()
+def thinned(factors: list[tuple[Tensor, Tensor]], dtype: torch.dtype) -> Thin:
+    """`Thin` of (A, B) of every update of a layer."""
+    ups = [
+        b.T.contiguous() if b.dtype == dtype else b.new_empty(b.T.shape, dtype=dtype).copy_(b.T) for _, b in factors
+    ]
+    return Thin(torch.cat([a.T for a, _ in factors]).to(dtype), ups)
 
 
 def adapt(site: Site, target: str, update: LowRank) -> None:
@@ -93,32 +154,72 @@ def adapt(site: Site, target: str, update: LowRank) -> None:
     layer.add(target, site.rows, update.to(layer.base.weight))
 
 
+def build_together(model: nn.Module) -> None:
+    """Let `model` build the weights of all its adapted layers at the start of a forward pass, all factors of a kind at
+    once (`LowRank.factors_of`), instead of each layer its own when it comes to it. The numbers are the same.
+
+    Whoever calls a part of the model by itself gets the layers' own way.
+    """
+    if any(isinstance(module, AdaptedLinear) for module in model.modules()):
+        model.register_forward_pre_hook(_build_all)
+        model.register_forward_hook(_forget_all, always_call=True)
+
+
+def _build_all(model: nn.Module, inputs: tuple[Any, ...]) -> None:
+    modules = list(model.modules())
+    # where blocks are recomputed a layer runs again in the backward pass, and must do then what it did before
+    if any(getattr(module, "grad_checkpointing", False) for module in modules):
+        return
+    layers = [module for module in modules if isinstance(module, AdaptedLinear)]
+    kinds: dict[type[LowRank], list[LowRank]] = {}
+    for layer in layers:
+        for update in layer.updates.values():
+            kinds.setdefault(type(update), []).append(update)  # type: ignore[arg-type]
+    dtype = _computed_in(inputs[0])
+    with torch.autocast(inputs[0].device.type, enabled=False):  # factors keep full precision
+        factors: dict[int, tuple[Tensor, Tensor]] = {}
+        for kind, updates in kinds.items():
+            factors |= zip(map(id, updates), kind.factors_of(updates), strict=True)
+        for layer in layers:
+            layer.built = layer.build([factors[id(update)] for update in layer.updates.values()], dtype)
+
+
+def _forget_all(model: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    for module in model.modules():
+        if isinstance(module, AdaptedLinear):
+            module.built = None
+
+
+def _computed_in(x: Tensor) -> torch.dtype:
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
 class _MergedLinear(torch.autograd.Function):
     """y = x W^T + b where W already holds the updates; gradients flow to x, to b and to the factors."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, rows: list[slice], *factors: Tensor
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, rows: list[slice], thin: Thin, *factors: Tensor
     ) -> Tensor:
-        ctx.save_for_backward(x, weight, *factors)
-        ctx.rows = rows
+        ctx.save_for_backward(x, weight, thin.down, *thin.ups)
+        ctx.rows, ctx.dtypes = rows, [factor.dtype for factor in factors]
         return torch.nn.functional.linear(x, weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        x, weight, *factors = ctx.saved_tensors
+        x, weight, down, *ups = ctx.saved_tensors
+        ranks = [len(up) for up in ups]
         grad = grads[0].reshape(-1, weight.shape[0])
         tokens = x.reshape(-1, weight.shape[1])
-        down = torch.cat([a.to(x.dtype) for a in factors[0::2]], dim=1)
-        projected = (tokens @ down).split([a.shape[1] for a in factors[0::2]], dim=1)  # x A of every matrix at once
-        back, out = [], []
-        for part, z, b in zip(ctx.rows, projected, factors[1::2], strict=True):
-            back.append(grad[:, part] @ b.to(x.dtype))
-            out.append(grad[:, part].T @ z)
-        to_down = (tokens.T @ torch.cat(back, dim=1)).split([a.shape[1] for a in factors[0::2]], dim=1)
-        grads_in_order = [g for pair in zip(to_down, out, strict=True) for g in pair]
-        of_factors = [g.to(f.dtype) for g, f in zip(grads_in_order, factors, strict=True)]
+        back, of_ups = [], []
+        for part, up, z in zip(ctx.rows, ups, (tokens @ down.T).split(ranks, dim=1), strict=True):  # z = x A
+            back.append(grad[:, part] @ up.T)  # g B
+            of_ups.append(z.T @ grad[:, part])  # dB^T
+        of_downs = (torch.cat(back, dim=1).T @ tokens).split(ranks)  # dA^T
+        thin = [g for pair in zip(of_downs, of_ups, strict=True) for g in pair]
+        of_factors = [g.T.to(dtype) for g, dtype in zip(thin, ctx.dtypes, strict=True)]
         of_x = (grad @ weight).view_as(x) if ctx.needs_input_grad[0] else None
         of_bias = grad.sum(0) if ctx.needs_input_grad[2] else None
-        return of_x, None, of_bias, None, *of_factors
+        return of_x, None, of_bias, None, None, *of_factors

@@ -1,0 +1,107 @@
+"""From start to first step, and whole cells from end to end, each in a process of its own as a user starts it."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import Setting
+
+TESTED = 387_904  # test images of the 19 tasks of VTAB-1k
+TASKS, TRAINED = 19, 1000
+
+# what a process runs that tells when its first training step ended
+_FIRST_STEP = """
+import sys, time
+from aoft_bench.training.fit import GraphedStep
+from aoft_bench.training.module import FineTuning
+began, real = float(sys.argv.pop(1)), FineTuning.training_step
+def first(self, batch, index):
+    loss = real(self, batch, index)
+    loss.item()
+    print("seconds", time.time() - began, flush=True)
+    import os; os._exit(0)
+FineTuning.training_step = first
+from aoft_bench.door import main
+main()
+"""
+
+
+def measure(setting: Setting, epochs: int) -> dict[str, Any]:
+    """Start-up times, and a cell of the setting's network with random weights on the digits, at the setting's size."""
+    with tempfile.TemporaryDirectory(prefix="aoft_bench-") as folder:
+        words = _cell(setting, Path(folder))
+        return {"startup": startup(words), "cell": cell(words, Path(folder), epochs)}
+
+
+def _cell(setting: Setting, folder: Path) -> list[str]:
+    from safetensors.torch import save_file
+
+    from benchmarks.networks import vit
+
+    words = [f"data.cache={folder}/cache", f"results.root={folder}/results", "dataset=digits", "logger=none"]
+    words += ["trainer.progress=none", f"recipe.batch_size={setting.batch}", f"trainer.accelerator={setting.device.type}"]
+    words += [f"trainer.precision={setting.precision}", f"trainer.threads={setting.threads}"]
+    if setting.network == "vit_nano":
+        return [*words, "backbone=vit_nano"]
+    weights = folder / "random.safetensors"
+    save_file({k: v.cpu() for k, v in vit(setting.network, setting.size, setting.device).state_dict().items()}, weights)
+    words += ["backbone=vit_b16_in21k", "backbone.name=random", f"backbone.checkpoint={weights}"]
+    return [*words, f"backbone.timm={setting.network}", f"backbone.img_size={setting.size}", "hparams=none"]
+
+
+def startup(words: list[str], times: int = 3) -> list[dict[str, Any]]:
+    """Seconds from starting Python: medians of `times` starts after one that warms caches and prepares the data."""
+
+    def python(*command: str) -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, *command], check=True, capture_output=True, env=_environment())
+        return time.perf_counter() - start
+
+    def first_step() -> float:
+        command = [sys.executable, "-c", _FIRST_STEP, repr(time.time()), *words]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=_environment())
+        return float(next(line.split()[1] for line in done.stdout.splitlines() if line.startswith("seconds")))
+
+    runs = {
+        "python": lambda: python("-c", "pass"),
+        "import torch": lambda: python("-c", "import torch"),
+        "imports of a cell, torch's included": lambda: python("-c", "import aoft_bench.door, aoft_bench.run, hydra"),
+        "start to the end of the first training step": first_step,
+    }
+    rows = []
+    for name, run in runs.items():
+        run()
+        rows.append({"case": name, "seconds": statistics.median(run() for _ in range(times))})
+    return rows
+
+
+def cell(words: list[str], folder: Path, epochs: int) -> dict[str, Any]:
+    """Wall-clock parts of one AOFT cell, and what they make of a table: one method, 19 tasks, 100 epochs."""
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "aoft_bench", *words, f"recipe.epochs={epochs}"]
+    subprocess.run(command, check=True, capture_output=True, env=_environment())
+    wall = time.perf_counter() - start
+    (path,) = (folder / "results/records").rglob("*.json")
+    cost = json.loads(path.read_text())["cost"]
+    rest = wall - cost["train_seconds"] - cost["score_seconds"]
+    table = TASKS * (TRAINED * 100 / cost["train_images_per_second"] + rest) + TESTED / cost["score_images_per_second"]
+    return {
+        "epochs": epochs,
+        "wall_seconds": wall,
+        "train_seconds": cost["train_seconds"],
+        "train_images_per_second": cost["train_images_per_second"],
+        "score_images_per_second": cost["score_images_per_second"],
+        "peak_memory_bytes": cost["peak_memory_bytes"],
+        "other_seconds": rest,
+        "table_seconds": table,
+    }
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}

@@ -1,0 +1,45 @@
+"""Where a benchmark runs and what it runs on: device, precision, network, batch, how often."""
+
+import platform
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from aoft_bench.code_state import git_state, version_of
+from aoft_bench.training import hardware
+
+
+@dataclass(frozen=True)
+class Setting:
+    """network: a timm name; size: of images in pixels; batch: images a step; rounds, steps: timed rounds of so many."""
+
+    device: torch.device
+    precision: str
+    network: str
+    size: int
+    batch: int
+    rounds: int
+    steps: int
+    threads: int
+
+    def as_words(self) -> list[str]:
+        """The options of `python -m benchmarks` that give this setting."""
+        given = {k: v for k, v in asdict(self).items() if k != "device"} | {"device": self.device.type}
+        return [word for name, value in given.items() for word in (f"--{name}", str(value))]
+
+
+def warm_cpu(setting: Setting) -> None:
+    """Threads as the setting says."""
+    torch.set_num_threads(setting.threads)
+
+
+def described(setting: Setting) -> dict[str, Any]:
+    """What a table says of where its numbers come from."""
+    names = ("torch", "timm", "peft", "pytorch-lightning")
+    return {
+        "setting": {**asdict(setting), "device": setting.device.type},
+        "hardware": hardware.describe(setting.device),
+        "versions": {name: version_of(name) for name in names} | {"python": platform.python_version()},
+        "git": git_state(),
+    }

@@ -1,0 +1,111 @@
+"""A ViT with random weights, random images, and what a step of each case computes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import aoft_bench
+from aoft_bench.backbones import import_timm
+from aoft_bench.data.transforms import NORMALIZATIONS, normalize
+from aoft_bench.training.graphed import GraphedStep
+from aoft_bench.training.hardware import autocast, prefer_fast_attention
+
+CLASSES = 100
+ALL = ["q", "v", "fc1", "fc2"]
+
+
+def vit(name: str, size: int, device: torch.device) -> nn.Module:
+    """A ViT of timm's in fp32 on `device`, its head not zero: a zero head would make all gradients below it zero."""
+    torch.manual_seed(0)
+    with device:
+        model = import_timm().create_model(name, img_size=size, num_classes=CLASSES)
+        nn.init.normal_(model.get_classifier().weight, std=0.02)
+    prefer_fast_attention(model, device)
+    return model.train()  # type: ignore[no-any-return]
+
+
+def batch(count: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Images (B, 3, S, S) uint8 and labels (B,)."""
+    images = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, device=device)
+    return images, torch.randint(0, CLASSES, (count,), device=device)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something whose step is timed. adapt: makes of a ViT the model that is trained; optimized: whether the step ends
+    with the optimiser's."""
+
+    name: str
+    adapt: Callable[[nn.Module], nn.Module]
+    optimized: bool = True
+
+
+def floor(model: nn.Module) -> nn.Module:
+    """Everything frozen but the position embedding, so that gradients flow through all blocks and to nothing large."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name == "pos_embed")
+    return model
+
+
+def ours(method: str, **options: Any) -> Callable[[nn.Module], nn.Module]:
+    return lambda model: aoft_bench.attach(model, method, **options).model
+
+
+def peft_lora(model: nn.Module) -> nn.Module:
+    """LoRA r = 8 of Hugging Face's peft on qkv, fc1, fc2: it does not cut qkv, so it adapts k too."""
+    import peft
+
+    config = peft.LoraConfig(r=8, lora_alpha=8, target_modules=["qkv", "fc1", "fc2"], modules_to_save=["head"])
+    return peft.get_peft_model(model, config)  # type: ignore[arg-type]
+
+
+FLOOR = Case("floor", floor, optimized=False)
+MAIN = [
+    Case("full", ours("full")),
+    Case("lora q v fc1 fc2", ours("lora", targets=ALL)),
+    Case("aoft† q v fc1 fc2", ours("aoft")),
+    Case("peft lora qkv fc1 fc2", peft_lora),
+]
+
+
+def others() -> list[Case]:
+    """Every other method with its defaults, and AOFT without †."""
+    names = [name for name in aoft_bench.methods.names() if name not in ("full", "aoft", "peft")]
+    cases = [Case(name, ours(name)) for name in names]
+    return [*cases, Case("aoft q v fc1 fc2", ours("aoft", learn_lambda=False))]
+
+
+@dataclass
+class Training:
+    """A case ready to be stepped. graphs: as CUDA graphs, which is how a cell trains on a GPU."""
+
+    case: Case
+    model: nn.Module
+    device: torch.device
+    precision: str
+    graphs: bool
+    images: Tensor
+    labels: Tensor
+    _run: Any = field(init=False)
+    _optimizer: Any = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.model = self.case.adapt(self.model).train()
+        if self.case.optimized:
+            trained = [p for p in self.model.parameters() if p.requires_grad]
+            self._optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=self.device.type == "cuda" or None)
+        self._run = GraphedStep(self.loss, self.model, self.precision) if self.graphs else self.loss
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(self.model(normalize(images, *NORMALIZATIONS["half"])).float(), labels)
+
+    def step(self) -> None:
+        with autocast(self.device, self.precision):
+            loss = self._run(self.images, self.labels)
+        loss.backward()
+        if self._optimizer:
+            self._optimizer.step()
+            self._optimizer.zero_grad()

@@ -1,0 +1,82 @@
+"""The time and peak memory of a training step, as multiples of the floor's."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import torch
+
+from aoft_bench.training import hardware
+from benchmarks.machine import Setting, warm_cpu
+from benchmarks.networks import FLOOR, MAIN, Case, Training, batch, others, vit
+from benchmarks.timing import alternate, forget
+
+
+def training(case: Case, setting: Setting, graphs: bool) -> Training:
+    images, labels = batch(setting.batch, setting.size, setting.device)
+    model = vit(setting.network, setting.size, setting.device)
+    return Training(case, model, setting.device, setting.precision, graphs, images, labels)
+
+
+def measure(setting: Setting, every_method: bool) -> list[dict[str, Any]]:
+    """A row for each case, the floor first. On CUDA each is measured kernel by kernel too, against a floor of that kind."""
+    cuda = setting.device.type == "cuda"
+    rows = []
+    for graphs in (True, False) if cuda else (False,):
+        reference = training(FLOOR, setting, graphs)
+        cases = [FLOOR, *MAIN, *(others() if every_method and graphs == cuda else [])]
+        rows += [row_of(case, reference, setting, graphs) for case in cases]
+        del reference
+        forget(setting.device)
+    return rows
+
+
+def row_of(case: Case, reference: Training, setting: Setting, graphs: bool) -> dict[str, Any]:
+    """Ratio and milliseconds of a case's step; of peak memory too."""
+    try:
+        found = training(case, setting, graphs)
+        times = alternate(found.step, reference.step, setting.rounds, setting.steps, setting.device)
+        trained = sum(p.numel() for p in found.model.parameters() if p.requires_grad)
+        graphed = bool(graphs and getattr(found._run, "_run", None))
+    except RuntimeError as error:
+        return {"case": case.name, "graph": graphs, "failed": str(error).partition("\n")[0]}
+    finally:
+        found = None  # type: ignore[assignment]
+        forget(setting.device)
+    return {
+        "case": case.name,
+        "graph": graphed,
+        "ratio": times.ratio,
+        "spread": times.spread,
+        "milliseconds": 1e3 * times.median,
+        "trained": trained,
+        "peak_bytes": peak_of(case, setting, graphs),
+    }
+
+
+def peak_of(case: Case, setting: Setting, graphs: bool) -> int:
+    """Peak memory of two steps: allocated on the GPU; on the CPU resident, in a process of its own."""
+    if setting.device.type == "cuda":
+        before = torch.cuda.memory_allocated(setting.device)
+        hardware.reset_peak_memory(setting.device)
+        found = training(case, setting, graphs)
+        for _ in range(2):
+            found.step()
+        peak = hardware.peak_memory_bytes(setting.device) - before
+        del found
+        forget(setting.device)
+        return peak
+    words = [sys.executable, "-m", "benchmarks", "--peak-of", case.name, *setting.as_words()]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return int(json.loads(done.stdout.splitlines()[-1]))
+
+
+def print_peak(name: str, setting: Setting) -> None:
+    """What `peak_of` asks a process of its own for."""
+    warm_cpu(setting)
+    case = next(c for c in [FLOOR, *MAIN, *others()] if c.name == name)
+    found = training(case, setting, graphs=False)
+    for _ in range(2):
+        found.step()
+    print(hardware.peak_memory_bytes(setting.device))

@@ -1,0 +1,119 @@
+"""What a step costs cannot grow unseen: operations and memory are counted, since seconds differ from machine to machine."""
+
+import pytest
+import torch
+from contract import adapted, loss
+from networks import TIGHT, batch, perturb, vit
+from step_costs import counted, weights_of
+from torch.testing import assert_close
+
+import aoft_bench
+from aoft_bench.methods import registry
+from aoft_bench.methods.parts.low_rank import AdaptedLinear, thinned
+
+ALL = ["q", "v", "fc1", "fc2"]
+# operations that a block adds to the floor's, forward and backward, without the optimiser's
+ADDED = [
+    ("linear", {}, 0),
+    ("full", {}, 8),
+    ("adapter", {}, 12),
+    ("lora", dict(targets=ALL), 62),
+    ("aoft", {}, 34),
+    ("aoft", dict(learn_lambda=False), 50),
+]
+
+
+def per_block(method: str | None, **options: object) -> int:
+    return (counted(method, 4, **options).operations - counted(method, 2, **options).operations) // 2
+
+
+@pytest.mark.parametrize("method, options, added", ADDED)
+def test_operations_of_a_block(method: str, options: dict[str, object], added: int) -> None:
+    floor = per_block(None)
+    if method == "linear":  # nothing flows back through the blocks
+        assert per_block(method) < floor
+    else:
+        assert per_block(method, **options) - floor <= added
+
+
+def test_ao_is_built_for_all_layers_at_once() -> None:
+    """Twelve blocks: at most three more operations a block than LoRA's on the same matrices, which builds nothing."""
+    lora, aoft = (counted(name, 12, targets=ALL).operations for name in ("lora", "aoft"))
+    assert aoft <= lora + 3 * 12
+
+
+@pytest.mark.parametrize("method", ["lora", "aoft"])
+def test_memory_over_the_floor(method: str) -> None:
+    """What is kept for the backward pass beyond the floor's: the layers' inputs, the merged weights and the factors."""
+    width, depth, tokens = 32, 4, 4 * 17
+    grown = counted(method, depth, targets=ALL).saved - counted(None, depth).saved
+    weights = weights_of(vit(depth=depth, embed_dim=width), "qkv", "fc1", "fc2")
+    inputs = 8 * depth * tokens * (width + width + 4 * width)
+    factors = 2 * 8 * 8 * depth * (2 * 2 * width + 2 * 5 * width)  # A, B and what they are computed from
+    assert grown <= weights + inputs + factors + 4096
+
+
+def test_the_merged_weight_is_made_once_a_step() -> None:
+    """Where weights are far larger than activations, adapting fc1 and fc2 makes their size twice (the new tensor, and
+    the product that is written into it, which counts as made), not a gradient or a second copy."""
+    wide = 256
+    made = counted("lora", 1, wide, targets=["fc1", "fc2"], rank=1).made - counted("lora", 1, wide, targets=["q"], rank=1).made
+    weights = weights_of(vit(depth=1, embed_dim=wide), "fc1", "fc2")
+    assert made < 2.5 * weights
+
+
+@pytest.mark.parametrize("method", registry.names())
+def test_built_together_is_as_built_layer_by_layer(method: str) -> None:
+    if method == "peft":
+        pytest.skip("inserts peft's own layers")
+    made = registry.build(method, {})
+    gradients = []
+    for together in (True, False):
+        handle = adapted(made)
+        if not together:  # without its hooks every layer builds its own
+            handle.model._forward_pre_hooks.clear()
+            handle.model._forward_hooks.clear()
+        perturb(handle)
+        value = loss(handle)
+        value.backward()
+        gradients.append([value, *(p.grad for _, p in handle.trained() if p.grad is not None)])
+    for one, other in zip(*gradients, strict=True):
+        assert_close(one, other, **TIGHT)
+
+
+def test_what_was_built_is_forgotten_also_after_an_error() -> None:
+    handle = adapted(registry.build("aoft", {}))
+    layers = [module for module in handle.model.modules() if isinstance(module, AdaptedLinear)]
+    first = handle.model(batch(16)[0])
+    assert all(layer.built is None for layer in layers)
+    with pytest.raises(RuntimeError):
+        handle.model(batch(16)[0][:, :1])  # one channel instead of three
+    assert all(layer.built is None for layer in layers)
+    perturb(handle)
+    moved = handle.model(batch(16)[0])
+    assert not torch.equal(first, moved), "a weight of an earlier step was used"
+    assert_close(handle.model.forward_head(handle.model.forward_features(batch(16)[0])), moved, **TIGHT)
+
+
+def test_a_merged_bf16_weight_is_rounded_once() -> None:
+    """A small update of every entry shows in the mean although it is far below bf16's resolution of a single entry."""
+    torch.manual_seed(0)
+    layer = AdaptedLinear(torch.nn.Linear(256, 256))
+    layer.add("fc1", slice(0, 256), aoft_bench.methods.lora.LoRAUpdate(256, 256, 1, 1.0))
+    a, b = torch.full((256, 1), 1e-2), torch.full((256, 1), 1e-3)  # 1e-5, a thousandth of a typical weight
+    frozen = layer.base.weight.detach()
+    merged = layer.folded(thinned([(a, b)], torch.bfloat16), torch.bfloat16)
+    added = (merged.double() - frozen.double()).mean()
+    assert added == pytest.approx(1e-5, rel=0.15)
+    lost = (frozen.bfloat16() + (b @ a.T).bfloat16()).double() - frozen.double()
+    assert abs(lost.mean() - 1e-5) > abs(added - 1e-5)
+
+
+@pytest.mark.parametrize("method", ["lora", "aoft", "adapter"])
+def test_a_block_compiles_without_a_break(method: str) -> None:
+    handle = adapted(registry.build(method, {}))
+    block = handle.model.blocks[0]
+    tokens = torch.randn(2, 17, 32, dtype=torch.float64)
+    explained = torch._dynamo.explain(block)(tokens)
+    torch._dynamo.reset()
+    assert explained.graph_break_count == 0, explained.break_reasons
