@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -23,6 +24,7 @@ def main() -> int:
     warnings.filterwarnings("ignore", category=UserWarning)
     # as a cell trains (aoft_bench.training.fit)
     if setting.device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False
     if options.peak_of:
