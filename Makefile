@@ -1,10 +1,10 @@
-# make demo | test | test-data | test-browser | test-cluster | lint | tables | figures | report | clean. Each installs what it needs
+# make demo | test | test-data | test-browser | test-cluster | lint | bench | tables | figures | report | clean. Each installs what it needs
 # into .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-data test-browser test-cluster lint tables figures report clean
+.PHONY: help install demo test test-data test-browser test-cluster lint bench tables figures report clean
 
 help:
 	@echo "make demo       train five methods on embedded data, print the table (no network once installed)"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-browser  run those of the page in Debian's chromium (apt-get install chromium)"
 	@echo "make test-cluster  run those on a real Slurm and Ray, and kill -9 (apt-get install slurmctld slurmd slurm-client munge)"
 	@echo "make lint       ruff and mypy"
+	@echo "make bench      time and memory of training and scoring, as ratios (docs/performance.md)"
 	@echo "make tables     tables from results/ (no torch)"
 	@echo "make figures    figures from results/ (no torch)"
 	@echo "make report     tables, figures, and one HTML page of results/ (no torch)"
@@ -54,6 +55,9 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: install
+	$(BIN)/python -m benchmarks --out outputs/benchmark
 
 tables: install
 	$(BIN)/python -m aoft_bench.tables

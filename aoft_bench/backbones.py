@@ -7,9 +7,6 @@ weights came from is part of every record.
 
 import functools
 import hashlib
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from torch import nn
 
 from aoft_bench.config import BackboneOptions, conf_dir
 from aoft_bench.errors import UserError, unknown
+from aoft_bench.lean import import_timm
 
 NANO_WEIGHTS = Path(__file__).parent / "weights" / "vit_nano.safetensors"
 NANO = dict(img_size=32, patch_size=4, embed_dim=128, depth=6, num_heads=4, mlp_ratio=4.0)
@@ -116,25 +114,6 @@ def weights_name(options: BackboneOptions) -> str:
     if options.checkpoint:
         return Path(options.checkpoint).name
     return "embedded" if options.timm == "vit_nano" else options.timm
-
-
-def import_timm() -> Any:
-    """timm, without the wandb that timm.utils imports where it is installed (1 to 3 s of start-up, used by nobody)."""
-    with _hidden("wandb"):
-        import timm
-    return timm
-
-
-@contextmanager
-def _hidden(name: str) -> Iterator[None]:
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[name]
 
 
 def hub_file(timm_name: str) -> Path:

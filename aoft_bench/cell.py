@@ -1,10 +1,11 @@
 """A cell of a table: its identity (what can change its number), and its model, built ready to train or to score."""
 
+import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
+import numpy as np
 import torch
 from torch import nn
 
@@ -170,7 +171,7 @@ def identity_of(config: RunConfig, fingerprint: str, weights_sha256: str, precis
 
 def build(config: RunConfig, classes: int, device: torch.device, *, weights: bool = True) -> Adapted:
     """The adapted model of a configuration, seeded, on the CPU (Lightning or the caller moves it)."""
-    pl.seed_everything(config.seed, verbose=False)
+    seed_everything(config.seed)
     backbone = backbones.build(config.backbone, classes, drop_path=config.recipe.drop_path, weights=weights)
     regularize(backbone.model, config.recipe)
     hardware.prefer_fast_attention(backbone.model, device)
@@ -178,6 +179,13 @@ def build(config: RunConfig, classes: int, device: torch.device, *, weights: boo
     name = config.data.normalization
     mean, std = (backbone.mean, backbone.std) if name == "backbone" else NORMALIZATIONS[name]
     return Adapted(backbone, handle, mean, std)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed all generators that a library may draw from: of torch on every device, NumPy, Python."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
 
 
 def final_score(cell: Cell, adapted: Adapted, split: Split) -> tuple[int, int, bool]:

@@ -108,8 +108,8 @@ class TrainerOptions:
     torch's choice; eval_batch_size: images at a time when nothing is trained; progress: a bar, lines, or nothing;
     devices: how many train one cell together, each in a process of its own that has its share of every batch; null:
     all GPUs; cuda_graphs: on one GPU, launch a training step as a whole; compile: the blocks by torch.compile, for
-    training; deterministic: on a GPU, refuse operations whose result differs from run to run. These have defaults, since
-    older records lack them."""
+    training; deterministic: on a GPU, refuse operations whose result differs from run to run. The last four have
+    defaults, since older records lack them."""
 
     accelerator: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16"]

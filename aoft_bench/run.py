@@ -115,7 +115,6 @@ def train(cell: Cell, adapted: Adapted, scored: Split | None, logger: Any, share
         config.trainer,
         mean=adapted.mean,
         std=adapted.std,
-        classes=cell.prepared.classes,
         device=cell.device,
         precision=cell.precision,
         label=cell.label,

@@ -5,7 +5,6 @@ task, what scored best on val200 to conf/hparams/tuned/<method>/<dataset>.yaml; 
 """
 
 import argparse
-import re
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -40,7 +39,6 @@ def _parse(words: list[str]) -> argparse.Namespace:
     for name in SETTING_NAMES:
         parser.add_argument(f"--{name}", metavar="VALUE", help=f"only runs of this {name}, where records have several")
     parser.add_argument("--conf", type=Path, default=conf_dir(), help="folder of configurations to write into")
-    parser.add_argument("--name", default="tuned", help="of the choice: hparams=NAME uses it; default: tuned")
     parser.add_argument(
         "--force", action="store_true", help="replace files that were edited, or are of another setting"
     )
@@ -59,12 +57,9 @@ def _select(arguments: argparse.Namespace) -> None:
         print(f"aoft_bench: left out: {text}", file=sys.stderr)
     chosen = [choose(runs) for runs in _groups(_asked(found, arguments)).values()]
     known = choices([conf_dir(), arguments.conf])
-    if not re.fullmatch(r"[a-z0-9_]+", arguments.name):
-        raise UserError(f"--name: got {arguments.name!r}, give lower-case letters, digits and _")
-    name = arguments.name
-    written = {files.path_of(arguments.conf, choice, name): files.text_of(choice, known, name) for choice in chosen}
+    written = {files.path_of(arguments.conf, choice): files.text_of(choice, known) for choice in chosen}
     if not arguments.force:
-        _check(chosen, arguments)
+        _check(chosen, arguments.conf)
     if not arguments.dry_run:
         files.write(written)
     for choice, path in zip(chosen, written, strict=True):
@@ -117,11 +112,11 @@ def _groups(runs: list[Run]) -> dict[tuple[str, str], list[Run]]:
     return groups
 
 
-def _check(chosen: list[Choice], arguments: argparse.Namespace) -> None:
+def _check(chosen: list[Choice], conf: Path) -> None:
     problems = []
     for choice in chosen:
         try:
-            files.check_replaceable(files.path_of(arguments.conf, choice, arguments.name), choice)
+            files.check_replaceable(files.path_of(conf, choice), choice)
         except UserError as error:
             problems.append(str(error))
     if problems:
@@ -138,9 +133,9 @@ def _report(choice: Choice, path: Path, arguments: argparse.Namespace) -> None:
         print(f"  {edge}: others beyond may be better")
     for point in choice.incomplete:
         print(f"  not in the running: {point}, with {seeds_text(point.seeds)} only")
-    bundled = files.path_of(conf_dir(), choice, arguments.name)
+    bundled = files.path_of(conf_dir(), choice)
     if bundled != path and bundled.exists() and arguments.conf.resolve() != conf_dir().resolve():
-        print(f"  {bundled} exists too, and hparams={arguments.name} takes that one first")
+        print(f"  {bundled} exists too, and hparams=tuned takes that one first")
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     print(f"  {'would be written to ' if arguments.dry_run else ''}{shown}", flush=True)
 

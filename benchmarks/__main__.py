@@ -93,7 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, help="steps in a round: 10 or 1")
     parser.add_argument("--threads", type=int, help="CPU threads; torch's choice")
     parser.add_argument("--epochs", type=int, default=2, help="of the cell that is run from end to end")
-    parser.add_argument("--every-method", action="store_true", help="time the step of every method, not only the main ones")
+    parser.add_argument(
+        "--every-method", action="store_true", help="time the step of every method, not only the main ones"
+    )
     parser.add_argument("--only", action="append", choices=SECTIONS, help="a section; may be given several times")
     parser.add_argument("--out", help="folder for benchmark.json and benchmark.md")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)

@@ -45,7 +45,11 @@ def _cell(setting: Setting, folder: Path) -> list[str]:
     from benchmarks.networks import vit
 
     words = [f"data.cache={folder}/cache", f"results.root={folder}/results", "dataset=digits", "logger=none"]
-    words += ["trainer.progress=none", f"recipe.batch_size={setting.batch}", f"trainer.accelerator={setting.device.type}"]
+    words += [
+        "trainer.progress=none",
+        f"recipe.batch_size={setting.batch}",
+        f"trainer.accelerator={setting.device.type}",
+    ]
     words += [f"trainer.precision={setting.precision}", f"trainer.threads={setting.threads}"]
     if setting.network == "vit_nano":
         return [*words, "backbone=vit_nano"]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 import aoft_bench
-from aoft_bench.backbones import import_timm
 from aoft_bench.data.transforms import NORMALIZATIONS, normalize
+from aoft_bench.lean import import_timm
 from aoft_bench.training.graphed import GraphedStep
 from aoft_bench.training.hardware import autocast, prefer_fast_attention
 

@@ -36,7 +36,9 @@ def table(rows: Any) -> str:
     names = [name for name in dict.fromkeys(key for row in rows for key in row) if name not in _HIDDEN]
     lines = [
         "| " + " | ".join(_UNITS.get(name, name.replace("_", " ")) for name in names) + " |",
-        "|" + "|".join(" --- " if name in ("case", "what", "operation", "failed") else " ---: " for name in names) + "|",
+        "|"
+        + "|".join(" --- " if name in ("case", "what", "operation", "failed") else " ---: " for name in names)
+        + "|",
     ]
     lines += ["| " + " | ".join(_cell(row, name) for name in names) + " |" for row in rows]
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 """Would several cells of one method, trained together in one process on one frozen network, make a table faster?
 
-K LoRAs (seeds, or learning rates): the frozen products see K batches at once, and each LoRA its own part of them, as two
-thin batched products beside the frozen layer. Against them: K steps of `aoft_bench`, one after the other.
+K LoRAs (seeds, or learning rates): the frozen products see K batches at once, and each LoRA its own part of them, as
+two thin batched products beside the frozen layer. Against them: K steps of `aoft_bench`, one after the other.
 """
 
 from typing import Any
@@ -51,9 +51,7 @@ def measure(setting: Setting, counts: tuple[int, ...] = (2, 4, 8)) -> list[dict[
     for count in counts:
         images, labels = batch(setting.batch * count, setting.size, setting.device)
         model = vit(setting.network, setting.size, setting.device)
-        together = Training(
-            Case("many", many(count)), model, setting.device, setting.precision, graphs, images, labels
-        )
+        together = Training(Case("many", many(count)), model, setting.device, setting.precision, graphs, images, labels)
         times = alternate(together.step, one.step, setting.rounds, max(1, setting.steps // count), setting.device)
         rows.append({"case": f"{count} cells together", "times_as_fast": count / times.ratio})
         del together, model

@@ -20,7 +20,7 @@ def training(case: Case, setting: Setting, graphs: bool) -> Training:
 
 
 def measure(setting: Setting, every_method: bool) -> list[dict[str, Any]]:
-    """A row for each case, the floor first. On CUDA each is measured kernel by kernel too, against a floor of that kind."""
+    """A row for each case, the floor first; on CUDA as one graph and kernel by kernel, each against such a floor."""
     cuda = setting.device.type == "cuda"
     rows = []
     for graphs in (True, False) if cuda else (False,):

@@ -54,7 +54,8 @@ def cli(tmp_path: Path) -> Command:
 @pytest.fixture(scope="session")
 def nano_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedded weights; where a checkout has none yet, random ones of the same shapes."""
-    from aoft_bench.backbones import NANO, NANO_WEIGHTS, import_timm
+    from aoft_bench.backbones import NANO, NANO_WEIGHTS
+    from aoft_bench.lean import import_timm
 
     if NANO_WEIGHTS.is_file():
         return NANO_WEIGHTS

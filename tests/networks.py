@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.backbones import import_timm
+from aoft_bench.lean import import_timm
 from aoft_bench.methods import Handle
 
 timm = import_timm()

@@ -359,7 +359,7 @@ def python(code: str, **environment: str) -> str:
 
 def test_timm_is_imported_without_wandb(tmp_path):
     (tmp_path / "wandb.py").write_text("print('wandb was imported')")
-    code = "from aoft_bench.backbones import import_timm; import_timm(); print('then'); import wandb"
+    code = "from aoft_bench.lean import import_timm; import_timm(); print('then'); import wandb"
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     assert python(code, PYTHONPATH=path) == "then\nwandb was imported"
 

@@ -115,7 +115,7 @@ def test_groups_reach_the_optimiser_as_multiples_and_follow_one_schedule():
     r = recipe(weight_decay=1e-2)
     model = nn.Linear(2, 2)
     groups = {(1.0, 1.0): [model.weight], (10.0, 0.5): [model.bias]}
-    module = FineTuning(model, groups, r, mean=(0.5,), std=(0.5,), classes=2, scored="test", saved=set())
+    module = FineTuning(model, groups, r, mean=(0.5,), std=(0.5,), scored="test", saved=set())
     module._trainer = SimpleNamespace(estimated_stepping_batches=200)
     made = module.configure_optimizers()
     one, other = made["optimizer"].param_groups

@@ -1,4 +1,4 @@
-"""What a step costs cannot grow unseen: operations and memory are counted, since seconds differ from machine to machine."""
+"""What a step costs cannot grow unseen: operations and memory are counted, since seconds differ between machines."""
 
 import pytest
 import torch
@@ -57,7 +57,10 @@ def test_the_merged_weight_is_made_once_a_step() -> None:
     """Where weights are far larger than activations, adapting fc1 and fc2 makes their size twice (the new tensor, and
     the product that is written into it, which counts as made), not a gradient or a second copy."""
     wide = 256
-    made = counted("lora", 1, wide, targets=["fc1", "fc2"], rank=1).made - counted("lora", 1, wide, targets=["q"], rank=1).made
+    made = (
+        counted("lora", 1, wide, targets=["fc1", "fc2"], rank=1).made
+        - counted("lora", 1, wide, targets=["q"], rank=1).made
+    )
     weights = weights_of(vit(depth=1, embed_dim=wide), "fc1", "fc2")
     assert made < 2.5 * weights
 

@@ -99,8 +99,8 @@ class DeviceBatches(EpochSeeded):
 class StreamedBatches:
     """Batches in order from arrays too large for the device, e.g. a test split.
 
-    Reads slices of `images` (N, H, W, C) uint8 (a memory map), one ahead, moves them to `device` and resizes them there;
-    yields (images (B, C, size, size) uint8, labels (B,) int64).
+    Reads slices of `images` (N, H, W, C) uint8 (a memory map), one ahead, moves them to `device` and resizes them
+    there; yields (images (B, C, size, size) uint8, labels (B,) int64).
     """
 
     def __init__(

@@ -1,1 +1,5 @@
 """Training and scoring of one cell."""
+
+from aoft_bench.lean import import_lightning
+
+import_lightning()

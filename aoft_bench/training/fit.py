@@ -47,7 +47,6 @@ def fit(
     *,
     mean: tuple[float, ...],
     std: tuple[float, ...],
-    classes: int,
     device: torch.device,
     precision: str,
     label: str,
@@ -71,7 +70,6 @@ def fit(
         recipe,
         mean=mean,
         std=std,
-        classes=classes,
         scored=scored,
         saved=set(handle.state_dict()),
     )
@@ -87,7 +85,7 @@ def fit(
         # Lightning's own use of a deprecated tree-spec class, and its advice on workers, which there are none of
         warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|lightning_utilities")
         # what `deterministic` does besides: it fills every new tensor, which costs a pass over its memory
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         loop = pl.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
             **_placed(share),
@@ -114,9 +112,10 @@ def fit(
         except RuntimeError as error:
             if NOT_DETERMINISTIC not in str(error):
                 raise
+            what = str(error).partition(NOT_DETERMINISTIC)[0].strip()
             raise UserError(
-                f"{label}: {str(error).partition(NOT_DETERMINISTIC)[0].strip()} is not deterministic on this GPU, so a run "
-                "that is stopped could not go on bit for bit; allow it by trainer.deterministic=false"
+                f"{label}: {what} is not deterministic on this GPU, so a run that is stopped could not go on bit for "
+                "bit; allow it by trainer.deterministic=false"
             ) from None
         except SystemExit as error:
             # Lightning answers Ctrl-C with a silent exit and leaves the key switched off

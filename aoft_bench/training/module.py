@@ -6,7 +6,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassAccuracy
 
 from aoft_bench.config import RecipeOptions
 from aoft_bench.data.transforms import normalize
@@ -20,7 +19,7 @@ class FineTuning(pl.LightningModule):
     """Trains `groups` of the parameters of `model`: (lr, weight decay) as multiples of the recipe's -> parameters.
 
     Batches are (images (B, C, S, S) uint8 on the device, labels (B,) int64), or what `Shares` makes of them. mean, std:
-    normalisation of [0, 1] values; classes: number of logits; scored: name of the split that validation scores
+    normalisation of [0, 1] values; scored: name of the split that validation scores
     ("val200" or "test"); saved: names of the tensors of `model` that a checkpoint holds, the others being frozen.
     """
 
@@ -34,7 +33,6 @@ class FineTuning(pl.LightningModule):
         *,
         mean: tuple[float, ...],
         std: tuple[float, ...],
-        classes: int,
         scored: str,
         saved: set[str],
     ) -> None:
@@ -43,8 +41,7 @@ class FineTuning(pl.LightningModule):
         self._saved = {f"model.{name}" for name in saved}
         self.mean, self.std = mean, std
         self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
-        # torchmetrics averages over classes unless told otherwise; VTAB's accuracy is over images
-        self.top1 = MulticlassAccuracy(classes, average="micro", ignore_index=NOBODY)
+        self._scored: list[Tensor] = []  # (right, images) of each batch
         self.curves: dict[str, list[float]] = {"train_loss": []}
         self._losses: list[Tensor] = []
         self.step: Step = self.loss  # or the same as CUDA graphs
@@ -92,11 +89,16 @@ class FineTuning(pl.LightningModule):
 
     def validation_step(self, batch: tuple[Any, ...], index: int) -> None:
         images, labels, *_ = batch
-        self.top1.update(self(images).float(), labels)
+        right = (self(images).argmax(dim=1) == labels).sum()
+        self._scored.append(torch.stack([right, (labels != NOBODY).sum()]))
 
     def on_validation_epoch_end(self) -> None:
-        accuracy = 100 * self.top1.compute().item()
-        self.top1.reset()
+        counts = torch.stack(self._scored).sum(0)  # over images, as VTAB's accuracy is, not over classes
+        self._scored.clear()
+        if self.trainer.world_size > 1:
+            counts = self.trainer.strategy.reduce(counts, reduce_op="sum")
+        right, images = counts.tolist()
+        accuracy = 100 * right / images
         self.curves.setdefault(f"{self.scored}_top1", []).append(round(accuracy, 4))
         self.log(f"{self.scored}/top1", accuracy)
 

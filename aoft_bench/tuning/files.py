@@ -1,4 +1,4 @@
-"""What was chosen, as conf/hparams/<name>/<method>/<dataset>.yaml, name "tuned": the evidence as comments, then the values.
+"""What was chosen, as conf/hparams/tuned/<method>/<dataset>.yaml: the evidence as comments, then the values.
 
 A file ends its header with a digest of all its other lines, so that one which was edited, or made by hand, is known.
 """
@@ -19,18 +19,18 @@ DIGEST = "# sha256 of all other lines: "
 SETTING = "# setting: "
 
 
-def path_of(conf: Path, choice: Choice, name: str) -> Path:
-    """Where `hparams=<name>` looks for a choice below a folder of configurations."""
-    return conf / "hparams" / name / choice.method / f"{choice.dataset}.yaml"
+def path_of(conf: Path, choice: Choice) -> Path:
+    """Where `hparams=tuned` looks for a choice below a folder of configurations."""
+    return conf / "hparams" / "tuned" / choice.method / f"{choice.dataset}.yaml"
 
 
-def text_of(choice: Choice, known: Collection[str], name: str) -> str:
-    """The whole file: the same bytes for the same records. known: the choices of ``method=``; name: of ``hparams=``.
+def text_of(choice: Choice, known: Collection[str]) -> str:
+    """The whole file: the same bytes for the same records. known: the choices of ``method=``.
 
     The body has every value of recipe and method that the chosen runs had, those that were not tuned too: a default
     that changes later does not change what was chosen.
     """
-    lines = ["# @package _global_", *_header(choice, known, name), *_body(choice.taken.runs[0].values)]
+    lines = ["# @package _global_", *_header(choice, known), *_body(choice.taken.runs[0].values)]
     lines.insert(_header_end(lines), DIGEST + _digest(lines))
     return "\n".join(lines) + "\n"
 
@@ -74,12 +74,12 @@ def write(files: dict[Path, str]) -> None:
         write_text_atomically(path, text)
 
 
-def _header(choice: Choice, known: Collection[str], name: str) -> list[str]:
+def _header(choice: Choice, known: Collection[str]) -> list[str]:
     first = choice.taken.runs[0]
     asked = (
-        f"method={choice.method} dataset={choice.dataset} hparams={name}"
+        f"method={choice.method} dataset={choice.dataset} hparams=tuned"
         if choice.method in known
-        else f"method={first.registered} dataset={choice.dataset} hparams={name}/{choice.method}/{choice.dataset}"
+        else f"method={first.registered} dataset={choice.dataset} hparams=tuned/{choice.method}/{choice.dataset}"
     )
     tuned = ", ".join(choice.taken.values) or "nothing, a single setting was run"
     seeds = seeds_text(choice.taken.seeds)

@@ -112,7 +112,7 @@ class AdaptedLinear(Foldable):
         frozen = self.base.weight
         weight = torch.empty_like(frozen, dtype=dtype)
         done = 0
-        parts = zip(self.rows.values(), thin.down.split(thin.ranks), thin.ups, strict=True)
+        parts = zip(self.rows.values(), torch.split(thin.down, thin.ranks), thin.ups, strict=True)
         for part, down, up in sorted(parts, key=lambda one: one[0].start):
             weight[done : part.start].copy_(frozen[done : part.start])
             if dtype == frozen.dtype == down.dtype:
@@ -139,9 +139,7 @@ class AdaptedLinear(Foldable):
 @torch.no_grad()
 def thinned(factors: list[tuple[Tensor, Tensor]], dtype: torch.dtype) -> Thin:
     """`Thin` of (A, B) of every update of a layer."""
-    ups = [
-        b.T.contiguous() if b.dtype == dtype else b.new_empty(b.T.shape, dtype=dtype).copy_(b.T) for _, b in factors
-    ]
+    ups = [b.T.contiguous() if b.dtype == dtype else b.new_empty(b.T.shape, dtype=dtype).copy_(b.T) for _, b in factors]
     return Thin(torch.cat([a.T for a, _ in factors]).to(dtype), ups)
 
 
