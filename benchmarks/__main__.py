@@ -39,7 +39,7 @@ def main() -> int:
     if "steps" in measured and "scoring" in measured:
         measured["share of the matrix peak"] = peak.shares(setting, measured["steps"], measured["scoring"])
         _keep(found, options.out)
-    print(markdown(found))
+    print(markdown(found), end="")
     return 0
 
 
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
     parser.add_argument("--device", choices=["cpu", "cuda"], help="a GPU if there is one")
     parser.add_argument("--precision", choices=["fp32", "bf16"], help="bf16 on a GPU, fp32 on a CPU")
-    parser.add_argument("--network", default="vit_base_patch16_224", help="a plain ViT of timm's")
+    parser.add_argument("--network", default="vit_base_patch16_224", help="a plain ViT of timm's, or vit_nano")
     parser.add_argument("--size", type=int, default=224, help="of images in pixels")
     parser.add_argument("--batch", type=int, help="images a step: 64 on a GPU, 8 on a CPU")
     parser.add_argument("--rounds", type=int, help="timed rounds of a case and its reference: 7 or 5")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import aoft_bench
+from aoft_bench.backbones import NANO
 from aoft_bench.data.transforms import NORMALIZATIONS, normalize
 from aoft_bench.lean import import_timm
 from aoft_bench.training.graphed import GraphedStep
@@ -18,10 +19,16 @@ ALL = ["q", "v", "fc1", "fc2"]
 
 
 def vit(name: str, size: int, device: torch.device) -> nn.Module:
-    """A ViT of timm's in fp32 on `device`, its head not zero: a zero head would make all gradients below it zero."""
+    """A ViT of timm's, or vit_nano, in fp32 on `device`, its head not zero: else all gradients below it would be."""
     torch.manual_seed(0)
+    timm = import_timm()
     with device:
-        model = import_timm().create_model(name, img_size=size, num_classes=CLASSES)
+        if name == "vit_nano":
+            model = timm.models.vision_transformer.VisionTransformer(
+                **{**NANO, "img_size": size, "num_classes": CLASSES}
+            )
+        else:
+            model = timm.create_model(name, img_size=size, num_classes=CLASSES)
         nn.init.normal_(model.get_classifier().weight, std=0.02)
     prefer_fast_attention(model, device)
     return model.train()  # type: ignore[no-any-return]

@@ -4,6 +4,7 @@ from typing import Any
 
 _UNITS = {
     "ratio": "× floor",
+    "fastest_ratio": "× floor, fastest rounds",
     "milliseconds": "ms",
     "peak_bytes": "peak memory",
     "images_per_second": "images/s",
@@ -50,6 +51,8 @@ def _cell(row: dict[str, Any], name: str) -> str:
         return "-"
     if name == "case":
         return f"{value}{', one graph' if row.get('graph') else ''}"
+    if name == "fastest_ratio":
+        return f"{value:.3f}"
     if name == "ratio":
         return f"{value:.3f} ± {row['spread']:.3f}"
     if name.endswith("bytes"):

@@ -33,7 +33,7 @@ def measure(setting: Setting, batch_size: int, batches: int) -> list[dict[str, A
 
     rng = np.random.default_rng(0)
     rows = []
-    for native in (setting.size, 32):
+    for native in dict.fromkeys((setting.size, 32)):
         images = rng.integers(0, 256, (batch_size * batches, native, native, 3), dtype=np.uint8)
         labels = rng.integers(0, CLASSES, len(images))
         for method, options in (("aoft", {}), ("lora", {"targets": ALL})):

@@ -49,6 +49,7 @@ def row_of(case: Case, reference: Training, setting: Setting, graphs: bool) -> d
         "graph": graphed,
         "ratio": times.ratio,
         "spread": times.spread,
+        "fastest_ratio": times.fastest,
         "milliseconds": 1e3 * times.median,
         "trained": trained,
         "peak_bytes": peak_of(case, setting, graphs),
