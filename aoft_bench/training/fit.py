@@ -1,5 +1,6 @@
 """One training run with Lightning, taken up where it stopped: no worker processes, no test numbers."""
 
+import gc
 import logging
 import signal
 import warnings
@@ -59,9 +60,9 @@ def fit(
     """Train an adapted model in place for `recipe.epochs` and leave it on `device`.
 
     checkpoint: written after each epoch; where it is there already, training goes on from it, to the same weights, bit
-    for bit, as without a stop (on CUDA where its kernels are deterministic). score_batches: what is scored after each
-    epoch, or None (always under `clean`). share: that of this process in every batch, where several train together (see
-    `processes`). Raises `UserError` when the loss is no longer finite, or the disk is full.
+    for bit, as without a stop (on CUDA with trainer.deterministic, without trainer.compile). score_batches: what is
+    scored after each epoch, or None (always under `clean`). share: that of this process in every batch, where several
+    train together (see `processes`). Raises `UserError` when the loss is no longer finite, or the disk is full.
     """
     model = handle.model
     module = FineTuning(
@@ -125,6 +126,8 @@ def fit(
             raise
         finally:
             module.step = module.loss
+            if device.type == "cuda":
+                gc.collect()  # a graph, and the memory of its activations, is in a reference cycle
             if trainer.compile:
                 compile_blocks(model, False)
     model.to(device)
