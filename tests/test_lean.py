@@ -34,11 +34,11 @@ def test_the_command_line_alone_imports_no_torch() -> None:
     assert python(f"import aoft_bench.door, sys; print([m for m in {heavy} if m in sys.modules])") == "[]"
 
 
-@pytest.mark.parametrize("library", ["matplotlib", "scipy", "transformers", "torchvision", "wandb"])
 @pytest.mark.parametrize("first", [True, False], ids=["first", "afterwards"])
-def test_what_was_hidden_can_be_imported(library: str, first: bool) -> None:
+def test_what_was_hidden_can_be_imported(first: bool) -> None:
     ours = "import aoft_bench.run"
-    theirs = f"import {library}; assert {library}.__file__ and {library}.__version__"
+    hidden = ["matplotlib", "scipy", "transformers", "torchvision", "wandb"]
+    theirs = "; ".join(f"import {name}; assert {name}.__file__ and {name}.__version__" for name in hidden)
     assert python("; ".join([theirs, ours] if first else [ours, theirs]) + "; print('whole')") == "whole"
 
 
