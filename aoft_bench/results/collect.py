@@ -12,6 +12,7 @@ from typing import Any
 
 from aoft_bench.data.tasks import TASKS
 from aoft_bench.errors import UserError
+from aoft_bench.protocols import PROTOCOLS
 from aoft_bench.results.records import _at, cell_hash, read_record, record_path
 
 Record = dict[str, Any]
@@ -30,6 +31,20 @@ _READ: dict[str, Any] = {
     "cost": dict,
     "hardware": dict,
 }
+
+# numbers of 0 and more, where a record has them
+_NUMBERS = (
+    "metrics.top1",
+    "metrics.best_test_epoch_top1",
+    "parameters.trained",
+    "parameters.head",
+    "parameters.trained_with_head",
+    "cost.train_images_per_second",
+    "cost.score_images_per_second",
+    "cost.peak_memory_bytes",
+    "cost.trained_file_bytes",
+    "hardware.processes",
+)
 
 
 @dataclass(frozen=True)
@@ -107,31 +122,71 @@ def _checked(path: Path) -> Record:
     record = read_record(path)
     for name, kind in _READ.items():
         if not isinstance(value := _at(record, name), kind):
-            raise UserError(f"{name} is {value!r}; the record is damaged or was edited: run the cell again")
+            raise _damaged(name, value)
     if record["dataset"] not in TASKS:
         raise UserError(f"its dataset {record['dataset']!r} is no task of this version; use the version that wrote it")
     for name in _not_finite(record):
         raise UserError(f"{name} is not a finite number; run the cell again")
+    for name, value in _of_another_kind(record):
+        raise _damaged(name, value)
     _check_edited(record)
     return record
 
 
+def _damaged(name: str, value: Any) -> UserError:
+    return UserError(f"{name} is {value!r}; the record is damaged or was edited: run the cell again")
+
+
+def _of_another_kind(record: Record) -> Iterator[tuple[str, Any]]:
+    """(path, value) of what is no number where a run writes one; in lists, and in what not every record has."""
+    for name in ("data.mean", "data.std"):
+        if len(_at(record, name)) != 3 or not all(map(_is_number, _at(record, name))):
+            yield name, _at(record, name)
+    for name, values in record["curves"].items():
+        if not isinstance(values, list):
+            yield f"curves.{name}", values
+        else:
+            yield from ((f"curves.{name} ({i})", v) for i, v in enumerate(values, 1) if not _is_number(v))
+    for name in _NUMBERS:
+        if (value := _at(record, name)) is not None and (not _is_number(value) or value < 0):
+            yield name, value
+    if not isinstance(record.get("versions", {}), dict):
+        yield "versions", record["versions"]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _check_edited(record: Record) -> None:
     """Raise `UserError` where a record says what does not follow from what else it says."""
+    try:
+        digest = cell_hash(identity(record))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"its configuration is not whole ({error}); run the cell again") from None
     metrics = record["metrics"]
     top1, correct, total = metrics["top1"], metrics["correct"], metrics["total"]
     if not 0 <= correct <= total or not total or abs(top1 - 100 * correct / total) > 1e-6:
         raise UserError(
             f"metrics.top1 is {top1:g}, but {correct:,} of {total:,} are right; was it edited? run it again"
         )
+    protocol = PROTOCOLS.get(record["config"]["protocol"]["name"])
+    if protocol and metrics["split"] != protocol.score:
+        raise UserError(
+            f"metrics.split is {metrics['split']!r}, but protocol {protocol.name} scores {protocol.score}; "
+            "was it edited? run it again"
+        )
+    counts = record["parameters"]
+    both = counts["trained"] + counts["head"]
+    if counts.get("trained_with_head") not in (None, both):
+        raise UserError(
+            f"parameters.trained_with_head is {counts['trained_with_head']:,}, but {counts['trained']:,} + "
+            f"{counts['head']:,} are trained; was it edited? run it again"
+        )
     per_epoch = record["curves"].get(f"{metrics['split']}_top1")
     best = metrics.get("best_test_epoch_top1")
     if best is not None and per_epoch and abs(best - max(per_epoch)) > 1e-6:
         raise UserError(f"metrics.best_test_epoch_top1 is {best:g}, but the best of its curve is {max(per_epoch):g}")
-    try:
-        digest = cell_hash(identity(record))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"its configuration is not whole ({error}); run the cell again") from None
     twice = {
         "seed": record["config"]["seed"],
         "dataset": record["config"]["dataset"]["name"],
