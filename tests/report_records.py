@@ -23,7 +23,7 @@ def make(method: str = "lora", dataset: str = "cifar100", seed: int = 0, correct
         "protocol": {"name": "clean", "train": "train800val200", "score": "test", "epoch": "last"},
         "metrics": {"split": "test", "top1": correct / 100, "correct": correct, "total": 10_000},
         "curves": {"train_loss": [2.0, 1.0, 0.5]},
-        "parameters": {"trained": 294_912, "head": 76_900, "trained_with_head": 371_812, "backbone": 85_798_656},
+        "parameters": {"trained": 294_912, "head": 76_900, "backbone": 85_798_656},
         "data": {
             "fingerprint": f"{dataset:_<64}",
             "source": "tfds",
@@ -58,6 +58,7 @@ def make(method: str = "lora", dataset: str = "cifar100", seed: int = 0, correct
         for parent in parents:
             node = node[parent]
         node[last] = value
+    made["parameters"]["trained_with_head"] = made["parameters"]["trained"] + made["parameters"]["head"]
     made["config"]["backbone"]["name"] = made["backbone"]
     made["config"]["protocol"]["name"] = made["protocol"]["name"]
     return json.loads(json.dumps(made | {"hash": cell_hash(identity(made))}))

@@ -5,9 +5,11 @@ import dataclasses
 import hashlib
 import json
 import os
+import pickle
 import statistics
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,14 @@ import pytest
 from conftest import Command
 from matplotlib.collections import FillBetweenPolyCollection, LineCollection
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation, Text
 
 from aoft_bench.data.tasks import TASKS
 from aoft_bench.figures import cost, curves, gain, parameters, ranks
-from aoft_bench.figures.drawing import Drawing
+from aoft_bench.figures.drawing import Drawing, Plan
+from aoft_bench.figures.fonts import WHOLE, families
 from aoft_bench.figures.names import LONGEST, slug, stem
 from aoft_bench.figures.style import (
     FAMILIES,
@@ -33,12 +37,14 @@ from aoft_bench.figures.style import (
     looks_of_rows,
     new_figure,
     printable,
+    save,
     style,
     text_width,
     wrapped,
 )
 from aoft_bench.figures.ticks import short_number
 from aoft_bench.figures.values import NothingToDrawError, pareto_front, published_points
+from aoft_bench.figures.write import FEWEST, write_figures
 from aoft_bench.results.collect import collect, identity
 from aoft_bench.results.published import load
 from aoft_bench.results.records import cell_hash, record_path, write_record
@@ -105,9 +111,12 @@ def setting(records: list[Any]) -> tuple[Table, dict[str, Look]]:
     return table, looks_of_rows(table, looks_of_methods(row.method for row in table.rows))
 
 
-def drawn(draw: Callable[..., list[Drawing]], records: list[Any], *more: Any) -> list[Drawing]:
+def drawn(plans: Callable[..., list[Plan]], records: list[Any], *more: Any) -> list[Drawing]:
+    """The figures, planned and drawn as if by another process."""
+    planned = pickle.dumps(plans(*setting(records), *more))
+    assert records[0]["data"]["fingerprint"].encode() not in planned  # records, which are large, stay where they are
     with style():
-        return draw(*setting(records), *more)
+        return [plan() for plan in pickle.loads(planned)]
 
 
 def lines(figure: Figure) -> dict[str, tuple[list[float], list[float]]]:
@@ -153,7 +162,7 @@ BOTH = [
 
 
 def test_parameters_shows_means_spread_and_front() -> None:
-    (drawing,) = drawn(parameters.draw, BOTH, [])
+    (drawing,) = drawn(parameters.plans, BOTH, [])
     shown = lines(drawing.figure)
     assert shown["linear"] == ([0.0], [45.0])
     assert shown["aoft"] == ([1000.0], [(61 + 85) / 2])
@@ -171,7 +180,7 @@ def test_pareto_front_keeps_no_point_that_another_beats() -> None:
 
 
 def test_a_row_without_all_datasets_is_left_out_and_named() -> None:
-    (drawing,) = drawn(parameters.draw, [*BOTH, record(99.0, "cifar100", "full")], [])
+    (drawing,) = drawn(parameters.plans, [*BOTH, record(99.0, "cifar100", "full")], [])
     assert "full" not in lines(drawing.figure)
     assert "without all datasets, so left out: full" in drawing.caption
 
@@ -191,7 +200,7 @@ def test_published_rows_stand_beside_the_same_tasks_only() -> None:
     (table,) = build_tables(BOTH)
     points = published_points(table, load(ROOT / "results"))
     assert {(round(x), round(y, 6)) for x, y in points} == published_by_hand()
-    (drawing,) = drawn(parameters.draw, BOTH, points)
+    (drawing,) = drawn(parameters.plans, BOTH, points)
     assert lines(drawing.figure)["published"] == ([x for x, _ in points], [y for _, y in points])
     assert "published" in [text.get_text() for text in texts(drawing.figure)]
     assert "other protocols" in drawing.caption
@@ -211,7 +220,7 @@ def test_published_rows_stand_beside_no_other_benchmark(change: dict[str, Any]) 
 
 
 def test_gain_is_of_the_seeds_that_both_have() -> None:
-    (drawing,) = drawn(gain.draw, BOTH)
+    (drawing,) = drawn(gain.plans, BOTH)
     # cifar100: 10 and 9 (seed 2 of lora has no partner); eurosat: -2 and 9; the mean of both: 4 and 9
     assert lines(drawing.figure)["lora"][0] == [9.5, 3.5, 6.5]
     expected = [statistics.stdev(pair) for pair in ([10, 9], [-2, 9], [4, 9])]
@@ -224,7 +233,7 @@ def test_gain_is_of_the_seeds_that_both_have() -> None:
 
 def test_each_variant_of_aoft_has_its_own_gain() -> None:
     variants = [record(60.0 + rank, "cifar100", "aoft", config__method__rank=rank) for rank in (2, 4)]
-    found = drawn(gain.draw, [*variants, record(50.0)])
+    found = drawn(gain.plans, [*variants, record(50.0)])
     assert {d.name: lines(d.figure)["lora"][0] for d in found} == {
         "gain-aoft-rank-2": [12.0],
         "gain-aoft-rank-4": [14.0],
@@ -235,7 +244,7 @@ def test_curves_are_means_with_a_band_over_seeds() -> None:
     losses = ([4.0, 2.0, 1.0], [5.0, 1.0, 0.5])
     found = [record(50.0, seed=i, curves={"train_loss": loss}) for i, loss in enumerate(losses)]
     found.append(record(50.0, seed=2, curves={"train_loss": [9.0, 9.0]}))  # not all epochs
-    (drawing,) = drawn(curves.draw, found)
+    (drawing,) = drawn(curves.plans, found)
     assert drawing.name == "curves-loss"
     assert lines(drawing.figure)["lora"] == ([1.0, 2.0, 3.0], [4.5, 1.5, 0.75])
     (band,) = [c for c in drawing.figure.axes[0].collections if isinstance(c, FillBetweenPolyCollection)]
@@ -246,7 +255,7 @@ def test_curves_are_means_with_a_band_over_seeds() -> None:
 
 def test_accuracy_by_epoch_is_drawn_where_it_is_recorded() -> None:
     found = [record(50.0, curves={"train_loss": [0.0, 0.0, 0.0], "val200_top1": [10.0, 20.0, 30.0]})]
-    loss, accuracy = drawn(curves.draw, found)
+    loss, accuracy = drawn(curves.plans, found)
     assert loss.figure.axes[0].get_yscale() == "linear"  # a loss of 0 has no place on a logarithmic axis
     assert accuracy.name == "curves-val200"
     assert lines(accuracy.figure)["lora"][1] == [10.0, 20.0, 30.0]
@@ -257,7 +266,7 @@ def test_many_methods_are_drawn_grey_behind_those_that_are_looked_for() -> None:
     found = [
         record(50.0, method=name, curves={"train_loss": [3.0, 2.0, float(i + 1)]}) for i, name in enumerate(methods)
     ]
-    (drawing,) = drawn(curves.draw, found)
+    (drawing,) = drawn(curves.plans, found)
     assert set(lines(drawing.figure)) == set(FEATURED)
     (grey,) = [c for c in drawing.figure.axes[0].collections if c.get_gid() == "others"]
     assert isinstance(grey, LineCollection)
@@ -266,7 +275,7 @@ def test_many_methods_are_drawn_grey_behind_those_that_are_looked_for() -> None:
 
 
 def test_many_tasks_are_split_by_group() -> None:
-    found = drawn(curves.draw, [record(50.0, name) for name in VTAB])
+    found = drawn(curves.plans, [record(50.0, name) for name in VTAB])
     panels = {d.name: [axes.get_title() for axes in d.figure.axes if axes.get_visible()] for d in found}
     assert {name: len(titles) for name, titles in panels.items()} == {
         "curves-loss-natural": 7,
@@ -287,7 +296,7 @@ def test_cost_is_that_of_one_machine() -> None:
         record(72.0, method="ssf", **gpu),
         record(72.0, method="ssf", seed=1),
     ]
-    cpu, cuda = drawn(cost.draw, found)
+    cpu, cuda = drawn(cost.plans, found)
     assert (cpu.name, cuda.name) == ("cost-AMD-EPYC-2-cores-1-thread", "cost-NVIDIA-H200")
     speed, memory = cpu.figure.axes
     shown = {str(line.get_gid()): line for axes in (speed, memory) for line in axes.lines if line.get_gid()}
@@ -297,14 +306,14 @@ def test_cost_is_that_of_one_machine() -> None:
     assert "no benchmark" in speed.get_xlabel() and "AMD EPYC" in " ".join(t.get_text() for t in texts(cpu.figure))
 
 
-def ranked() -> list[Any]:
+def ranked(**changes: Any) -> list[Any]:
     """Six tasks on which aoft is always first, lora second, linear third and full last."""
     tops = {"aoft": 80.0, "lora": 70.0, "linear": 60.0, "full": 50.0}
-    return [record(top + i, name, method) for i, name in enumerate(VTAB[:6]) for method, top in tops.items()]
+    return [record(top + i, name, method, **changes) for i, name in enumerate(VTAB[:6]) for method, top in tops.items()]
 
 
 def test_ranks_are_drawn_to_scale_with_bars_over_groups() -> None:
-    (drawing,) = drawn(ranks.draw, ranked())
+    (drawing,) = drawn(ranks.plans, ranked())
     shown = lines(drawing.figure)
     x = {name: shown[name][0][0] for name in ("aoft", "lora", "linear", "full")}
     inch = x["lora"] - x["aoft"]  # of one rank
@@ -322,26 +331,26 @@ def test_ranks_are_drawn_to_scale_with_bars_over_groups() -> None:
 
 
 @pytest.mark.parametrize(
-    ("draw", "records", "why"),
+    ("plans", "records", "why"),
     [
-        (lambda t, k: parameters.draw(t, k, []), [record(50.0)], "one method only"),
+        (lambda t, k: parameters.plans(t, k, []), [record(50.0)], "one method only"),
         (
-            lambda t, k: parameters.draw(t, k, []),
+            lambda t, k: parameters.plans(t, k, []),
             [record(50.0), record(50.0, "svhn", "aoft")],
             "0 of 2 methods have all",
         ),
-        (gain.draw, [record(50.0)], "no AOFT"),
-        (gain.draw, [record(50.0, method="aoft")], "no LoRA or Adapter"),
-        (gain.draw, [record(50.0), record(50.0, method="aoft", seed=1)], "no dataset and seed in common"),
-        (curves.draw, [record(50.0, curves={"train_loss": []})], "no curve"),
-        (cost.draw, [record(50.0, cost={}), record(50.0, method="aoft")], "fewer than two methods"),
-        (ranks.draw, [record(50.0), record(50.0, method="aoft")], "too few tasks"),
-        (ranks.draw, [record(50.0)], "one method only"),
+        (gain.plans, [record(50.0)], "no AOFT"),
+        (gain.plans, [record(50.0, method="aoft")], "no LoRA or Adapter"),
+        (gain.plans, [record(50.0), record(50.0, method="aoft", seed=1)], "no dataset and seed in common"),
+        (curves.plans, [record(50.0, curves={"train_loss": []})], "no curve"),
+        (cost.plans, [record(50.0, cost={}), record(50.0, method="aoft")], "fewer than two methods"),
+        (ranks.plans, [record(50.0), record(50.0, method="aoft")], "too few tasks"),
+        (ranks.plans, [record(50.0)], "one method only"),
     ],
 )
-def test_what_would_show_nothing_is_not_drawn(draw: Any, records: list[Any], why: str) -> None:
+def test_what_would_show_nothing_is_not_drawn(plans: Any, records: list[Any], why: str) -> None:
     with pytest.raises(NothingToDrawError, match=why):
-        drawn(draw, records)
+        drawn(plans, records)
 
 
 def crowded() -> list[Any]:
@@ -357,10 +366,10 @@ def crowded() -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "draw", [lambda t, k: parameters.draw(t, k, []), gain.draw, curves.draw, cost.draw, ranks.draw]
+    "plans", [lambda t, k: parameters.plans(t, k, []), gain.plans, curves.plans, cost.plans, ranks.plans]
 )
-def test_all_text_is_legible_and_inside(draw: Any) -> None:
-    for drawing in drawn(draw, crowded()):
+def test_all_text_is_legible_and_inside(plans: Any) -> None:
+    for drawing in drawn(plans, crowded()):
         figure = drawing.figure
         with style():
             figure.draw_without_rendering()
@@ -374,7 +383,7 @@ def test_all_text_is_legible_and_inside(draw: Any) -> None:
 
 
 def test_names_of_points_do_not_touch() -> None:
-    (drawing,) = drawn(parameters.draw, crowded(), [])
+    (drawing,) = drawn(parameters.plans, crowded(), [])
     names = [text for text in texts(drawing.figure) if isinstance(text, Annotation)]
     with style():
         drawing.figure.draw_without_rendering()
@@ -420,6 +429,18 @@ def test_any_label_can_be_drawn() -> None:
         figure.draw_without_rendering()  # no warning, no mathematics
 
 
+def test_the_small_font_draws_the_same(tmp_path: Path) -> None:
+    label = "aoft† λ = −1.5, AV fi 模 и"  # kerned, a ligature, one letter that neither font has and one that it lacks
+    for name, fonts in (("whole", (WHOLE,)), ("small", families())):
+        with style(fonts), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the missing letter
+            figure = new_figure(1.0)
+            figure.add_subplot().set_title(label)
+            save(figure, tmp_path / name)
+    assert (tmp_path / "whole.png").read_bytes() == (tmp_path / "small.png").read_bytes()
+    assert Path(findfont(families()[0])).stat().st_size < Path(findfont(WHOLE)).stat().st_size / 5
+
+
 def test_numbers_of_axes_are_plain() -> None:
     assert [short_number(v) for v in (0.0005, 0, 1.5, 500, 12_000, 5.5e6, 2e9)] == [
         "0.0005",
@@ -454,10 +475,10 @@ PROGRAM = (
 )
 
 
-def run(folder: Path, **environment: str) -> dict[str, bytes]:
+def run(folder: Path, program: str = PROGRAM, **environment: str) -> dict[str, bytes]:
     """The files that the command writes in a process of its own; it must not import torch."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROGRAM],
+        [sys.executable, "-W", "error", "-c", program],
         cwd=folder,
         env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": os.environ.get("HOME", ""), **environment},
         capture_output=True,
@@ -487,6 +508,23 @@ def test_files_are_the_same_every_time(tmp_path: Path) -> None:
             assert b"CreationDate" not in content and b"matplotlib" not in content.lower()
         if name.endswith(".png"):
             assert b"Software" not in content and b"Matplotlib" not in content
+
+
+def test_several_processes_write_the_same_files(tmp_path: Path) -> None:
+    found = [*ranked(), *ranked(config__backbone__img_size=112)]
+    written = []
+    for processes in (1, 2):
+        root = tmp_path / str(processes)
+        write(root, found)
+        assert write_figures(root, collect(root), processes) >= 2 * FEWEST
+        written.append({path.name: path.read_bytes() for path in (root / "figures").iterdir()})
+    assert written[0] == written[1]
+
+
+def test_scipy_is_imported_for_a_diagram_only(tmp_path: Path) -> None:
+    """It takes as long as three figures."""
+    write(tmp_path / "results", BOTH)
+    run(tmp_path, program=PROGRAM + "assert 'scipy' not in sys.modules\n")
 
 
 def test_the_page_shows_every_figure_and_says_what_is_missing(cli: Command, tmp_path: Path) -> None:
@@ -524,7 +562,7 @@ def test_a_damaged_record_is_named_and_left_out(cli: Command, tmp_path: Path) ->
     assert result.err.count("\n") == 1 and damaged.name in result.err
     page = (root / "figures" / "README.md").read_text()
     assert f"records/vit_b16_in21k/lora/cifar100/{damaged.name}" in page and str(tmp_path) not in page
-    (drawing,) = drawn(curves.draw, collect(root).records)
+    (drawing,) = drawn(curves.plans, collect(root).records)
     assert lines(drawing.figure)["lora"][1] == [4.0, 2.0, 1.0]
 
 

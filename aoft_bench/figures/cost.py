@@ -2,60 +2,76 @@
 
 import statistics
 from collections import defaultdict
+from dataclasses import dataclass
+from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from aoft_bench.figures.drawing import Drawing
+from aoft_bench.figures.drawing import Drawing, Plan
 from aoft_bench.figures.names import slug
 from aoft_bench.figures.style import Look, legend_below, new_figure, wrapped
-from aoft_bench.figures.values import NothingToDrawError, accuracy_label, complete, cost, hardware
-from aoft_bench.results.tables import Row, Table
+from aoft_bench.figures.values import NothingToDrawError, accuracy_label, complete, cost, hardware, without_records
+from aoft_bench.results.tables import Table
 
 
-def draw(table: Table, looks: dict[str, Look]) -> list[Drawing]:
+@dataclass(frozen=True)
+class _Point:
+    """A row on one machine: top-1 in % with its spread, training images a second, peak memory in GiB."""
+
+    label: str
+    mean: float
+    spread: float
+    images: float
+    peak: float
+
+
+def plans(table: Table, looks: dict[str, Look]) -> list[Plan]:
     """One figure for each hardware that two rows or more ran on; raises `NothingToDrawError`."""
-    machines: dict[str, list[tuple[Row, float, float]]] = defaultdict(list)
+    machines: dict[str, list[_Point]] = defaultdict(list)
     mixed = []
     for row, mean, spread in complete(table):
         names = {hardware(record) for record in row.records}
         if len(names) > 1:
             mixed.append(row.label)
-        elif names != {""} and cost(row, "train_images_per_second") and cost(row, "peak_memory_bytes"):
-            machines[names.pop()].append((row, mean, spread))
+            continue
+        images, peaks = cost(row, "train_images_per_second"), cost(row, "peak_memory_bytes")
+        if names != {""} and images and peaks:
+            point = _Point(row.label, mean, spread, statistics.fmean(images), max(peaks) / 2**30)
+            machines[names.pop()].append(point)
     several = len(machines) > 1
-    drawings = [
-        _figure(table, machine, shown, looks, mixed, f"cost-{slug(machine)}" if several else "cost")
+    small = without_records(table)
+    found: list[Plan] = [
+        partial(_figure, small, machine, shown, looks, mixed, f"cost-{slug(machine)}" if several else "cost")
         for machine, shown in sorted(machines.items())
         if len(shown) > 1
     ]
-    if not drawings:
+    if not found:
         raise NothingToDrawError("fewer than two methods have speed and memory recorded on the same hardware")
-    return drawings
+    return found
 
 
 def _figure(
     table: Table,
     machine: str,
-    shown: list[tuple[Row, float, float]],
+    shown: list[_Point],
     looks: dict[str, Look],
     mixed: list[str],
     name: str,
 ) -> Drawing:
     figure = new_figure(2.1)
     speed, memory = figure.subplots(1, 2, sharey=True)
-    for row, mean, spread in shown:
-        look = looks[row.label].marks()
-        images = statistics.fmean(cost(row, "train_images_per_second"))
-        peak = max(cost(row, "peak_memory_bytes")) / 2**30
-        for axes, value in ((speed, images), (memory, peak)):
-            bar = axes.errorbar([value], [mean], yerr=[spread] if spread else None, ls="", elinewidth=0.7, **look)
-            bar[0].set_gid(row.label)
+    for point in shown:
+        look = looks[point.label].marks()
+        spread = [point.spread] if point.spread else None
+        for axes, value in ((speed, point.images), (memory, point.peak)):
+            bar = axes.errorbar([value], [point.mean], yerr=spread, ls="", elinewidth=0.7, **look)
+            bar[0].set_gid(point.label)
     _axis(speed, "training images/s of\nthese runs, no benchmark")
     _axis(memory, "peak memory of these\nruns (GiB), no benchmark")
     speed.set_ylabel(accuracy_label(table))
     figure.suptitle(wrapped(f"recorded on {machine}", 3.1), fontsize="medium")
-    legend_below(figure, [Line2D([], [], ls="", label=row.label, **looks[row.label].marks()) for row, _, _ in shown])
+    legend_below(figure, [Line2D([], [], ls="", label=p.label, **looks[p.label].marks()) for p in shown])
     caption = (
         f"{accuracy_label(table)} against training images per second (mean over datasets and seeds) and peak memory "
         f"(the largest of any run), as recorded on {machine}; not a benchmark: the runs may have shared the machine"

@@ -1,6 +1,7 @@
 """Learning curves: training loss and, where it was recorded, accuracy by epoch."""
 
 from collections import defaultdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from aoft_bench.data.tasks import TASKS
-from aoft_bench.figures.drawing import Drawing
+from aoft_bench.figures.drawing import Drawing, Plan
 from aoft_bench.figures.style import GREY, Look, featured, legend_below, new_figure
 from aoft_bench.figures.ticks import log_ticks
-from aoft_bench.figures.values import NothingToDrawError, curves, starred
+from aoft_bench.figures.values import NothingToDrawError, curves, starred, without_records
 from aoft_bench.results.statistics import pool_of
 from aoft_bench.results.tables import Table
 
@@ -30,23 +31,24 @@ Panel = dict[str, Values]  # of one task, by the label of the row
 MOST_PANELS = 8  # of one figure; more tasks are split by group
 
 
-def draw(table: Table, looks: dict[str, Look]) -> list[Drawing]:
+def plans(table: Table, looks: dict[str, Look]) -> list[Plan]:
     """One figure a kind of curve and group of tasks, one panel a task; raises `NothingToDrawError`."""
     tasks = pool_of(table).tasks
     groups: dict[str, list[str]] = defaultdict(list)
     for task in tasks:
         groups[TASKS[task].group if len(tasks) > MOST_PANELS else ""].append(task)
-    drawings = []
+    planned: list[Plan] = []
+    small = without_records(table)
     for key, (name, label) in KINDS.items():
         for group, members in groups.items():
             panels = {task: _of_task(table, task, key) for task in members}
             panels = {task: found for task, found in panels.items() if found}
             if panels:
                 suffix = f"-{group}" if group else ""
-                drawings.append(_figure(table, key, panels, looks, f"curves-{name}{suffix}", label))
-    if not drawings:
+                planned.append(partial(_figure, small, key, panels, looks, f"curves-{name}{suffix}", label))
+    if not planned:
         raise NothingToDrawError("no curve of more than one epoch is recorded")
-    return drawings
+    return planned
 
 
 def _of_task(table: Table, task: str, key: str) -> Panel:

@@ -1,5 +1,6 @@
-"""A drawn figure with its caption."""
+"""A figure with its caption, drawn or planned."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
@@ -12,3 +13,7 @@ class Drawing:
     name: str
     figure: Figure
     caption: str
+
+
+# All numbers of a figure, which any process can draw: it can be pickled, and holds no records, which are large.
+Plan = Callable[[], Drawing]

@@ -1,49 +1,50 @@
 """Per-task gain of AOFT over LoRA and Adapter, in points of top-1."""
 
 import statistics
+from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from aoft_bench.data.tasks import TASKS
-from aoft_bench.figures.drawing import Drawing
+from aoft_bench.figures.drawing import Drawing, Plan
 from aoft_bench.figures.names import slug
 from aoft_bench.figures.style import Look, legend_below, new_figure, wrapped
-from aoft_bench.figures.values import NothingToDrawError, gains, starred
+from aoft_bench.figures.values import NothingToDrawError, gains, starred, without_records
 from aoft_bench.results.statistics import pool_of
-from aoft_bench.results.tables import Row, Table
+from aoft_bench.results.tables import Table
 
 OURS = ("aoft", "aoft_without_lambda")
 BASELINES = ("lora", "lora_matched", "adapter")
 
 
-def draw(table: Table, looks: dict[str, Look]) -> list[Drawing]:
+def plans(table: Table, looks: dict[str, Look]) -> list[Plan]:
     """One figure an AOFT row, with all rows of the baselines; raises `NothingToDrawError`."""
     ours = [row for row in table.rows if row.method in OURS]
     baselines = [row for name in BASELINES for row in table.rows if row.method == name]
     if not ours or not baselines:
         lacking = " and ".join(kind for kind, rows in (("AOFT", ours), ("LoRA or Adapter", baselines)) if not rows)
         raise NothingToDrawError(f"no {lacking}")
-    drawings = []
+    found: list[Plan] = []
+    small = without_records(table)
     for row in ours:
-        series = [(base, found) for base in baselines if (found := gains(row, base, table.datasets))]
+        by_label = {base.label: gains(row, base, table.datasets) for base in baselines}
+        series = {label: values for label, values in by_label.items() if values}
         if series:
-            drawings.append(_figure(table, row, series, looks))
-    if not drawings:
+            found.append(partial(_figure, small, row.label, series, looks))
+    if not found:
         raise NothingToDrawError("AOFT and the others have no dataset and seed in common")
-    return drawings
+    return found
 
 
-def _figure(
-    table: Table, row: Row, series: list[tuple[Row, dict[str, list[float]]]], looks: dict[str, Look]
-) -> Drawing:
-    datasets = [name for name in pool_of(table).tasks if any(name in found for _, found in series)]
+def _figure(table: Table, ours: str, series: dict[str, dict[str, list[float]]], looks: dict[str, Look]) -> Drawing:
+    datasets = [name for name in pool_of(table).tasks if any(name in found for found in series.values())]
     lines = [*datasets, "mean"] if len(datasets) > 1 else datasets
     step = max(0.16, 0.075 * len(series))
     figure = new_figure(0.45 + max(0.45, step * len(lines)))
     axes = figure.add_subplot()
     axes.axvline(0, color="0.3", lw=0.8)
-    for i, (base, found) in enumerate(series):
+    for i, (base, found) in enumerate(series.items()):
         values = {**found, **_mean(found, datasets)}
         shift = (i - (len(series) - 1) / 2) * 0.7 / len(series)
         names = [name for name in lines if name in values]
@@ -53,9 +54,9 @@ def _figure(
             xerr=[statistics.stdev(values[name]) if len(values[name]) > 1 else 0.0 for name in names],
             ls="",
             elinewidth=0.7,
-            **looks[base.label].marks(),
+            **looks[base].marks(),
         )
-        bar[0].set_gid(base.label)
+        bar[0].set_gid(base)
     axes.set_yticks(
         range(len(lines)), [starred(table, n) if n != "mean" else f"mean of {len(datasets)}" for n in lines]
     )
@@ -63,16 +64,14 @@ def _figure(
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     _separate(axes, [TASKS[name].group if name != "mean" else "" for name in lines])
-    split = row.records[0]["metrics"]["split"]
-    axes.set_xlabel(wrapped(f"{row.label} minus the other, points of {split} top-1", 2.4))
-    handles = [Line2D([], [], ls="", label=f"over {base.label}", **looks[base.label].marks()) for base, _ in series]
+    split = table.setting.split
+    axes.set_xlabel(wrapped(f"{ours} minus the other, points of {split} top-1", 2.4))
+    handles = [Line2D([], [], ls="", label=f"over {base}", **looks[base].marks()) for base in series]
     legend_below(figure, handles)
-    counts = {len(values) for _, found in series for values in found.values()}
-    caption = (
-        f"{split} top-1 of {row.label} minus that of {', '.join(base.label for base, _ in series)}, in points, by task"
-    )
+    counts = {len(values) for found in series.values() for values in found.values()}
+    caption = f"{split} top-1 of {ours} minus that of {', '.join(series)}, in points, by task"
     caption += "; mean and standard deviation of the differences seed by seed" if max(counts) > 1 else "; one seed"
-    return Drawing("gain" if row.label == "aoft" else f"gain-{slug(row.label)}", figure, caption)
+    return Drawing("gain" if ours == "aoft" else f"gain-{slug(ours)}", figure, caption)
 
 
 def _mean(found: dict[str, list[float]], datasets: list[str]) -> dict[str, list[float]]:

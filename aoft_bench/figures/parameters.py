@@ -1,27 +1,37 @@
 """Accuracy against trained parameters, with the Pareto front and, where they may stand beside it, published points."""
 
 import math
+from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from aoft_bench.figures.drawing import Drawing
+from aoft_bench.figures.drawing import Drawing, Plan
 from aoft_bench.figures.labels import label_points
 from aoft_bench.figures.style import GREY, Look, legend_below, new_figure
 from aoft_bench.figures.ticks import log_ticks
-from aoft_bench.figures.values import accuracy_label, complete, pareto_front
+from aoft_bench.figures.values import accuracy_label, complete, pareto_front, without_records
 from aoft_bench.results.tables import Table
 
 
-def draw(table: Table, looks: dict[str, Look], published: list[tuple[float, float]]) -> list[Drawing]:
+def plans(table: Table, looks: dict[str, Look], published: list[tuple[float, float]]) -> list[Plan]:
     """One figure. published: (trained parameters, mean top-1 in %) of the same benchmark.
 
     Raises `NothingToDrawError`.
     """
-    shown = complete(table)
+    shown = [(row.label, row.trained, mean, spread) for row, mean, spread in complete(table)]
+    return [partial(_figure, without_records(table), shown, looks, published)]
+
+
+def _figure(
+    table: Table,
+    shown: list[tuple[str, float, float, float]],
+    looks: dict[str, Look],
+    published: list[tuple[float, float]],
+) -> Drawing:
     figure = new_figure(2.2)
     axes = figure.add_subplot()
-    points = [(row.trained, mean) for row, mean, _ in shown]
+    points = [(trained, mean) for _, trained, mean, _ in shown]
     front = pareto_front(points)
     handles: list[Line2D] = []
     if published:
@@ -48,12 +58,11 @@ def draw(table: Table, looks: dict[str, Look], published: list[tuple[float, floa
         gid="front",
         zorder=1.5,
     )
-    for row, mean, spread in shown:
-        bar = axes.errorbar(
-            [row.trained], [mean], yerr=[spread] if spread else None, ls="", elinewidth=0.7, **looks[row.label].marks()
-        )
-        bar[0].set_gid(row.label)
-        handles.append(Line2D([], [], ls="", label=row.label, **looks[row.label].marks()))
+    for label, trained, mean, spread in shown:
+        look = looks[label].marks()
+        bar = axes.errorbar([trained], [mean], yerr=[spread] if spread else None, ls="", elinewidth=0.7, **look)
+        bar[0].set_gid(label)
+        handles.append(Line2D([], [], ls="", label=label, **look))
     every = points + published
     _parameter_axis(axes, [x for x, _ in every])
     axes.margins(y=0.14)
@@ -62,7 +71,7 @@ def draw(table: Table, looks: dict[str, Look], published: list[tuple[float, floa
     corners = [(x1, y0) for (x1, _), y0 in zip([points[i] for i in front[1:]], ys, strict=False)]
     steps = [(points[i], corner) for i, corner in zip(front, corners, strict=False)]
     steps += [(corner, points[i]) for corner, i in zip(corners, front[1:], strict=True)]
-    label_points(axes, [shown[i][0].label for i in front], [points[i] for i in front], points, steps)
+    label_points(axes, [shown[i][0] for i in front], [points[i] for i in front], points, steps)
     caption = (
         f"{accuracy_label(table)} against trained parameters without the head; bars: standard deviation over seeds; "
         "dashed: Pareto front of the methods run here"
@@ -72,10 +81,10 @@ def draw(table: Table, looks: dict[str, Look], published: list[tuple[float, floa
             f"; grey: {len(published)} published rows of the same tasks and architecture, as printed by their authors "
             "(other protocols: most keep the best test epoch)"
         )
-    left_out = [row.label for row in table.rows if row.label not in {r.label for r, _, _ in shown}]
+    left_out = [row.label for row in table.rows if row.label not in {label for label, *_ in shown}]
     if left_out:
         caption += f"; without all datasets, so left out: {', '.join(left_out)}"
-    return [Drawing("parameters", figure, caption)]
+    return Drawing("parameters", figure, caption)
 
 
 def _parameter_axis(axes: Axes, values: list[float]) -> None:

@@ -1,14 +1,15 @@
 """Critical-difference diagram: average ranks over the tasks, and which of them do not differ (Demšar, JMLR 2006)."""
 
 from collections.abc import Callable
+from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aoft_bench.figures.drawing import Drawing
+from aoft_bench.figures.drawing import Drawing, Plan
 from aoft_bench.figures.style import FONT_SIZE, WIDTH, Look, new_figure, text_width, wrapped
-from aoft_bench.figures.values import NothingToDrawError
-from aoft_bench.results.statistics import compare_ranks, pool_of
+from aoft_bench.figures.values import NothingToDrawError, without_records
+from aoft_bench.results.statistics import compare_ranks, not_comparable, pool_of
 from aoft_bench.results.tables import Table
 
 LINE = 1.5 * FONT_SIZE / 72  # inches from one name to the next
@@ -16,20 +17,26 @@ _EDGE = 0.05  # inches of margin at the sides
 _NAMES = 1.15  # inches that a name may take before it is broken
 
 
-def draw(table: Table, looks: dict[str, Look]) -> list[Drawing]:
+def plans(table: Table, looks: dict[str, Look]) -> list[Plan]:
     """One figure; raises `NothingToDrawError` where there is no critical difference."""
     if len(table.rows) < 2:
         raise NothingToDrawError("one method only")
-    comparison = compare_ranks(pool_of(table))
-    if comparison.cd is None:
-        raise NothingToDrawError(comparison.reason)
+    table = without_records(table)
+    if reason := not_comparable(pool_of(table)):
+        raise NothingToDrawError(reason)
+    return [partial(_figure, table, looks)]
+
+
+def _figure(table: Table, looks: dict[str, Look]) -> Drawing:
+    comparison = compare_ranks(pool_of(table))  # here, not in `plans`: it imports scipy, which takes a while
+    assert comparison.cd is not None
     figure = diagram(comparison.methods, comparison.ranks, comparison.cd, comparison.groups, looks)
     caption = (
         f"average rank of top-1 over {len(comparison.tasks)} tasks, 1 is the best; a bar joins methods whose ranks "
         f"differ by no more than the critical difference (CD) of {comparison.cd:.2f} (Nemenyi, alpha = "
         f"{comparison.alpha:g}); Friedman's test that all are equal: p = {comparison.p_value:.2g}"
     )
-    return [Drawing("ranks", figure, caption)]
+    return Drawing("ranks", figure, caption)
 
 
 def diagram(

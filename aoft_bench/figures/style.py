@@ -2,7 +2,7 @@
 
 import hashlib
 import string
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 
+from aoft_bench.figures.fonts import WHOLE
 from aoft_bench.results.records import write_atomically
 from aoft_bench.results.tables import Row, Table
 
@@ -25,7 +26,6 @@ FONT_SIZE = 7.0  # points, the smallest that stays legible in print
 GREY = "0.55"  # what is shown for context: published points, methods that are not singled out
 
 RC: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same
     "font.size": FONT_SIZE,
     "axes.labelsize": FONT_SIZE,
     "axes.titlesize": FONT_SIZE,
@@ -164,11 +164,11 @@ def featured(rows: list[Row], limit: int = len(FEATURED)) -> list[Row]:
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """Draw and save in here; what matplotlibrc of the machine says does not count."""
+def style(families: Sequence[str] = (WHOLE,)) -> Iterator[None]:
+    """Draw and save in here; what matplotlibrc of the machine says does not count. families: of fonts, see `fonts`."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(RC)  # type: ignore[arg-type]
+        matplotlib.rcParams.update(RC | {"font.family": list(families)})  # type: ignore[arg-type]
         yield
 
 
@@ -180,8 +180,9 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
 
 def settle(figure: Figure) -> None:
     """Lay the figure out now and for good; afterwards positions in pixels are known."""
-    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
-        figure.draw_without_rendering()
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.execute(figure)
         figure.set_layout_engine("none")
 
 
@@ -264,7 +265,7 @@ def _in_columns(entries: list[Any], columns: int) -> list[list[Any]]:
 
 
 def _font() -> FontProperties:
-    return FontProperties(family="DejaVu Sans", size=FONT_SIZE)
+    return FontProperties(family=WHOLE, size=FONT_SIZE)
 
 
 def _words(text: str) -> list[str]:

@@ -107,6 +107,18 @@ def pool_of(table: Table) -> Pool:
     return Pool(table.title, whole, tasks, [row.label for row in table.rows if row not in whole])
 
 
+def not_comparable(pool: Pool) -> str:
+    """Why the ranks of a pool have no critical difference; empty where they have one."""
+    if not pool.rows:
+        return "no row has all tasks"
+    if len(pool.tasks) < MIN_TASKS:
+        return TOO_FEW_TASKS
+    if len(pool.rows) < MIN_METHODS:
+        return "too few methods"
+    printed = [{printed_mean(row.cells[name]) for row in pool.rows} for name in pool.tasks]
+    return "all methods print the same on every task" if all(len(some) == 1 for some in printed) else ""
+
+
 def compare_ranks(pool: Pool, alpha: float = ALPHA) -> RankComparison:
     """Average ranks over the tasks, Friedman's test and the Nemenyi critical difference (Demšar 2006, JMLR 7).
 
@@ -116,19 +128,15 @@ def compare_ranks(pool: Pool, alpha: float = ALPHA) -> RankComparison:
     from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
     k, n = len(pool.rows), len(pool.tasks)
+    reason = not_comparable(pool)
     if not k:
-        return RankComparison(pool.title, [], [], pool.tasks, None, [], None, None, alpha, "no row has all tasks")
+        return RankComparison(pool.title, [], [], pool.tasks, None, [], None, None, alpha, reason)
     table = np.array([[printed_mean(row.cells[name]) for row in pool.rows] for name in pool.tasks])
     average = rankdata(-table, axis=1).mean(axis=0)
     ordered = sorted(range(k), key=lambda i: (average[i], pool.rows[i].label))
     methods = [pool.rows[i].label for i in ordered]
     ranks = [float(average[i]) for i in ordered]
-    reason = "" if n >= MIN_TASKS else TOO_FEW_TASKS
-    reason = reason or ("" if k >= MIN_METHODS else "too few methods")
     if reason:
-        return RankComparison(pool.title, methods, ranks, pool.tasks, None, [], None, None, alpha, reason)
-    if (table == table[:, :1]).all():
-        reason = "all methods print the same on every task"
         return RankComparison(pool.title, methods, ranks, pool.tasks, None, [], None, None, alpha, reason)
     cd = float(studentized_range.ppf(1 - alpha, k, np.inf)) / 2**0.5 * (k * (k + 1) / (6 * n)) ** 0.5
     test = friedmanchisquare(*table.T)
