@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from test_figures import ranked, write
 
+from aoft_bench.figures import processes
 from aoft_bench.figures.processes import cores, done_by
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,13 +52,24 @@ def test_one_process_starts_no_other() -> None:
     assert cores() >= 1
 
 
+@pytest.mark.parametrize("error", [ImportError, NotImplementedError, OSError])
+def test_a_machine_without_semaphores_does_all_in_one_process(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*args: object) -> None:
+        raise error("no semaphores")
+
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", none)
+    assert done_by(2, [os.getpid] * 3) == [os.getpid()] * 3
+
+
 def test_what_a_process_that_dies_had_taken_is_done_here(tmp_path: Path) -> None:
     assert done_by(2, [partial(die_elsewhere, tmp_path, os.getpid(), i) for i in range(3)]) == [0, 1, 2]
     assert (tmp_path / "died").exists()
 
 
 def test_an_error_of_a_job_is_raised_here() -> None:
-    with pytest.raises(ValueError, match="job 0"):
+    with pytest.raises(ValueError, match="job"):
         done_by(2, [partial(fail, i) for i in range(3)])
 
 
