@@ -25,7 +25,7 @@ step instead of running beside it, which gives the same numbers.
 """
 
 from dataclasses import field
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -87,7 +87,7 @@ def ao_up(z: Tensor, q: Tensor, constant: Constant = "paper") -> Tensor:
 class AOPair(nn.Module):
     """The vectors of one AOFT update: q_down (D_in), q_up (D_out) and, for dagger, lambda (d).
 
-    inputs, outputs: D_in and D_out; rank: d; the rest as the options of `AOFT`. Without lambda the product of two
+    inputs, outputs: D_in and D_out; rank: d; the rest as in `PairOptions`. Without lambda the product of two
     orthonormal frames cannot be zero, so unless ``init: released`` the product at the starting point is remembered
     (as the two starting vectors) and subtracted.
     """
@@ -188,12 +188,11 @@ def _ao_matrices(vectors: list[Any], like: AOPair, lambdas: list[Any] | None = N
     return [matrices[index] for index in range(len(vectors))]
 
 
-@method("aoft")
 @dataclass(frozen=True)
-class AOFT:
-    """Options of LoRA+AOFT.
+class PairOptions:
+    """Options that LoRA+AOFT and Adapter+AOFT share.
 
-    rank: bottleneck d; targets: matrices of each block; learn_lambda: dagger; constant: c of Q(q).
+    rank: bottleneck d; learn_lambda: dagger; constant: c of Q(q).
     init: ``zero`` draws q on the unit sphere, ``axes`` starts at q = (1, 0, ..), where AO(q) is the first d columns of
     the identity, and both start at the pre-trained function; ``released`` is the authors' start.
     learn_q: false keeps q where it starts, so that lambda alone is trained.
@@ -205,7 +204,6 @@ class AOFT:
     """
 
     rank: Annotated[int, Field(ge=1)] = 8
-    targets: Annotated[list[Target], Field(min_length=1)] = field(default_factory=lambda: ["q", "v", "fc1", "fc2"])
     learn_lambda: bool = True
     constant: Constant = "paper"
     init: Init = "zero"
@@ -214,9 +212,6 @@ class AOFT:
     lambda_lr: Annotated[float, Field(gt=0)] = 60.0
     lambda_decay: Annotated[float, Field(ge=0)] = 1.0
 
-    source: ClassVar[str] = "arXiv 2507.13260, ICCV 2025; CalliopeYang/AOFT@2ffd89c model/ViT_unitary_lora.py"
-    mergeable: ClassVar[bool] = True
-
     @property
     def starts_at_backbone(self) -> bool:
         return self.init != "released"
@@ -224,63 +219,60 @@ class AOFT:
     def scales(self, name: str) -> tuple[float, float]:
         return (self.lambda_lr, self.lambda_decay) if name.endswith(".lambda_") else (1.0, 1.0)
 
+    def factors(self, module: nn.Module) -> Factors | None:
+        return module.projections() if isinstance(module, AOPair) else None
+
+    def of_pair(self, lambda_: Tensor) -> dict[str, Any]:
+        """Keywords of `AOPair`; lambda_: where lambda starts, if it is learned."""
+        return {
+            "constant": self.constant,
+            "init": self.init,
+            "lambda_": lambda_ if self.learn_lambda else None,
+            "learn_q": self.learn_q,
+            "orthogonal": self.orthogonal,
+        }
+
+    def check(self) -> None:
+        """Raise `UserError` for options that are each allowed, but not together."""
+        if not (self.learn_q or self.learn_lambda):
+            raise UserError(
+                "method.learn_q=false with method.learn_lambda=false leaves nothing to train; switch one on"
+            )
+        if self.init != "released":
+            return
+        if self.rank == 1:
+            # both vectors start at zero and the one column is the vector itself, so every gradient is zero for good
+            raise UserError(
+                "method.rank=1 cannot be trained from method.init=released; use rank 2 or more, or init=zero"
+            )
+        if self.orthogonal:
+            raise UserError(
+                "method.orthogonal=true cannot start at method.init=released, where q is zero; use init=zero"
+            )
+
+
+@method("aoft")
+@dataclass(frozen=True)
+class AOFT(PairOptions):
+    """Options of LoRA+AOFT. targets: matrices of each block; the rest as in `PairOptions`."""
+
+    targets: Annotated[list[Target], Field(min_length=1)] = field(default_factory=lambda: ["q", "v", "fc1", "fc2"])
+
+    source: ClassVar[str] = "arXiv 2507.13260, ICCV 2025; CalliopeYang/AOFT@2ffd89c model/ViT_unitary_lora.py"
+    mergeable: ClassVar[bool] = True
+
     def attach(self, model: nn.Module) -> None:
-        check_combination(self)
+        self.check()
         for _, block in block_paths(model):
             for target in self.targets:
                 here = site(block, target)
                 check_rank(self.rank, here.inputs, here.outputs, target)
                 lambda_ = torch.randn(self.rank) if self.init == "released" else torch.zeros(self.rank)
-                update = AOUpdate(here.inputs, here.outputs, self.rank, **pair_options(self, lambda_))
-                adapt(here, target, update)
+                adapt(here, target, AOUpdate(here.inputs, here.outputs, self.rank, **self.of_pair(lambda_)))
 
     def count(self, shape: Shape) -> int:
         of_lambda = self.rank if self.learn_lambda else 0
         return shape.depth * sum(sum(shape.sides(target)) * self.learn_q + of_lambda for target in self.targets)
-
-    def factors(self, module: nn.Module) -> Factors | None:
-        return module.projections() if isinstance(module, AOPair) else None
-
-
-class PairOptions(Protocol):
-    """The options that LoRA+AOFT and Adapter+AOFT share."""
-
-    @property
-    def rank(self) -> int: ...
-    @property
-    def learn_lambda(self) -> bool: ...
-    @property
-    def constant(self) -> Constant: ...
-    @property
-    def init(self) -> Init: ...
-    @property
-    def learn_q(self) -> bool: ...
-    @property
-    def orthogonal(self) -> bool: ...
-
-
-def pair_options(options: PairOptions, lambda_: Tensor) -> dict[str, Any]:
-    """Keywords of `AOPair`; lambda_: where lambda starts, if it is learned."""
-    return {
-        "constant": options.constant,
-        "init": options.init,
-        "lambda_": lambda_ if options.learn_lambda else None,
-        "learn_q": options.learn_q,
-        "orthogonal": options.orthogonal,
-    }
-
-
-def check_combination(options: PairOptions) -> None:
-    """Raise `UserError` for options that are each allowed, but not together."""
-    if not (options.learn_q or options.learn_lambda):
-        raise UserError("method.learn_q=false with method.learn_lambda=false leaves nothing to train; switch one on")
-    if options.init != "released":
-        return
-    if options.rank == 1:
-        # both vectors start at zero and the one column is the vector itself, so every gradient is zero for good
-        raise UserError("method.rank=1 cannot be trained from method.init=released; use rank 2 or more, or init=zero")
-    if options.orthogonal:
-        raise UserError("method.orthogonal=true cannot start at method.init=released, where q is zero; use init=zero")
 
 
 def start_vector(width: int, init: Init) -> Tensor:

@@ -18,17 +18,16 @@ model/ViT_unitary_adapter.py.
 Differs from the authors' code: ``constant: paper``, ``init: zero`` and a trained q_0, as in aoft.py.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from aoft_bench.methods.aoft import AOPair, Constant, Init, ao_down, ao_up, check_combination, pair_options
+from aoft_bench.methods.aoft import AOPair, PairOptions, ao_down, ao_up
 from aoft_bench.methods.parts.blocks import block_paths, check_rank, replace, width_of
 from aoft_bench.methods.parts.wrappers import OnStream, require_plain_block
-from aoft_bench.methods.registry import Factors, Shape, method
+from aoft_bench.methods.registry import Shape, method
 
 
 class AOAdapter(AOPair):
@@ -52,32 +51,17 @@ class AOAdapter(AOPair):
 
 @method("aoft_adapter")
 @dataclass(frozen=True)
-class AOFTAdapter:
-    """Options of Adapter+AOFT. rank: bottleneck d; positions, norm: as in the module's text; the rest as in aoft.py."""
+class AOFTAdapter(PairOptions):
+    """Options of Adapter+AOFT. positions, norm: as in the module's text; the rest as in `PairOptions`."""
 
-    rank: Annotated[int, Field(ge=1)] = 8
     positions: Literal["both", "ffn"] = "both"
-    learn_lambda: bool = True
     norm: Literal["layernorm", "none"] = "layernorm"
-    constant: Constant = "paper"
-    init: Init = "zero"
-    learn_q: bool = True
-    orthogonal: bool = False
-    lambda_lr: Annotated[float, Field(gt=0)] = 60.0
-    lambda_decay: Annotated[float, Field(ge=0)] = 1.0
 
     source: ClassVar[str] = "arXiv 2507.13260, ICCV 2025; CalliopeYang/AOFT@2ffd89c model/ViT_unitary_adapter.py"
     mergeable: ClassVar[bool] = False
 
-    @property
-    def starts_at_backbone(self) -> bool:
-        return self.init != "released"
-
-    def scales(self, name: str) -> tuple[float, float]:
-        return (self.lambda_lr, self.lambda_decay) if name.endswith(".lambda_") else (1.0, 1.0)
-
     def attach(self, model: nn.Module) -> None:
-        check_combination(self)
+        self.check()
         for path, block in block_paths(model):
             if self.positions == "both":
                 require_plain_block(block, "aoft_adapter", "use method.positions=ffn or a plain ViT")
@@ -89,13 +73,10 @@ class AOFTAdapter:
     def count(self, shape: Shape) -> int:
         return shape.depth * self._per_block * (2 * shape.width * self.learn_q + self.rank * self.learn_lambda)
 
-    def factors(self, module: nn.Module) -> Factors | None:
-        return module.projections() if isinstance(module, AOPair) else None
-
     @property
     def _per_block(self) -> int:
         return 2 if self.positions == "both" else 1
 
     def _adapter(self, width: int) -> AOAdapter:
         lambda_ = torch.rand(self.rank) if self.init == "released" else torch.zeros(self.rank)
-        return AOAdapter(width, self.rank, self.norm == "layernorm", **pair_options(self, lambda_))
+        return AOAdapter(width, self.rank, self.norm == "layernorm", **self.of_pair(lambda_))
