@@ -68,9 +68,11 @@ def test_what_a_process_that_dies_had_taken_is_done_here(tmp_path: Path) -> None
     assert (tmp_path / "died").exists()
 
 
-def test_an_error_of_a_job_is_raised_here() -> None:
-    with pytest.raises(ValueError, match="job"):
-        done_by(2, [partial(fail, i) for i in range(3)])
+@pytest.mark.parametrize("failing", [0, 5], ids=["of a job another process takes", "of a job done here"])
+def test_an_error_of_a_job_is_raised_here(failing: int) -> None:
+    jobs = [partial(fail if i == failing else abs, i) for i in range(6)]
+    with pytest.raises(ValueError, match=f"^job {failing}$"):
+        done_by(2, jobs)
 
 
 def test_ctrl_c_ends_all_processes_and_leaves_whole_files(tmp_path: Path) -> None:
