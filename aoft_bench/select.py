@@ -1,7 +1,8 @@
 """`python -m aoft_bench.select [RESULTS]`: choose hyper-parameters by their tuning runs, for `hparams=tuned`.
 
 Reads the records of protocol `tune` below RESULTS/records (default: results/tuning) and writes, for each method and
-task, what scored best on val200 to conf/hparams/tuned/<method>/<dataset>.yaml; see docs/tuning.md.
+task, what scored best on val200 to conf/hparams/tuned/<method>/<dataset>.yaml; with ``--as NAME`` to
+conf/hparams/NAME, for `hparams=NAME`. See docs/tuning.md.
 """
 
 import argparse
@@ -38,6 +39,9 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--datasets", metavar="A,B", help="only these tasks")
     for name in SETTING_NAMES:
         parser.add_argument(f"--{name}", metavar="VALUE", help=f"only runs of this {name}, where records have several")
+    parser.add_argument(
+        "--as", dest="name", default=files.TUNED, metavar="NAME", help="for hparams=NAME; default: tuned"
+    )
     parser.add_argument("--conf", type=Path, default=conf_dir(), help="folder of configurations to write into")
     parser.add_argument(
         "--force", action="store_true", help="replace files that were edited, or are of another setting"
@@ -57,11 +61,13 @@ def _select(arguments: argparse.Namespace) -> None:
         print(f"aoft_bench: left out: {text}", file=sys.stderr)
     chosen = [choose(runs) for runs in _groups(_asked(found, arguments)).values()]
     known = choices([conf_dir(), arguments.conf])
-    written = {files.path_of(arguments.conf, choice): files.text_of(choice, known) for choice in chosen}
+    conf, name = arguments.conf, arguments.name
+    files.check_set(conf, name)
+    written = {files.path_of(conf, name, choice): files.text_of(choice, name, known) for choice in chosen}
     if not arguments.force:
-        _check(chosen, arguments.conf)
+        _check(chosen, conf, name)
     if not arguments.dry_run:
-        files.write(written)
+        files.write(written | files.set_file(conf, name))
     for choice, path in zip(chosen, written, strict=True):
         _report(choice, path, arguments)
     total = sum(len(point.runs) for choice in chosen for point in (*choice.points, *choice.incomplete))
@@ -112,11 +118,11 @@ def _groups(runs: list[Run]) -> dict[tuple[str, str], list[Run]]:
     return groups
 
 
-def _check(chosen: list[Choice], conf: Path) -> None:
+def _check(chosen: list[Choice], conf: Path, name: str) -> None:
     problems = []
     for choice in chosen:
         try:
-            files.check_replaceable(files.path_of(conf, choice), choice)
+            files.check_replaceable(files.path_of(conf, name, choice), choice)
         except UserError as error:
             problems.append(str(error))
     if problems:
@@ -133,9 +139,9 @@ def _report(choice: Choice, path: Path, arguments: argparse.Namespace) -> None:
         print(f"  {edge}: others beyond may be better")
     for point in choice.incomplete:
         print(f"  not in the running: {point}, with {seeds_text(point.seeds)} only")
-    bundled = files.path_of(conf_dir(), choice)
+    bundled = files.path_of(conf_dir(), arguments.name, choice)
     if bundled != path and bundled.exists() and arguments.conf.resolve() != conf_dir().resolve():
-        print(f"  {bundled} exists too, and hparams=tuned takes that one first")
+        print(f"  {bundled} exists too, and hparams={arguments.name} takes that one first")
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     print(f"  {'would be written to ' if arguments.dry_run else ''}{shown}", flush=True)
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ from omegaconf import OmegaConf
 from packs import make_pack
 
 from aoft_bench.results.records import read_record
+from aoft_bench.tuning.files import set_file, write
 
 ROOT = Path(__file__).resolve().parent.parent
 SELECT = "aoft_bench.select"
@@ -73,8 +75,8 @@ class World:
     def select(self, *given: str) -> Result:
         return self.cli("--conf", "mine", *given, module=SELECT)
 
-    def file(self, method: str = "lora", dataset: str = "digits") -> Path:
-        return self.conf / "hparams/tuned" / method / f"{dataset}.yaml"
+    def file(self, method: str = "lora", dataset: str = "digits", name: str = "tuned") -> Path:
+        return self.conf / "hparams" / name / method / f"{dataset}.yaml"
 
     def chosen(self, *given: str) -> Any:
         """What select writes for lora on digits."""
@@ -398,6 +400,26 @@ def test_only_what_is_asked_for(world: World) -> None:
     }
 
 
+def test_a_set_of_its_own_keeps_the_choice_for_another_setting(world: World) -> None:
+    world.add(record(1e-3, 150), record(3e-3, 160, config__recipe__epochs=100))
+    assert world.chosen("--epochs", "10").recipe.lr == 1e-3
+    line = world.refused("--epochs", "100")
+    assert "holds the choice for another setting" in line and "--as NAME" in line
+    for _ in range(2):  # the second finds its own set there
+        assert world.select("--epochs", "100", "--as", "long").code == 0
+    assert OmegaConf.load(world.file(name="long")).recipe.lr == 3e-3
+    assert OmegaConf.load(world.file()).recipe.lr == 1e-3
+    header = world.file(name="long").read_text("utf-8").splitlines()
+    assert header[2] == "#   python -m aoft_bench method=lora dataset=digits hparams=long"
+
+
+@pytest.mark.parametrize("name", ["none", "short", "aoft"])
+def test_a_name_that_conf_gives_to_something_else(world: World, name: str) -> None:
+    world.add(record(1e-3, 150))
+    shutil.copytree(ROOT / "conf/hparams", world.conf / "hparams")
+    assert "is not a set of aoft_bench.select's; give another name" in world.refused("--as", name)
+
+
 # what a user gets wrong
 
 
@@ -420,6 +442,7 @@ def test_no_tuning_records(world: World) -> None:
         ("--methods adapter --datasets digits", "unknown dataset 'digits'; allowed: svhn"),
         ("--epochs 11", "unknown epochs '11'"),
         ("--backbone vit_nani", "unknown backbone 'vit_nani' (did you mean 'vit_nano'?)"),
+        ("--as ../lora", "--as takes a name of letters, digits and _, not '../lora'"),
         ("--fast", "unrecognized arguments: --fast; see python -m aoft_bench.select --help"),
         ("--epochs", "expected one argument"),
     ],
@@ -466,12 +489,14 @@ def test_tune_select_and_use(tuned: tuple[Path, dict[str, str]], cli: Command) -
         (read_record(path) for path in paths),
         key=lambda made: (made["metrics"]["correct"], -made["config"]["recipe"]["lr"]),
     )
-    chosen = cli("--conf", "mine", module=SELECT, cwd=root)
-    assert chosen.code == 0, chosen.err
     ask = {"method": "lora_matched", "hparams": "tuned", "recipe.epochs": "1"}
-    again = cli("-cd", "mine", *words(options | ask, protocol="tune", results__root="results/tuning"), cwd=root)
-    assert again.code == 0, again.err
-    assert "(done before)" in again.out and best["hash"] in again.out
+    for name in ("of_its_own", "tuned"):
+        ask["hparams"] = name
+        chosen = cli("--conf", "mine", "--as", name, module=SELECT, cwd=root)
+        assert chosen.code == 0, chosen.err
+        again = cli("-cd", "mine", *words(options | ask, protocol="tune", results__root="results/tuning"), cwd=root)
+        assert again.code == 0, again.err
+        assert "(done before)" in again.out and best["hash"] in again.out
     clean = cli("-cd", "mine", *words(options | ask), cwd=root)
     assert clean.code == 0, clean.err
     (path,) = (root / "results/records").rglob("*.json")
@@ -482,13 +507,19 @@ def test_tune_select_and_use(tuned: tuple[Path, dict[str, str]], cli: Command) -
 
 
 def test_what_is_not_tuned_is_said_in_a_line(tuned: tuple[Path, dict[str, str]], cli: Command) -> None:
+    """In a set of one's own too, where the commands are those that fill it."""
     root, options = tuned
-    done = cli(*words(options, method="adapter", hparams="tuned"), cwd=root)
-    assert done.code == 2
-    (line,) = done.err.splitlines()
-    assert "nothing is tuned for adapter on folder yet" in line
-    assert "python -m aoft_bench -cd sweeps -cn tune method=adapter dataset=folder" in line
-    assert "python -m aoft_bench.select" in line and "hparams=none" in line
+    write(set_file(root / "sets", "long"))
+    for name, select in (
+        ("tuned", "`python -m aoft_bench.select`"),
+        ("long", "`python -m aoft_bench.select --as long`"),
+    ):
+        done = cli("-cd", "sets", *words(options, method="adapter", hparams=name), cwd=root)
+        assert done.code == 2
+        (line,) = done.err.splitlines()
+        assert "nothing is tuned for adapter on folder yet" in line
+        assert "python -m aoft_bench -cd sweeps -cn tune method=adapter dataset=folder" in line
+        assert select in line and "hparams=none" in line
 
 
 def test_a_grid_key_that_does_not_exist(tuned: tuple[Path, dict[str, str]], cli: Command) -> None:

@@ -1,9 +1,11 @@
-"""What was chosen, as conf/hparams/tuned/<method>/<dataset>.yaml: the evidence as comments, then the values.
+"""What was chosen, as conf/hparams/<set>/<method>/<dataset>.yaml: the evidence as comments, then the values.
 
 A file ends its header with a digest of all its other lines, so that one which was edited, or made by hand, is known.
+The set is `tuned`, or has a name of its own beside conf/hparams/<set>.yaml, which lets Hydra find it.
 """
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Collection
 from pathlib import Path
@@ -11,26 +13,52 @@ from typing import Any
 
 import yaml
 
+from aoft_bench.config import conf_dir
 from aoft_bench.errors import UserError
 from aoft_bench.results.records import write_text_atomically
 from aoft_bench.tuning.choice import Choice, Point, seeds_text
 
 DIGEST = "# sha256 of all other lines: "
 SETTING = "# setting: "
+TUNED = "tuned"  # the set that conf/ comes with, empty
 
 
-def path_of(conf: Path, choice: Choice) -> Path:
-    """Where `hparams=tuned` looks for a choice below a folder of configurations."""
-    return conf / "hparams" / "tuned" / choice.method / f"{choice.dataset}.yaml"
+def path_of(conf: Path, name: str, choice: Choice) -> Path:
+    """Where `hparams=<name>` looks for a choice below a folder of configurations."""
+    return conf / "hparams" / name / choice.method / f"{choice.dataset}.yaml"
 
 
-def text_of(choice: Choice, known: Collection[str]) -> str:
-    """The whole file: the same bytes for the same records. known: the choices of ``method=``.
+def set_file(conf: Path, name: str) -> dict[Path, str]:
+    """The file of a set of the user's own, by its path: conf/hparams/tuned.yaml, which refuses what has no choice,
+    with another name."""
+    if name == TUNED:
+        return {}
+    text = (conf_dir() / "hparams" / f"{TUNED}.yaml").read_text(encoding="utf-8")
+    for before, after in (
+        ("aoft_bench.select", f"aoft_bench.select --as {name}"),
+        (f"hparams={TUNED}", f"hparams={name}"),
+    ):
+        text = text.replace(before, after)
+    return {conf / "hparams" / f"{name}.yaml": text.replace(f"conf/hparams/{TUNED}", f"conf/hparams/{name}")}
+
+
+def check_set(conf: Path, name: str) -> None:
+    """Raise `UserError` if a set cannot have this name, since it is no name or something else has it."""
+    if not re.fullmatch(r"[A-Za-z0-9_]+", name):
+        raise UserError(f"--as takes a name of letters, digits and _, not {name!r}")
+    for path, text in set_file(conf, name).items():
+        taken = [there for there in (path, path.with_suffix("")) if there.exists()]
+        if taken and not _reads(path, text):
+            raise UserError(f"--as {name}: {taken[0]} is not a set of aoft_bench.select's; give another name")
+
+
+def text_of(choice: Choice, name: str, known: Collection[str]) -> str:
+    """The whole file of a set `name`: the same bytes for the same records. known: the choices of ``method=``.
 
     The body has every value of recipe and method that the chosen runs had, those that were not tuned too: a default
     that changes later does not change what was chosen.
     """
-    lines = ["# @package _global_", *_header(choice, known), *_body(choice.taken.runs[0].values)]
+    lines = ["# @package _global_", *_header(choice, name, known), *_body(choice.taken.runs[0].values)]
     lines.insert(_header_end(lines), DIGEST + _digest(lines))
     return "\n".join(lines) + "\n"
 
@@ -54,7 +82,7 @@ def check_replaceable(path: Path, choice: Choice) -> None:
     if setting != str(choice.setting):
         raise UserError(
             f"{path} holds the choice for another setting ({setting}; here: {choice.setting}); "
-            "let --force replace it, or keep both by --conf DIR"
+            "keep both by --as NAME, or let --force replace it"
         )
 
 
@@ -74,12 +102,12 @@ def write(files: dict[Path, str]) -> None:
         write_text_atomically(path, text)
 
 
-def _header(choice: Choice, known: Collection[str]) -> list[str]:
+def _header(choice: Choice, name: str, known: Collection[str]) -> list[str]:
     first = choice.taken.runs[0]
     asked = (
-        f"method={choice.method} dataset={choice.dataset} hparams=tuned"
+        f"method={choice.method} dataset={choice.dataset} hparams={name}"
         if choice.method in known
-        else f"method={first.registered} dataset={choice.dataset} hparams=tuned/{choice.method}/{choice.dataset}"
+        else f"method={first.registered} dataset={choice.dataset} hparams={name}/{choice.method}/{choice.dataset}"
     )
     tuned = ", ".join(choice.taken.values) or "nothing, a single setting was run"
     seeds = seeds_text(choice.taken.seeds)
@@ -121,6 +149,13 @@ def _scalar(value: Any) -> str:
 
 def _header_end(lines: list[str]) -> int:
     return next(i for i, line in enumerate(lines) if not line.startswith("#"))
+
+
+def _reads(path: Path, text: str) -> bool:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace") == text
+    except OSError:
+        return False
 
 
 def _digest(lines: list[str]) -> str:
