@@ -14,7 +14,7 @@ from benchmarks import cells, optable, peak, scoring, several, steps
 from benchmarks.machine import Setting, described, warm_cpu
 from benchmarks.report import markdown
 
-SECTIONS = ("steps", "scoring", "data path", "operations", "start-up", "several cells")
+SECTIONS = ("steps", "scoring", "data path", "operations", "start-up", "several cells", "growth")
 
 
 def main() -> int:
@@ -55,6 +55,8 @@ def _measured(name: str, setting: Setting, options: argparse.Namespace, before: 
         return optable.measure(setting)
     if name == "start-up":
         return cells.measure(setting, options.epochs)
+    if name == "growth":
+        return cells.growth(setting, options.epochs)
     return several.measure(setting)
 
 

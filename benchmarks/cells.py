@@ -1,4 +1,5 @@
-"""From start to first step, and whole cells from end to end, each in a process of its own as a user starts it."""
+"""From start to first step, whole cells from end to end, and how they grow; each in a process of its own, as a user
+starts it."""
 
 import json
 import os
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,8 @@ def measure(setting: Setting, epochs: int) -> dict[str, Any]:
     """Start-up times, and a cell of the setting's network with random weights on the digits, at the setting's size."""
     with tempfile.TemporaryDirectory(prefix="aoft_bench-") as folder:
         words = _cell(setting, Path(folder))
-        return {"startup": startup(words), "cell": cell(words, Path(folder), epochs)}
+        starts = startup([*words, f"results.root={folder}/started"])
+        return {"startup": starts, "cell": cell(words, Path(folder), epochs)}
 
 
 def _cell(setting: Setting, folder: Path) -> list[str]:
@@ -44,7 +47,7 @@ def _cell(setting: Setting, folder: Path) -> list[str]:
 
     from benchmarks.networks import vit
 
-    words = [f"data.cache={folder}/cache", f"results.root={folder}/results", "dataset=digits", "logger=none"]
+    words = [f"data.cache={folder}/cache", "dataset=digits", "logger=none"]
     words += [
         "trainer.progress=none",
         f"recipe.batch_size={setting.batch}",
@@ -88,11 +91,8 @@ def startup(words: list[str], times: int = 3) -> list[dict[str, Any]]:
 def cell(words: list[str], folder: Path, epochs: int) -> dict[str, Any]:
     """Wall-clock parts of one AOFT cell, and what they make of a table: one method, 19 tasks, 100 epochs."""
     start = time.perf_counter()
-    command = [sys.executable, "-m", "aoft_bench", *words, f"recipe.epochs={epochs}"]
-    subprocess.run(command, check=True, capture_output=True, env=_environment())
+    cost = _cost([*words, f"results.root={folder}/results", f"recipe.epochs={epochs}"], folder / "results")
     wall = time.perf_counter() - start
-    (path,) = (folder / "results/records").rglob("*.json")
-    cost = json.loads(path.read_text())["cost"]
     rest = wall - cost["train_seconds"] - cost["score_seconds"]
     table = TASKS * (TRAINED * 100 / cost["train_images_per_second"] + rest) + TESTED / cost["score_images_per_second"]
     return {
@@ -105,6 +105,35 @@ def cell(words: list[str], folder: Path, epochs: int) -> dict[str, Any]:
         "other_seconds": rest,
         "table_seconds": table,
     }
+
+
+def growth(setting: Setting, epochs: int) -> list[dict[str, Any]]:
+    """How the cost of an AOFT cell of vit_nano grows: 800 and 1,000 training images, 1, 2 and 4 times `epochs`."""
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="aoft_bench-") as name:
+        folder = Path(name)
+        words = _cell(replace(setting, network="vit_nano", batch=32), folder)
+        for protocol, images in (("tune", 800), ("clean", TRAINED)):
+            for times in (1, 2, 4):
+                root = folder / f"{protocol}{times}"
+                options = [f"protocol={protocol}", f"recipe.epochs={times * epochs}", f"results.root={root}"]
+                cost = _cost([*words, *options], root)
+                rows.append(
+                    {
+                        "case": f"{images:,} images x {times * epochs} epochs",
+                        "train_seconds": cost["train_seconds"],
+                        "milliseconds_an_image": 1e3 * cost["train_seconds"] / (images * times * epochs),
+                        "peak_bytes": cost["peak_memory_bytes"],
+                    }
+                )
+    return rows
+
+
+def _cost(words: list[str], root: Path) -> dict[str, Any]:
+    """Run a cell, the only one below its results folder, in a process of its own; what its record says it cost."""
+    subprocess.run([sys.executable, "-m", "aoft_bench", *words], check=True, capture_output=True, env=_environment())
+    (path,) = (root / "records").rglob("*.json")
+    return json.loads(path.read_text())["cost"]  # type: ignore[no-any-return]
 
 
 def _environment() -> dict[str, str]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import aoft_bench
+from benchmarks import cells
 from benchmarks.machine import Setting
 from benchmarks.networks import FLOOR, MAIN, others, vit
 from benchmarks.peak import operations
@@ -41,6 +42,21 @@ def test_sections_are_measured_and_kept(tmp_path: Path) -> None:
 def test_every_method_is_a_case() -> None:
     named = {case.name.split(" ")[0].rstrip("†") for case in (*MAIN, *others())}
     assert named == set(aoft_bench.methods.names())
+
+
+def test_growth_is_per_image_and_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def cost(words: list[str], root: Path) -> dict[str, float]:
+        asked.append(words)
+        return {"train_seconds": 4.0, "peak_memory_bytes": 5e8}
+
+    monkeypatch.setattr(cells, "_cost", cost)
+    rows = cells.growth(Setting(torch.device("cpu"), "fp32", "vit_base_patch16_224", 224, 8, 1, 1, 1), epochs=2)
+    assert [row["case"] for row in rows][::3] == ["800 images x 2 epochs", "1,000 images x 2 epochs"]
+    assert [row["milliseconds_an_image"] for row in rows] == pytest.approx([2.5, 1.25, 0.625, 2.0, 1.0, 0.5])
+    assert {"backbone=vit_nano", "protocol=clean", "recipe.epochs=8"} <= set(asked[-1])
+    assert len({word for words in asked for word in words if word.startswith("results.root=")}) == 6
 
 
 def test_the_ratio_is_taken_within_rounds() -> None:
