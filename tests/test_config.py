@@ -46,8 +46,9 @@ def test_every_choice_composes_and_is_valid(group: str, choice: str) -> None:
     # what a file of hparams stands for is applied to its own method and dataset
     words = [f"{group}={choice}"]
     if group == "hparams" and "/" in choice:
-        *_, method, dataset = choice.split("/")  # or a budget and a method
-        words += [f"method={dataset}"] if method in ("full", "short") else [f"method={method}", f"dataset={dataset}"]
+        *budget, method, dataset = choice.split("/")  # or a budget and a method
+        of_all = not budget and method in ("full", "short")
+        words += [f"method={dataset}"] if of_all else [f"method={method}", f"dataset={dataset}"]
     if group == "method":
         words.append("hparams=none")  # which may set options for the default dataset
     config = from_dict(tree(*words))
