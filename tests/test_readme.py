@@ -40,3 +40,13 @@ def test_make_targets_of_the_readme_exist():
     targets = set(re.findall(r"make ([a-z]+)", README))
     assert {"demo", "test", "tables"} <= targets
     assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in targets)
+
+
+def test_measured_rows_of_the_readme_are_those_of_the_tables():
+    """The scores of a row, in its order, as results/tables/accuracy.md prints them."""
+    table = re.sub(r"\*\*|</?u>", "", (ROOT / "results/tables/accuracy.md").read_text(encoding="utf-8"))
+    scores = re.compile(r"\d+\.\d ± \d+\.\d\b")
+    known = [scores.findall(line) for line in table.splitlines()]
+    rows = [found for line in README.splitlines() if line.startswith("|") and (found := scores.findall(line))]
+    assert len(rows) >= 16
+    assert [row for row in rows if row not in known] == []
