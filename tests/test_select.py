@@ -405,12 +405,21 @@ def test_a_set_of_its_own_keeps_the_choice_for_another_setting(world: World) -> 
     assert world.chosen("--epochs", "10").recipe.lr == 1e-3
     line = world.refused("--epochs", "100")
     assert "holds the choice for another setting" in line and "--as NAME" in line
-    for _ in range(2):  # the second finds its own set there
-        assert world.select("--epochs", "100", "--as", "long").code == 0
+    assert world.select("--epochs", "100", "--as", "long").code == 0
+    ((path, text),) = set_file(world.conf, "long").items()
+    assert path.read_text("utf-8") == text
+    path.write_text(text.replace("or take", "or perhaps take"))  # as a version before might have worded it
+    assert world.select("--epochs", "100", "--as", "long").code == 0
+    assert path.read_text("utf-8") == text
     assert OmegaConf.load(world.file(name="long")).recipe.lr == 3e-3
     assert OmegaConf.load(world.file()).recipe.lr == 1e-3
     header = world.file(name="long").read_text("utf-8").splitlines()
     assert header[2] == "#   python -m aoft_bench method=lora dataset=digits hparams=long"
+
+
+def test_the_set_that_comes_with_conf_is_as_select_writes_it() -> None:
+    for path, text in set_file(ROOT / "conf", "embedded").items():
+        assert path.read_text("utf-8") == text
 
 
 @pytest.mark.parametrize("name", ["none", "short", "aoft"])
