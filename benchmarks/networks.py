@@ -103,7 +103,7 @@ class Training:
         self.model = self.case.adapt(self.model).train()
         if self.case.optimized:
             trained = [p for p in self.model.parameters() if p.requires_grad]
-            self._optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=self.device.type == "cuda" or None)
+            self._optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True)
         self._run = GraphedStep(self.loss, self.model, self.precision) if self.graphs else self.loss
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
