@@ -1,11 +1,13 @@
 """`python -m benchmarks.numerics PACK WEIGHTS`: losses in bf16 beside those in fp32, step by step, on real images.
 
-A ViT-Ti with the given weights is trained by each method on the same batches of a folder pack, once in each precision;
-printed are the largest and the last difference of the losses, and how far each run came.
+A ViT-Ti with the given weights is trained by each method on the same batches of a folder pack, once in each precision,
+and once more in fp32 from weights that are disturbed in their sixth digit, which says how far two runs of the same part
+by themselves. Printed are the losses at the ends and the largest and mean differences.
 """
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,7 +21,8 @@ from aoft_bench.data.prepare import prepare
 from aoft_bench.data.transforms import normalize
 from aoft_bench.training.hardware import autocast, prefer_fast_attention
 
-METHODS = {"aoft": 1e-3, "lora": 1e-3, "adapter": 1e-3, "full": 3e-4}
+RATES = {"aoft": 1e-3, "lora": 1e-3, "adapter": 1e-3, "full": 3e-4}
+DISTURBANCE = 1e-6
 
 
 def main() -> int:
@@ -28,6 +31,8 @@ def main() -> int:
     parser.add_argument("weights")
     parser.add_argument("--size", type=int, default=112)
     parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--methods", nargs="+", choices=RATES, default=list(RATES))
+    parser.add_argument("--lr", type=float, help="instead of the methods' own rates")
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     places = Places(Path("data/cache"), options.pack, "folder")
@@ -35,15 +40,21 @@ def main() -> int:
     images, labels = task.train("train800val200")
     batches = DeviceBatches(to_device(images, options.size, "bicubic", device), labels, 32, shuffle=True)
     backbone = BackboneOptions("vit_ti", "vit_tiny_patch16_224", options.weights, options.size)
-    for method, rate in METHODS.items():
-        runs = [_losses(backbone, method, rate, task.classes, batches, p, options.steps) for p in ("fp32", "bf16")]
-        apart = [abs(a - b) for a, b in zip(*runs, strict=True)]
+    for method in options.methods:
+        rate = options.lr or RATES[method]
+        train = partial(_losses, backbone, method, rate, task.classes, batches, options.steps)
+        whole, half, disturbed = train("fp32"), train("bf16"), train("fp32", DISTURBANCE)
         print(
-            f"{method}: {options.steps} steps, loss {runs[0][0]:.3f} -> {runs[0][-1]:.3f} in fp32, {runs[1][-1]:.3f} "
-            f"in bf16; largest difference {max(apart):.4f}, mean {sum(apart) / len(apart):.4f}",
+            f"{method}, lr {rate:g}, {options.steps} steps: loss {whole[0]:.3f} -> {whole[-1]:.3f} in fp32; "
+            f"bf16 {half[-1]:.3f}, {_apart(whole, half)}; disturbed {disturbed[-1]:.3f}, {_apart(whole, disturbed)}",
             flush=True,
         )
     return 0
+
+
+def _apart(one: list[float], other: list[float]) -> str:
+    apart = [abs(a - b) for a, b in zip(one, other, strict=True)]
+    return f"at most {max(apart):.4f} and on average {sum(apart) / len(apart):.4f} apart"
 
 
 def _losses(
@@ -52,11 +63,16 @@ def _losses(
     rate: float,
     classes: int,
     batches: DeviceBatches,
-    precision: str,
     steps: int,
+    precision: str,
+    disturbance: float = 0.0,
 ) -> list[float]:
     torch.manual_seed(0)
     network = build(backbone, classes)
+    noise = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in network.model.parameters():
+            parameter.mul_(1 + disturbance * torch.randn(parameter.shape, generator=noise))
     handle = aoft_bench.attach(network.model, method)
     model, device = network.model.to(batches.images.device).train(), batches.images.device
     prefer_fast_attention(model, device)
