@@ -215,7 +215,7 @@ def check_copy(method: Method, network: Network = vit) -> None:
 
 def check_backward_size(method: Method) -> None:
     """No matrix of the size of a frozen weight is made in the backward pass, unless matrices themselves are trained, or
-    the method declares that a library it uses does so."""
+    the method declares it."""
     if getattr(method, "forms_weight_gradients", False):
         return
 

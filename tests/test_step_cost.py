@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 import aoft_bench
 from aoft_bench.methods import registry
-from aoft_bench.methods.parts.low_rank import AdaptedLinear, thinned
+from aoft_bench.methods.parts.low_rank import AdaptedLinear, LowRank, thinned
 
 ALL = ["q", "v", "fc1", "fc2"]
 # operations that a block adds to the floor's, forward and backward, without the optimiser's
@@ -17,9 +17,15 @@ ADDED = [
     ("linear", {}, 0),
     ("full", {}, 8),
     ("adapter", {}, 12),
-    ("lora", dict(targets=ALL), 62),
+    ("lora", dict(targets=ALL), 54),
     ("aoft", {}, 34),
     ("aoft", dict(learn_lambda=False), 50),
+    ("aoft_adapter", {}, 24),
+    ("bi_lora", dict(rank=8), 16),
+    ("hta", {}, 64),
+    ("fact_tt", dict(rank=8), 62),
+    ("fact_tk", dict(rank=8), 64),
+    ("rlrr", {}, 70),
 ]
 
 
@@ -87,11 +93,12 @@ def test_built_together_is_as_built_layer_by_layer(method: str) -> None:
 def test_what_was_built_is_forgotten_also_after_an_error() -> None:
     handle = adapted(registry.build("aoft", {}))
     layers = [module for module in handle.model.modules() if isinstance(module, AdaptedLinear)]
+    updates = [module for module in handle.model.modules() if isinstance(module, LowRank)]
     first = handle.model(batch(16)[0])
-    assert all(layer.built is None for layer in layers)
+    assert all(layer.built is None for layer in layers) and all(update.together is None for update in updates)
     with pytest.raises(RuntimeError):
         handle.model(batch(16)[0][:, :1])  # one channel instead of three
-    assert all(layer.built is None for layer in layers)
+    assert all(layer.built is None for layer in layers) and all(update.together is None for update in updates)
     perturb(handle)
     moved = handle.model(batch(16)[0])
     assert not torch.equal(first, moved), "a weight of an earlier step was used"

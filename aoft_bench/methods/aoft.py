@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from aoft_bench.errors import UserError
 from aoft_bench.methods.parts.blocks import Target, block_paths, check_rank, site
-from aoft_bench.methods.parts.low_rank import LowRank, adapt
+from aoft_bench.methods.parts.low_rank import LowRank, adapt, alike_together
 from aoft_bench.methods.registry import Factors, Shape, method
 
 Constant = Literal["paper", "released"]
@@ -65,26 +65,7 @@ def ao_matrix(q: Tensor, d: int, constant: Constant = "paper") -> Tensor:
     return torch.cat([q[..., None, :], others], dim=-2).mT
 
 
-def ao_down(x: Tensor, q: Tensor, d: int, constant: Constant = "paper") -> Tensor:
-    """x AO(q) with one dot product a token. x (..., D), q (D) -> (..., d)."""
-    p = q[1:]
-    s = x[..., 1:] @ p
-    first = q[0] * x[..., 0] + s
-    rest = x[..., 1:d] - p[: d - 1] * (x[..., 0] + ao_constant(q, constant) * s)[..., None]
-    return torch.cat([first[..., None], rest], dim=-1)
-
-
-def ao_up(z: Tensor, q: Tensor, constant: Constant = "paper") -> Tensor:
-    """z AO(q)^T with one dot product a token. z (..., d), q (D) -> (..., D)."""
-    d, p = z.shape[-1], q[1:]
-    t = z[..., 1:] @ p[: d - 1]
-    first = q[0] * z[..., 0] - t
-    rest = p * (z[..., 0] - ao_constant(q, constant) * t)[..., None]
-    rest = torch.cat([rest[..., : d - 1] + z[..., 1:], rest[..., d - 1 :]], dim=-1)
-    return torch.cat([first[..., None], rest], dim=-1)
-
-
-class AOPair(nn.Module):
+class AOUpdate(LowRank):
     """The vectors of one AOFT update: q_down (D_in), q_up (D_out) and, for dagger, lambda (d).
 
     inputs, outputs: D_in and D_out; rank: d; the rest as in `PairOptions`. Without lambda the product of two
@@ -120,72 +101,45 @@ class AOPair(nn.Module):
             self.register_buffer(f"{name}_start", start if subtracted else None)
         self.lambda_ = None if lambda_ is None else nn.Parameter(lambda_)
 
-    def vectors(self) -> tuple[Tensor, Tensor]:
-        """(q_down, q_up) as they generate AO; divided by their norms where orthogonality is exact."""
-        return self._scaled(self.q_down), self._scaled(self.q_up)
-
     def matrix(self, q: Tensor) -> Tensor:
-        """The projection (..., D, d) of vectors (..., D), with the options of this pair."""
-        return ao_matrix(self._scaled(q), self.rank, self.constant)
-
-    def starts(self) -> tuple[Tensor, Tensor] | None:
-        """The same at the starting point, where its product is subtracted."""
-        if self.q_down_start is None or self.q_up_start is None:
-            return None
-        return self._scaled(self.q_down_start), self._scaled(self.q_up_start)
+        """The projection (..., D, d) of vectors (..., D); of q / |q| where orthogonality is exact."""
+        return ao_matrix(q / q.norm(dim=-1, keepdim=True) if self.orthogonal else q, self.rank, self.constant)
 
     def factors(self) -> tuple[Tensor, Tensor]:
         """A = AO(q_down) diag(lambda) (in, d) and B = AO(q_up) (out, d); twice as wide where a start is subtracted."""
-        a, b = self.matrix(self.q_down), self.matrix(self.q_up)
-        if self.lambda_ is not None:
-            return a * self.lambda_, b
-        if self.q_down_start is None or self.q_up_start is None:
-            return a, b
-        a_start, b_start = self.matrix(self.q_down_start), self.matrix(self.q_up_start)
-        return torch.cat([a, a_start], dim=1), torch.cat([b, -b_start], dim=1)
-
-    def projections(self) -> Factors:
-        """W_down = AO(q_down), W_up = AO(q_up)^T, and the update."""
-        down, up = self.matrix(self.q_down), self.matrix(self.q_up)
-        return Factors(down, up.T, self.factors())
-
-    def _scaled(self, q: Tensor) -> Tensor:
-        return q / q.norm(dim=-1, keepdim=True) if self.orthogonal else q
-
-
-class AOUpdate(AOPair, LowRank):
-    """AOFT's update of one weight."""
+        return self.factors_of([self])[0]
 
     @classmethod
-    def factors_of(cls, updates: list["AOUpdate"]) -> list[tuple[Tensor, Tensor]]:
+    def factors_of(cls, updates: list[Any]) -> list[tuple[Tensor, Tensor]]:
         """`factors` of updates of one rank and one set of options, as a method attaches them: AO of all vectors of one
         width is one batch of outer products. Built one at a time, 96 matrices of a ViT-B are 2,000 small operations."""
         one = updates[0]
-        lambdas = None if one.lambda_ is None else [u.lambda_ for u in updates]
-        downs = _ao_matrices([u.q_down for u in updates], one, lambdas)
-        ups = _ao_matrices([u.q_up for u in updates], one)
+        downs = one.matrices([u.q_down for u in updates], None if one.lambda_ is None else [u.lambda_ for u in updates])
+        ups = one.matrices([u.q_up for u in updates])
         if one.q_down_start is None:
             return list(zip(downs, ups, strict=True))
-        down_starts = _ao_matrices([u.q_down_start for u in updates], one)
-        up_starts = _ao_matrices([u.q_up_start for u in updates], one)
+        down_starts = one.matrices([u.q_down_start for u in updates])
+        up_starts = one.matrices([u.q_up_start for u in updates])
         return [
             (torch.cat([a, a_start], dim=1), torch.cat([b, -b_start], dim=1))
             for a, b, a_start, b_start in zip(downs, ups, down_starts, up_starts, strict=True)
         ]
 
+    def matrices(self, vectors: list[Tensor], lambdas: list[Tensor] | None = None) -> list[Tensor]:
+        """AO(q) (D, d) of each vector (D), times diag(lambda) if given: a batch for each D."""
 
-def _ao_matrices(vectors: list[Any], like: AOPair, lambdas: list[Any] | None = None) -> list[Tensor]:
-    """AO(q) (D, d) of each vector (D), times diag(lambda) if given, with the options of `like`: a batch for each D."""
-    by_width: dict[int, list[int]] = {}
-    for index, q in enumerate(vectors):
-        by_width.setdefault(len(q), []).append(index)
-    matrices: dict[int, Tensor] = {}
-    for indices in by_width.values():
-        batch = like.matrix(torch.stack([vectors[index] for index in indices]))
-        if lambdas:
-            batch = batch * torch.stack([lambdas[index] for index in indices])[:, None]
-        matrices |= zip(indices, batch.unbind(), strict=True)
-    return [matrices[index] for index in range(len(vectors))]
+        def of_one_width(pairs: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+            qs, *scales = map(torch.stack, zip(*pairs, strict=True))
+            batch = self.matrix(qs)
+            return (batch * scales[0][:, None] if scales else batch).unbind()
+
+        pairs: list[tuple[Tensor, ...]] = [*zip(vectors, lambdas, strict=True)] if lambdas else [(q,) for q in vectors]
+        return alike_together(pairs, lambda pair: len(pair[0]), of_one_width)
+
+    def projections(self) -> Factors:
+        """W_down = AO(q_down), W_up = AO(q_up)^T, and the update."""
+        down, up = self.matrix(self.q_down), self.matrix(self.q_up)
+        return Factors(down, up.T, self.factors())
 
 
 @dataclass(frozen=True)
@@ -220,10 +174,10 @@ class PairOptions:
         return (self.lambda_lr, self.lambda_decay) if name.endswith(".lambda_") else (1.0, 1.0)
 
     def factors(self, module: nn.Module) -> Factors | None:
-        return module.projections() if isinstance(module, AOPair) else None
+        return module.projections() if isinstance(module, AOUpdate) else None
 
     def of_pair(self, lambda_: Tensor) -> dict[str, Any]:
-        """Keywords of `AOPair`; lambda_: where lambda starts, if it is learned."""
+        """Keywords of `AOUpdate`; lambda_: where lambda starts, if it is learned."""
         return {
             "constant": self.constant,
             "init": self.init,

@@ -7,7 +7,7 @@ in aoft.py.
 
 No activation and no bias. ``positions: both`` puts one after attention and one after the feed-forward part,
 ``ffn`` only the second. n is a layer norm without trained weights (``norm: layernorm``, as the authors' code does) or
-nothing (``norm: none``, the formula of the paper). The product costs one dot product a token on each side.
+nothing (``norm: none``, the formula of the paper).
 
 Parameters: L * adapters a block * (2 D if learn_q, + d if learn_lambda). ViT-B/16: two a block 36,864 (dagger, d = 8:
 37,056); FFN only 18,432 (18,528).
@@ -24,13 +24,13 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from aoft_bench.methods.aoft import AOPair, PairOptions, ao_down, ao_up
+from aoft_bench.methods.aoft import AOUpdate, PairOptions
 from aoft_bench.methods.parts.blocks import block_paths, check_rank, replace, width_of
 from aoft_bench.methods.parts.wrappers import OnStream, require_plain_block
 from aoft_bench.methods.registry import Shape, method
 
 
-class AOAdapter(AOPair):
+class AOAdapter(AOUpdate):
     """h (..., D) -> h + n(h) AO(q_down) diag(lambda) AO(q_up)^T."""
 
     def __init__(self, width: int, rank: int, norm: bool, **pair: Any) -> None:
@@ -38,15 +38,8 @@ class AOAdapter(AOPair):
         self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False) if norm else nn.Identity()
 
     def forward(self, h: Tensor) -> Tensor:
-        x = self.norm(h)
-        out = h + self._product(x, *self.vectors())
-        starts = self.starts()
-        return out if starts is None else out - self._product(x, *starts)
-
-    def _product(self, x: Tensor, q_down: Tensor, q_up: Tensor) -> Tensor:
-        q_down, q_up = q_down.to(x.dtype), q_up.to(x.dtype)
-        z = ao_down(x, q_down, self.rank, self.constant)
-        return ao_up(z if self.lambda_ is None else z * self.lambda_.to(x.dtype), q_up, self.constant)
+        a, b = self.current()
+        return h + self.norm(h) @ a @ b.T  # type: ignore[no-any-return]
 
 
 @method("aoft_adapter")

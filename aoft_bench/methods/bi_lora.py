@@ -23,7 +23,7 @@ update is merged into the weight once a step instead of running beside it; state
 
 import math
 from dataclasses import field
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -31,7 +31,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.methods.parts.blocks import Target, block_paths, check_rank, site
-from aoft_bench.methods.parts.low_rank import LowRank, adapt
+from aoft_bench.methods.parts.low_rank import LowRank, adapt, alike_together
 from aoft_bench.methods.registry import Shape, method
 
 LEVEL = 0.6744897501960817  # the two levels of the 1-bit quantiser of a standard normal variable are -LEVEL and LEVEL
@@ -39,8 +39,8 @@ EPSILON = 1e-5
 
 
 def binarize(weight: Tensor) -> Tensor:
-    """Q of the text: one of two values an entry; a straight-through gradient."""
-    mean, std = weight.mean(), weight.std()
+    """Q of the text, of matrices (..., D, r): one of two values an entry of each; a straight-through gradient."""
+    std, mean = torch.std_mean(weight, dim=(-2, -1), keepdim=True)
     normal = (weight - mean) / (std + EPSILON)
     level = LEVEL * torch.where(normal.detach() < 0, -1, 1).to(normal)
     # the difference is zero, and exactly so: the value is the level, the gradient is that of `normal`
@@ -57,7 +57,16 @@ class BinaryUpdate(LowRank):
         self.b = nn.Parameter(nn.init.trunc_normal_(torch.empty(outputs, rank), std=0.001, a=-0.002, b=0.002))
 
     def factors(self) -> tuple[Tensor, Tensor]:
-        return binarize(self.a), binarize(self.b) * self.scale
+        return self.factors_of([self])[0]
+
+    @classmethod
+    def factors_of(cls, updates: list[Any]) -> list[tuple[Tensor, Tensor]]:
+        scale = updates[0].scale
+        downs = alike_together([u.a for u in updates], lambda a: a.shape, lambda a: binarize(torch.stack(a)).unbind())
+        ups = alike_together(
+            [u.b for u in updates], lambda b: b.shape, lambda b: (scale * binarize(torch.stack(b))).unbind()
+        )
+        return list(zip(downs, ups, strict=True))
 
 
 @method("bi_lora")

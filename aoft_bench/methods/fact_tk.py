@@ -21,7 +21,7 @@ and the update are one product instead of two; P is kept with the matrices that 
 """
 
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -50,8 +50,11 @@ class TuckerUpdate(SharedUpdate):
         bound = math.sqrt(6 / (rank + total))
         self.mixing = nn.Parameter(torch.empty(rank, slices).uniform_(-bound, bound))
 
-    def cores(self) -> Tensor:
-        return torch.einsum("abk,km->mab", self._shared[0].core, self.mixing)
+    @classmethod
+    def cores_of(cls, updates: list[Any]) -> list[Tensor]:
+        mixing = torch.cat([update.mixing for update in updates], dim=1)
+        cores = torch.einsum("abk,km->mab", updates[0]._shared[0].core, mixing)
+        return list(torch.split(cores, [update.mixing.shape[1] for update in updates]))
 
 
 @method("fact_tk")

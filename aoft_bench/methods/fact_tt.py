@@ -23,8 +23,8 @@ instead of two. The authors' scale is s, tuned from 0.01 to 100 for each task (c
 """
 
 import math
-from collections.abc import Callable
-from typing import Annotated, ClassVar
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -49,7 +49,7 @@ class SharedFactors(nn.Module):
 
 
 class SharedUpdate(LowRank):
-    """Update of one matrix from the shared factors and `cores`, its own n slices (n, r, r)."""
+    """Update of one matrix from the shared factors and its own n slices of the tensor, C (n, r, r)."""
 
     def __init__(self, shared: SharedFactors, target: str, scale: float) -> None:
         super().__init__()
@@ -62,14 +62,31 @@ class SharedUpdate(LowRank):
         """Make this the update whose submodule the shared factors are."""
         self.shared = self._shared[0]
 
-    def cores(self) -> Tensor:
-        raise NotImplementedError(f"{type(self).__name__} must define cores()")
+    @classmethod
+    def cores_of(cls, updates: list[Any]) -> list[Tensor]:
+        """C (n, r, r) of each update."""
+        raise NotImplementedError(f"{cls.__name__} must define cores_of()")
 
     def factors(self) -> tuple[Tensor, Tensor]:
-        u, v, cores = self._shared[0].u, self._shared[0].v * self.scale, self.cores()
-        if self.target == "fc2":
-            return (u @ cores).flatten(0, 1), v
-        return u, (v @ cores.mT).flatten(0, 1)
+        return self.factors_of([self])[0]
+
+    @classmethod
+    def factors_of(cls, updates: list[Any]) -> list[tuple[Tensor, Tensor]]:
+        """`factors` of updates that share U and V: U or V times the slices of all of them is one product."""
+        u, v = updates[0]._shared[0].u, updates[0]._shared[0].v * updates[0].scale
+        cores = cls.cores_of(updates)
+        wide_inputs = [update.target == "fc2" for update in updates]
+        downs = _each(u, [c for c, wide in zip(cores, wide_inputs, strict=True) if wide])
+        ups = _each(v, [c.mT for c, wide in zip(cores, wide_inputs, strict=True) if not wide])
+        return [(next(downs), v) if wide else (u, next(ups)) for wide in wide_inputs]
+
+
+def _each(shared: Tensor, cores: list[Tensor]) -> Iterator[Tensor]:
+    """`shared` (D, r) times each slice of each (n, r, r), its products one below the other: (n D, r)."""
+    if not cores:
+        return iter(())
+    products = shared @ torch.cat(cores)
+    return (part.flatten(0, 1) for part in torch.split(products, [len(c) for c in cores]))
 
 
 class TensorTrainUpdate(SharedUpdate):
@@ -81,8 +98,9 @@ class TensorTrainUpdate(SharedUpdate):
         bound = 1 / math.sqrt(rank * slices if target == "fc2" else rank)
         self.core = nn.Parameter(torch.empty(slices, rank, rank).uniform_(-bound, bound))
 
-    def cores(self) -> Tensor:
-        return self.core
+    @classmethod
+    def cores_of(cls, updates: list[Any]) -> list[Tensor]:
+        return [update.core for update in updates]
 
 
 def slices_of(model: nn.Module, rank: int) -> tuple[int, int, int]:

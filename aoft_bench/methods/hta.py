@@ -36,7 +36,7 @@ from torch.autograd.function import once_differentiable
 from aoft_bench.errors import UserError
 from aoft_bench.methods.parts.blocks import block_paths, check_rank, site
 from aoft_bench.methods.parts.foldable import Foldable
-from aoft_bench.methods.parts.low_rank import AdaptedLinear, LowRank, Thin
+from aoft_bench.methods.parts.low_rank import AdaptedLinear, LowRank, Thin, alike_together
 from aoft_bench.methods.registry import Shape, method
 
 Place = Literal["q", "k", "v", "proj", "fc1", "fc2", "mha", "ffn"]
@@ -57,24 +57,36 @@ class HouseholderUpdate(LowRank):
             self.b = nn.Parameter(torch.zeros(outputs, extra_rank))
 
     def factors(self) -> tuple[Tensor, Tensor]:
-        # with H = I - c v v^T and E = diag(d):
-        # H_left E H_right = E - c_left v_left (E^T v_left - c_right s v_right)^T - c_right (E v_right) v_right^T,
-        # s = v_left^T E v_right
-        left, right, n = self.left, self.right, len(self.diagonal)
-        c_left, c_right = (2 / v.square().sum() if self.normalize else 1.0 for v in (left, right))
-        e_left = torch.nn.functional.pad(self.diagonal * left[:n], (0, len(right) - n))
-        e_right = torch.nn.functional.pad(self.diagonal * right[:n], (0, len(left) - n))
-        s = left @ e_right
-        a = torch.stack([left, e_right], dim=1)
-        b = torch.stack([c_left * (c_right * s * right - e_left), -c_right * right], dim=1)
-        if self.a is None or self.b is None:
-            return a, b
-        return torch.cat([a, self.a], dim=1), torch.cat([b, self.b], dim=1)
+        return self.factors_of([self])[0]
+
+    @classmethod
+    def factors_of(cls, updates: list[Any]) -> list[tuple[Tensor, Tensor]]:
+        return alike_together(updates, lambda update: (len(update.left), len(update.right)), _factors)
 
     def weight(self) -> Tensor:
         weight = super().weight()
         torch.diagonal(weight).add_(self.diagonal)
         return weight
+
+
+def _factors(updates: list[HouseholderUpdate]) -> list[tuple[Tensor, Tensor]]:
+    """(A, B) of updates of one shape and with the same options."""
+    # with H = I - c v v^T and E = diag(d):
+    # H_left E H_right = E - c_left v_left (E^T v_left - c_right s v_right)^T - c_right (E v_right) v_right^T,
+    # s = v_left^T E v_right
+    one = updates[0]
+    left, right, diagonal = (torch.stack([getattr(u, name) for u in updates]) for name in ("left", "right", "diagonal"))
+    c_left, c_right = (2 / v.square().sum(-1, keepdim=True) if one.normalize else 1.0 for v in (left, right))
+    n = diagonal.shape[-1]
+    e_left = torch.nn.functional.pad(diagonal * left[:, :n], (0, right.shape[-1] - n))
+    e_right = torch.nn.functional.pad(diagonal * right[:, :n], (0, left.shape[-1] - n))
+    s = (left * e_right).sum(-1, keepdim=True)
+    a = torch.stack([left, e_right], dim=-1)
+    b = torch.stack([c_left * (c_right * s * right - e_left), -c_right * right], dim=-1)
+    if one.a is not None:
+        a = torch.cat([a, torch.stack([u.a for u in updates])], dim=-1)  # type: ignore[misc]
+        b = torch.cat([b, torch.stack([u.b for u in updates])], dim=-1)  # type: ignore[misc]
+    return list(zip(a, b, strict=True))
 
 
 class HouseholderLinear(AdaptedLinear):
@@ -124,7 +136,7 @@ class HouseholderOutput(Foldable):
     def forward(self, x: Tensor) -> Tensor:
         h = self.base(x)
         with torch.autocast(h.device.type, enabled=False):
-            a, b = (factor.to(h.dtype) for factor in self.update.factors())
+            a, b = (factor.to(h.dtype) for factor in self.update.current())
             return h + h * self.update.diagonal.to(h.dtype) + h @ a @ b.T  # type: ignore[no-any-return]
 
     @torch.no_grad()

@@ -37,7 +37,7 @@ class LoRAUpdate(LowRank):
         self.b = nn.Parameter(torch.zeros(outputs, rank))
 
     def factors(self) -> tuple[Tensor, Tensor]:
-        return self.a, self.b * self.scale
+        return self.a, self.b if self.scale == 1 else self.b * self.scale
 
 
 @method("lora")

@@ -106,7 +106,7 @@ class Peft:
 
     @property
     def forms_weight_gradients(self) -> bool:
-        """Whether the backward pass forms matrices of the size of a frozen weight, as no other method here does."""
+        """Whether the backward pass forms matrices of the size of a frozen weight."""
         return TUNERS[self.tuner].dense
 
     def attach(self, model: nn.Module) -> None:

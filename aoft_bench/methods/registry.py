@@ -61,7 +61,8 @@ class Method(Protocol):
     scales(name)       (lr, weight_decay) of a trained parameter as multiples of the recipe's; without it (1, 1).
     factors(module)    `Factors` of a module that the method inserted, None for any other; a method that has no W_down
                        and W_up goes without it.
-    forms_weight_gradients  true where a library forms gradients of the size of a frozen weight; ours never do.
+    forms_weight_gradients  true where the backward pass forms the gradient of a frozen weight, a layer at a time: a
+                       library's does, and rlrr's, which is faster so.
     """
 
     source: ClassVar[str]

@@ -5,12 +5,12 @@ r"""RLRR: every weight of a block is rescaled by a rank-one matrix, on top of it
 The matrices are q, k, v, proj, fc1 and fc2 of every block, each with vectors of its own. The patch embedding, norm1
 and norm2 of every block and the final norm get a scale and a shift as in ssf.py. All of it folds into the layers.
 
-For tokens x (T x in) and gradients g (T x out), the (out x in) gradient of W' is never formed:
+For tokens x (T x in) and gradients g (T x out), with the gradient G = g^T x of W', one layer at a time:
 
-    d left = sum over tokens of g * ((x * right) W^T),   d right = sum over tokens of x * ((g * left) W)
+    d left = (G * W) right,   d right = (G * W)^T left,   dx = g W'
 
-The forward pass is one product with W', the backward pass three with W; running x W^T + ((x * right) W^T) * left
-beside each other would take two and two, the same, but two in evaluation as well, and keep (T x out) values more.
+The forward pass is one product and the backward pass two, as in full fine-tuning. Without G they are one and three,
+for (g * left) W and (x * right) W^T, and passes over the activations besides (docs/performance.md).
 
 ``init: released`` is the authors': left ~ U(-sqrt 6, sqrt 6), right ~ U(-sqrt(6/in), sqrt(6/in)) (their Kaiming
 uniform of a column and of a row), shift zero, scales and shifts of the other layers as in ssf.py. The published numbers
@@ -92,25 +92,12 @@ class _RescaledLinear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         x, weight, left, right = ctx.saved_tensors
-        dtypes = left.dtype, right.dtype
-        weight, left, right = (t.to(x.dtype) for t in (weight, left, right))
         grad, tokens = grads[0].reshape(-1, weight.shape[0]), x.reshape(-1, weight.shape[1])
-        of_x = grad @ weight if ctx.needs_input_grad[0] else None
-        of_left, of_right = [], []
-        parts = zip(grad.chunk(len(right), 1), weight.chunk(len(right)), left.chunk(len(right)), right, strict=True)
-        for g, w, l_, r in parts:
-            back = (g * l_) @ w
-            of_right.append((tokens * back).sum(0))
-            of_left.append((g * ((tokens * r) @ w.T)).sum(0))
-            if of_x is not None:
-                of_x.addcmul_(back, r)
-        return (
-            None if of_x is None else of_x.view_as(x),
-            None,
-            grad.sum(0),
-            torch.cat(of_left).to(dtypes[0]),
-            torch.stack(of_right).to(dtypes[1]),
-        )
+        of_x = (grad @ _rescaled(weight, left, right).to(x.dtype)).view_as(x) if ctx.needs_input_grad[0] else None
+        of_factors = (grad.T @ tokens * weight).view(len(right), -1, weight.shape[1])  # of left right^T: G * W
+        of_left = of_factors @ right[..., None]
+        of_right = left.view(len(right), 1, -1) @ of_factors
+        return of_x, None, grad.sum(0), of_left.flatten(), of_right.squeeze(1)
 
 
 @method("rlrr")
@@ -122,6 +109,7 @@ class RLRR:
 
     source: ClassVar[str] = "arXiv 2403.19067, CVPR 2024; zstarN70/RLRR@287c772 models/networks.py"
     mergeable: ClassVar[bool] = True
+    forms_weight_gradients: ClassVar[bool] = True
 
     @property
     def starts_at_backbone(self) -> bool:

@@ -11,7 +11,8 @@ so the (out x in) gradient of the weight is never formed. The thin products are 
 (:math:`A^\top`, :math:`dB^\top = (x A)^\top g`): on a CPU BLAS takes two to five times as long for the other way round.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +21,19 @@ from torch.autograd.function import once_differentiable
 from aoft_bench.methods.parts.blocks import Site
 from aoft_bench.methods.parts.foldable import Foldable
 
+T = TypeVar("T")
+Tensors = TypeVar("Tensors")
+
 
 class LowRank(nn.Module):
     """A trained update of one matrix. Subclasses give `factors`."""
+
+    # set by `build_together` during a forward pass of the whole model
+    together: tuple[Tensor, Tensor] | None = None
+
+    def current(self) -> tuple[Tensor, Tensor]:
+        """`factors`, as they were built together with those of others for this forward pass, or else by themselves."""
+        return self.factors() if self.together is None else self.together
 
     def factors(self) -> tuple[Tensor, Tensor]:
         """(A, B) with shapes (in, k) and (out, k); the update of the weight (out, in) is B A^T."""
@@ -37,6 +48,19 @@ class LowRank(nn.Module):
         """The update B A^T, shape (out, in)."""
         a, b = self.factors()
         return b @ a.T
+
+
+def alike_together(
+    many: list[T], key: Callable[[T], object], build: Callable[[list[T]], Iterable[Tensors]]
+) -> list[Tensors]:
+    """What `build` makes of those with the same key (a shape, say), a call for each key, in the order of `many`."""
+    groups: dict[object, list[int]] = {}
+    for index, one in enumerate(many):
+        groups.setdefault(key(one), []).append(index)
+    made: dict[int, Tensors] = {}
+    for indices in groups.values():
+        made |= zip(indices, build([many[index] for index in indices]), strict=True)
+    return [made[index] for index in range(len(many))]
 
 
 class Thin(NamedTuple):
@@ -69,7 +93,7 @@ class AdaptedLinear(Foldable):
     rows: the slice of output rows that each one acts on. Input (..., in), output (..., out).
     """
 
-    # set by `BuiltTogether` during a forward pass of the whole model
+    # set by `build_together` during a forward pass of the whole model
     built: Built | None = None
 
     def __init__(self, base: nn.Linear) -> None:
@@ -86,21 +110,22 @@ class AdaptedLinear(Foldable):
         dtype = _computed_in(x)
         if self.built is None:
             with torch.autocast(x.device.type, enabled=False):
-                factors, thin, weight = self.build(self.factors(), dtype)
+                factors, thin, weight = self.build(dtype)
         else:
             factors, thin, weight = self.built
         bias = None if self.base.bias is None else self.base.bias.to(dtype)
         flat = [f for pair in factors for f in pair]
         return _MergedLinear.apply(x.to(dtype), weight, bias, list(self.rows.values()), thin, *flat)  # type: ignore[no-any-return]
 
-    def build(self, factors: list[tuple[Tensor, Tensor]], dtype: torch.dtype) -> Built:
-        """What a forward pass in `dtype` needs, from (A, B) of every update."""
+    def build(self, dtype: torch.dtype) -> Built:
+        """What a forward pass in `dtype` needs."""
+        factors = self.factors()
         thin = thinned(factors, dtype)
         return Built(factors, thin, self.folded(thin, dtype))
 
     def factors(self) -> list[tuple[Tensor, Tensor]]:
         """(A, B) of every update, in the order of `rows`."""
-        return [update.factors() for update in self.updates.values()]  # type: ignore[operator]
+        return [update.current() for update in self.updates.values()]  # type: ignore[operator]
 
     @torch.no_grad()
     def folded(self, thin: Thin, dtype: torch.dtype) -> Tensor:
@@ -153,12 +178,13 @@ def adapt(site: Site, target: str, update: LowRank) -> None:
 
 
 def build_together(model: nn.Module) -> None:
-    """Let `model` build the weights of all its adapted layers at the start of a forward pass, all factors of a kind at
-    once (`LowRank.factors_of`), instead of each layer its own when it comes to it. The numbers are the same.
+    """Let `model` build the factors of all its updates at the start of a forward pass, all of a kind at once
+    (`LowRank.factors_of`), and the weights of its adapted layers, instead of each its own when it comes to it. The
+    numbers are the same.
 
-    Whoever calls a part of the model by itself gets the layers' own way.
+    Whoever calls a part of the model by itself gets the updates' own way.
     """
-    if any(isinstance(module, AdaptedLinear) for module in model.modules()):
+    if any(isinstance(module, LowRank) for module in model.modules()):
         model.register_forward_pre_hook(_build_all)
         model.register_forward_hook(_forget_all, always_call=True)
 
@@ -168,23 +194,25 @@ def _build_all(model: nn.Module, inputs: tuple[Any, ...]) -> None:
     # where blocks are recomputed a layer runs again in the backward pass, and must do then what it did before
     if any(getattr(module, "grad_checkpointing", False) for module in modules):
         return
-    layers = [module for module in modules if isinstance(module, AdaptedLinear)]
     kinds: dict[type[LowRank], list[LowRank]] = {}
-    for layer in layers:
-        for update in layer.updates.values():
-            kinds.setdefault(type(update), []).append(update)  # type: ignore[arg-type]
+    for module in modules:
+        if isinstance(module, LowRank):
+            kinds.setdefault(type(module), []).append(module)
     dtype = _computed_in(inputs[0])
     with torch.autocast(inputs[0].device.type, enabled=False):  # factors keep full precision
-        factors: dict[int, tuple[Tensor, Tensor]] = {}
         for kind, updates in kinds.items():
-            factors |= zip(map(id, updates), kind.factors_of(updates), strict=True)
-        for layer in layers:
-            layer.built = layer.build([factors[id(update)] for update in layer.updates.values()], dtype)
+            for update, factors in zip(updates, kind.factors_of(updates), strict=True):
+                update.together = factors
+        for module in modules:
+            if isinstance(module, AdaptedLinear):
+                module.built = module.build(dtype)
 
 
 def _forget_all(model: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
     for module in model.modules():
-        if isinstance(module, AdaptedLinear):
+        if isinstance(module, LowRank):
+            module.together = None
+        elif isinstance(module, AdaptedLinear):
             module.built = None
 
 
