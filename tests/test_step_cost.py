@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 import aoft_bench
 from aoft_bench.methods import registry
-from aoft_bench.methods.parts.low_rank import AdaptedLinear, LowRank, thinned
+from aoft_bench.methods.parts.low_rank import AdaptedLinear, LowRank, over_tokens, thinned
 
 ALL = ["q", "v", "fc1", "fc2"]
 # operations that a block adds to the floor's, forward and backward, without the optimiser's
@@ -17,14 +17,14 @@ ADDED = [
     ("linear", {}, 0),
     ("full", {}, 8),
     ("adapter", {}, 12),
-    ("lora", dict(targets=ALL), 54),
-    ("aoft", {}, 34),
-    ("aoft", dict(learn_lambda=False), 50),
+    ("lora", dict(targets=ALL), 61),
+    ("aoft", {}, 41),
+    ("aoft", dict(learn_lambda=False), 57),
     ("aoft_adapter", {}, 24),
-    ("bi_lora", dict(rank=8), 16),
-    ("hta", {}, 64),
-    ("fact_tt", dict(rank=8), 62),
-    ("fact_tk", dict(rank=8), 64),
+    ("bi_lora", dict(rank=8), 19),
+    ("hta", {}, 70),
+    ("fact_tt", dict(rank=8), 72),
+    ("fact_tk", dict(rank=8), 74),
     ("rlrr", {}, 70),
 ]
 
@@ -88,6 +88,12 @@ def test_built_together_is_as_built_layer_by_layer(method: str) -> None:
         gradients.append([value, *(p.grad for _, p in handle.trained() if p.grad is not None)])
     for one, other in zip(*gradients, strict=True):
         assert_close(one, other, **TIGHT)
+
+
+@pytest.mark.parametrize("tokens", [7, 12, 34, 40])
+def test_the_sum_over_tokens_is_the_same_however_it_is_cut(tokens: int) -> None:
+    z, g = torch.randn(tokens, 3, dtype=torch.float64), torch.randn(tokens, 10, dtype=torch.float64)[:, 2:7]
+    assert_close(over_tokens(z, g), torch.einsum("tk,td->kd", z, g), **TIGHT)
 
 
 def test_what_was_built_is_forgotten_also_after_an_error() -> None:

@@ -11,6 +11,7 @@ so the (out x in) gradient of the weight is never formed. The thin products are 
 (:math:`A^\top`, :math:`dB^\top = (x A)^\top g`): on a CPU BLAS takes two to five times as long for the other way round.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
@@ -221,6 +222,19 @@ def _computed_in(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
+def over_tokens(z: Tensor, g: Tensor) -> Tensor:
+    """z^T g, the sum over tokens: z (T, k), g (T, D) -> (k, D).
+
+    On a CPU the threads share runs of tokens. BLAS would divide D among them and copy all of g first, which takes 2.2
+    against 1.3 ms for fc1 of ViT-B with 8 images.
+    """
+    runs = math.gcd(len(z), 8) if z.device.type == "cpu" else 1
+    if runs == 1:
+        return z.T @ g
+    z, g = (t.view(runs, -1, t.shape[1]) for t in (z, g))
+    return torch.bmm(z.mT, g).sum(0)
+
+
 class _MergedLinear(torch.autograd.Function):
     """y = x W^T + b where W already holds the updates; gradients flow to x, to b and to the factors."""
 
@@ -242,8 +256,8 @@ class _MergedLinear(torch.autograd.Function):
         back, of_ups = [], []
         for part, up, z in zip(ctx.rows, ups, (tokens @ down.T).split(ranks, dim=1), strict=True):  # z = x A
             back.append(grad[:, part] @ up.T)  # g B
-            of_ups.append(z.T @ grad[:, part])  # dB^T
-        of_downs = (torch.cat(back, dim=1).T @ tokens).split(ranks)  # dA^T
+            of_ups.append(over_tokens(z, grad[:, part]))  # dB^T
+        of_downs = torch.split(over_tokens(torch.cat(back, dim=1), tokens), ranks)  # dA^T
         thin = [g for pair in zip(of_downs, of_ups, strict=True) for g in pair]
         of_factors = [g.T.to(dtype) for g, dtype in zip(thin, ctx.dtypes, strict=True)]
         of_x = (grad @ weight).view_as(x) if ctx.needs_input_grad[0] else None
