@@ -65,7 +65,7 @@ def reproduce(record: dict[str, Any], path: Path, changes: dict[str, Any]) -> tu
         raise UserError(
             f"{trained} is not here: trained parameters stay on the machine that made the record; run it again"
         )
-    hardware.use_threads(config.trainer.threads)
+    hardware.prepare_cpu(config.trainer.threads)
     cell = identify(config)
     for what, mine, theirs in (
         ("data", cell.prepared.fingerprint, record["data"]["fingerprint"]),

@@ -44,7 +44,7 @@ def run(config: RunConfig, command: str, *, wait: bool = True) -> Outcome:
     its last epoch. An error leaves a failure record (see `unfinished.note_failure`) and is raised.
     """
     code_digest(), git_state()  # as they are now: a sweep may go on for hours while the checkout moves on
-    hardware.use_threads(config.trainer.threads)
+    hardware.prepare_cpu(config.trainer.threads)
     if config.dry_run:
         dry_run(config)
         return Outcome("dry run", None, None)

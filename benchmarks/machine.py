@@ -30,8 +30,8 @@ class Setting:
 
 
 def warm_cpu(setting: Setting) -> None:
-    """Threads as the setting says."""
-    torch.set_num_threads(setting.threads)
+    """Threads as the setting says, memory as a cell has it."""
+    hardware.prepare_cpu(setting.threads)
 
 
 def described(setting: Setting) -> dict[str, Any]:

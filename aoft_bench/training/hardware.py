@@ -1,5 +1,6 @@
 """The device of a run: choosing it, its precision, its memory, and what is recorded of it."""
 
+import ctypes
 import os
 import platform
 import resource
@@ -12,6 +13,9 @@ import torch
 
 from aoft_bench.config import TrainerOptions
 from aoft_bench.errors import UserError
+
+GLIBC = "libc.so.6"
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h
 
 
 def device_of(options: TrainerOptions) -> torch.device:
@@ -74,6 +78,8 @@ def reset_peak_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif Path("/proc/self/clear_refs").exists():
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(GLIBC).malloc_trim(0)  # what `prepare_cpu` made it keep
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
 
@@ -121,9 +127,19 @@ def prefer_fast_attention(model: torch.nn.Module, device: torch.device) -> None:
             module.fused_attn = bool(module.fused_attn) and device.type == "cuda"
 
 
-def use_threads(threads: int | None, processes: int = 1) -> None:
-    """Let torch use this many CPU threads; None leaves its choice, divided between processes that work together."""
+def prepare_cpu(threads: int | None, processes: int = 1) -> None:
+    """Let torch use this many CPU threads, None leaving its choice, divided between processes that work together; and
+    let freed memory be kept for the next tensor.
+
+    glibc gives every block above 32 MB back as it is freed, and Linux clears it again, page by page, for the next one
+    that size: 17 % of a step of ViT-B/16 with 32 images in fp32 on two cores. The peak stays as it is. Other C
+    libraries go their own way.
+    """
     if threads is not None:
         torch.set_num_threads(threads)
     elif processes > 1:
         torch.set_num_threads(max(1, torch.get_num_threads() // processes))
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(GLIBC)
+        libc.mallopt(M_MMAP_THRESHOLD, 2**30)
+        libc.mallopt(M_TRIM_THRESHOLD, -1)

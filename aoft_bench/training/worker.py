@@ -66,7 +66,7 @@ def _train(job: dict[str, Any], send: Send) -> None:
             "record says; run the command again"
         )
     config, share = from_dict(job["config"]), Share(job["rank"], job["count"])
-    hardware.use_threads(config.trainer.threads, share.count)
+    hardware.prepare_cpu(config.trainer.threads, share.count)
     cell = identify(config)
     if cell.device.type == "cuda":
         cell = dataclasses.replace(cell, device=torch.device("cuda", share.rank))
