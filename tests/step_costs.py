@@ -36,15 +36,16 @@ class _Watch(TorchDispatchMode):
         return result
 
 
-def counted(method: str | None, depth: int, width: int = 32, **options: Any) -> Counts:
-    """One step of a small ViT with a method; None is the floor: all frozen, gradients flow through all blocks."""
+def counted(method: str | None, depth: int, width: int = 32, images: int = 4, **options: Any) -> Counts:
+    """One step of a small ViT with a method, of 17 tokens an image; None is the floor: all frozen, gradients flow
+    through all blocks."""
     model = vit(depth=depth, embed_dim=width).train()
     if method is None:
         model.requires_grad_(False)
         model.patch_embed.register_forward_hook(lambda module, inputs, out: out.detach().requires_grad_())
     else:
         aoft_bench.attach(model, method, **options)
-    images, labels = batch(16)
+    inputs, labels = batch(16, images)
     kept: dict[int, int] = {}
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
 
@@ -55,7 +56,7 @@ def counted(method: str | None, depth: int, width: int = 32, **options: Any) -> 
         return tensor
 
     with _Watch() as watch, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = F.cross_entropy(model(images), labels)
+        loss = F.cross_entropy(model(inputs), labels)
         saved = sum(kept.values())
         loss.backward()
     return Counts(watch.operations, watch.made, saved)
