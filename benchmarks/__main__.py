@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from aoft_bench.training.hardware import prepare_cpu
 from benchmarks import cells, optable, peak, scoring, several, steps
-from benchmarks.machine import Setting, described, warm_cpu
+from benchmarks.machine import Setting, described
 from benchmarks.report import markdown
 
 SECTIONS = ("steps", "scoring", "data path", "operations", "start-up", "several cells", "growth")
@@ -20,7 +21,7 @@ SECTIONS = ("steps", "scoring", "data path", "operations", "start-up", "several 
 def main() -> int:
     options = _parser().parse_args()
     setting = _setting(options)
-    warm_cpu(setting)
+    prepare_cpu(setting.threads)  # as a cell does
     warnings.filterwarnings("ignore", category=UserWarning)
     # as a cell trains (aoft_bench.training.fit)
     if setting.device.type == "cuda":

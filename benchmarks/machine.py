@@ -29,11 +29,6 @@ class Setting:
         return [word for name, value in given.items() for word in (f"--{name}", str(value))]
 
 
-def warm_cpu(setting: Setting) -> None:
-    """Threads as the setting says, memory as a cell has it."""
-    hardware.prepare_cpu(setting.threads)
-
-
 def described(setting: Setting) -> dict[str, Any]:
     """What a table says of where its numbers come from."""
     names = ("torch", "timm", "peft", "pytorch-lightning")

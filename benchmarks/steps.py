@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from aoft_bench.training import hardware
-from benchmarks.machine import Setting, warm_cpu
+from benchmarks.machine import Setting
 from benchmarks.networks import FLOOR, MAIN, Case, Training, batch, others, vit
 from benchmarks.timing import alternate, forget
 
@@ -75,7 +75,6 @@ def peak_of(case: Case, setting: Setting, graphs: bool) -> int:
 
 def print_peak(name: str, setting: Setting) -> None:
     """What `peak_of` asks a process of its own for."""
-    warm_cpu(setting)
     case = next(c for c in [FLOOR, *MAIN, *others()] if c.name == name)
     found = training(case, setting, graphs=False)
     for _ in range(2):

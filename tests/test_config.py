@@ -21,7 +21,7 @@ CHOICES = [
     (group, str(path.relative_to(CONF / group).with_suffix("")))
     for group in GROUPS
     for path in sorted((CONF / group).rglob("*.yaml"))
-    if "nothing is tuned" not in path.read_text("utf-8")  # a set of select's, which refuses: tests/test_select.py
+    if "nothing is tuned" not in path.read_text("utf-8")  # select's, which refuse: tests/test_select_whole_way.py
 ]
 FILES = sorted([*CONF.rglob("*.yaml"), *SWEEPS.glob("*.yaml")])
 

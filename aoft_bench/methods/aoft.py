@@ -114,27 +114,26 @@ class AOUpdate(LowRank):
         """`factors` of updates of one rank and one set of options, as a method attaches them: AO of all vectors of one
         width is one batch of outer products. Built one at a time, 96 matrices of a ViT-B are 2,000 small operations."""
         one = updates[0]
-        downs = one.matrices([u.q_down for u in updates], None if one.lambda_ is None else [u.lambda_ for u in updates])
-        ups = one.matrices([u.q_up for u in updates])
+        downs = cls._matrices(updates, "q_down", scaled=one.lambda_ is not None)
+        ups = cls._matrices(updates, "q_up")
         if one.q_down_start is None:
             return list(zip(downs, ups, strict=True))
-        down_starts = one.matrices([u.q_down_start for u in updates])
-        up_starts = one.matrices([u.q_up_start for u in updates])
+        down_starts = cls._matrices(updates, "q_down_start")
+        up_starts = cls._matrices(updates, "q_up_start")
         return [
             (torch.cat([a, a_start], dim=1), torch.cat([b, -b_start], dim=1))
             for a, b, a_start, b_start in zip(downs, ups, down_starts, up_starts, strict=True)
         ]
 
-    def matrices(self, vectors: list[Tensor], lambdas: list[Tensor] | None = None) -> list[Tensor]:
-        """AO(q) (D, d) of each vector (D), times diag(lambda) if given: a batch for each D."""
+    @staticmethod
+    def _matrices(updates: list[Any], name: str, scaled: bool = False) -> list[Tensor]:
+        """AO (D, d) of each update's vector `name` (D), times diag(lambda) if scaled: a batch for each D."""
 
-        def of_one_width(pairs: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-            qs, *scales = map(torch.stack, zip(*pairs, strict=True))
-            batch = self.matrix(qs)
-            return (batch * scales[0][:, None] if scales else batch).unbind()
+        def batch(alike: list[Any]) -> tuple[Tensor, ...]:
+            made: Tensor = alike[0].matrix(torch.stack([getattr(update, name) for update in alike]))
+            return (made * torch.stack([update.lambda_ for update in alike])[:, None] if scaled else made).unbind()
 
-        pairs: list[tuple[Tensor, ...]] = [*zip(vectors, lambdas, strict=True)] if lambdas else [(q,) for q in vectors]
-        return alike_together(pairs, lambda pair: len(pair[0]), of_one_width)
+        return alike_together(updates, lambda update: len(getattr(update, name)), batch)
 
     def projections(self) -> Factors:
         """W_down = AO(q_down), W_up = AO(q_up)^T, and the update."""
