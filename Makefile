@@ -60,13 +60,13 @@ bench: install
 	$(BIN)/python -m benchmarks --out outputs/benchmark
 
 tables: install
-	$(BIN)/python -m aoft_bench.tables
+	$(BIN)/python -m aoft_bench tables
 
 figures: install
-	$(BIN)/python -m aoft_bench.figures
+	$(BIN)/python -m aoft_bench figures
 
 report: tables figures
-	$(BIN)/python -m aoft_bench.report
+	$(BIN)/python -m aoft_bench report
 
 clean:
 	rm -rf $(VENV) outputs build dist .pytest_cache .ruff_cache .mypy_cache

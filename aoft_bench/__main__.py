@@ -1,8 +1,8 @@
-"""`python -m aoft_bench`: see `aoft_bench.door`."""
+"""`python -m aoft_bench [COMMAND]`: the same as `aoft-bench`."""
 
 import sys
 
-from aoft_bench.door import main
+from aoft_bench.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -29,7 +29,7 @@ def first(self, batch, index):
     print("seconds", time.time() - began, flush=True)
     import os; os._exit(0)
 FineTuning.training_step = first
-from aoft_bench.door import main
+from aoft_bench.cli.run import main
 main()
 """
 
@@ -78,7 +78,9 @@ def startup(words: list[str], times: int = 3) -> list[dict[str, Any]]:
     runs = {
         "python": lambda: python("-c", "pass"),
         "import torch": lambda: python("-c", "import torch"),
-        "imports of a cell, torch's included": lambda: python("-c", "import aoft_bench.door, aoft_bench.run, hydra"),
+        "imports of a cell, torch's included": lambda: python(
+            "-c", "import aoft_bench.cli.run, aoft_bench.experiments.run, hydra"
+        ),
         "start to the end of the first training step": first_step,
     }
     rows = []

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from aoft_bench.code_state import git_state, version_of
+from aoft_bench.records.code_version import git_state, version_of
 from aoft_bench.training import hardware
 
 

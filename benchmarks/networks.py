@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 import aoft_bench
-from aoft_bench.backbones import NANO
+from aoft_bench.backbones.networks import NANO
 from aoft_bench.data.transforms import NORMALIZATIONS, normalize
-from aoft_bench.lean import import_timm
-from aoft_bench.training.graphed import GraphedStep
+from aoft_bench.training.cuda_graph import GraphedStep
 from aoft_bench.training.hardware import autocast, prefer_fast_attention
+from aoft_bench.utils.fast_imports import import_timm
 
 CLASSES = 100
 ALL = ["q", "v", "fc1", "fc2"]

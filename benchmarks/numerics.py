@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 
 import aoft_bench
-from aoft_bench.backbones import build
-from aoft_bench.config import BackboneOptions
+from aoft_bench.backbones.networks import build
+from aoft_bench.config.schema import BackboneOptions
 from aoft_bench.data.loader import DeviceBatches, to_device
-from aoft_bench.data.places import Places
-from aoft_bench.data.prepare import prepare
+from aoft_bench.data.locations import Places
+from aoft_bench.data.prepared_task import prepare
 from aoft_bench.data.transforms import normalize
 from aoft_bench.training.hardware import autocast, prefer_fast_attention
 

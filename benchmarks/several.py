@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.methods.parts.blocks import block_paths
+from aoft_bench.backbones.layout import block_paths
 from benchmarks.machine import Setting
 from benchmarks.networks import ALL, Case, Training, batch, ours, vit
 from benchmarks.steps import training

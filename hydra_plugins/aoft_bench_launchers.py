@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 
 class _CellLauncher(Launcher):
-    """Hands the cells of a sweep, with the options of conf/hydra/launcher/, to a module of aoft_bench.launching."""
+    """Hands the cells of a sweep, with the options of conf/hydra/launcher/, to a module of experiments.launchers."""
 
     def __init__(self, engine: str, options: dict[str, Any]) -> None:
         self.engine, self.options = engine, options
@@ -24,11 +24,11 @@ class _CellLauncher(Launcher):
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
-        from aoft_bench.launching.worker import Sweep
+        from aoft_bench.experiments.launchers.worker import Sweep
 
         sweep = Sweep.here(self.config, self.hydra_context, self.task_function)
         cells = [(initial_job_idx + i, list(overrides)) for i, overrides in enumerate(job_overrides)]
-        launch = import_module(f"aoft_bench.launching.{self.engine}").launch
+        launch = import_module(f"aoft_bench.experiments.launchers.{self.engine}").launch
         return list(launch(sweep, cells, self.options))
 
 
@@ -36,21 +36,21 @@ class JoblibLauncher(_CellLauncher):
     """hydra/launcher=joblib"""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__("with_joblib", options)
+        super().__init__("joblib", options)
 
 
 class SlurmLauncher(_CellLauncher):
     """hydra/launcher=submitit_slurm"""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__("with_slurm", options)
+        super().__init__("slurm", options)
 
 
 class RayLauncher(_CellLauncher):
     """hydra/launcher=ray"""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__("with_ray", options)
+        super().__init__("ray", options)
 
 
 class OurNames(SearchPathPlugin):
@@ -60,7 +60,7 @@ class OurNames(SearchPathPlugin):
     """
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        if "aoft_bench.config" in sys.modules:
+        if "aoft_bench.config.schema" in sys.modules:
             stored = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
             for name in ("joblib", "submitit_slurm", "ray"):
                 stored.pop(f"{name}.yaml", None)

@@ -18,8 +18,8 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import aoft_bench
+from aoft_bench.backbones.layout import shape_of
 from aoft_bench.methods import Handle, Method
-from aoft_bench.methods.parts.blocks import shape_of
 
 Network = Callable[..., nn.Module]
 

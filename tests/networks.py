@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.lean import import_timm
 from aoft_bench.methods import Handle
+from aoft_bench.utils.fast_imports import import_timm
 
 timm = import_timm()
 TIGHT = dict(rtol=0.0, atol=1e-10)

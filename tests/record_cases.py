@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from aoft_bench.records.files import cell_hash, record_path
 from aoft_bench.results.collect import identity
-from aoft_bench.results.records import cell_hash, record_path
 
 TIMM = "vit_base_patch16_224.orig_in21k"
 

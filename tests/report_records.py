@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from aoft_bench.records.files import cell_hash, record_path, write_record
 from aoft_bench.results.collect import identity
-from aoft_bench.results.records import cell_hash, record_path, write_record
 
 Record = dict[str, Any]
 

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = "import hatchling.build, sys; print(hatchling.build.build_{kind}(sys.argv[1]))"
-CONF = "from aoft_bench.config import conf_dir; import aoft_bench; print(aoft_bench.__file__); print(conf_dir())"
+CONF = "from aoft_bench.config.schema import conf_dir; import aoft_bench; print(aoft_bench.__file__); print(conf_dir())"
 
 
 def python(*arguments: str, cwd: Path, path: Path | None = None) -> str:
@@ -48,7 +48,7 @@ def test_the_wheel_holds_what_a_run_needs(wheel: Path) -> None:
         assert f"aoft_bench/conf/{path.relative_to(ROOT / 'conf').as_posix()}" in names
     for path in (ROOT / "aoft_bench").rglob("*.py"):
         assert path.relative_to(ROOT).as_posix() in names
-    weights = zipfile.ZipFile(wheel).getinfo("aoft_bench/weights/vit_nano.safetensors")
+    weights = zipfile.ZipFile(wheel).getinfo("aoft_bench/backbones/vit_nano.safetensors")
     assert 1e6 < weights.file_size <= 6e6
     ours = ("aoft_bench", "hydra_plugins/aoft_bench_launchers")
     strangers = {name for name in names if not name.startswith(ours)}
@@ -65,7 +65,7 @@ def test_installed_wheel(installed: Path, tmp_path: Path) -> None:
         str(package / "__init__.py"),
         str(package / "conf"),
     ]
-    assert "cifar100" in python("-m", "aoft_bench.list", "datasets", cwd=tmp_path, path=installed)
+    assert "cifar100" in python("-m", "aoft_bench", "list", "datasets", cwd=tmp_path, path=installed)
     words = ["backbone=vit_nano", "dataset=digits", "method=lora", "trainer=cpu", "dry_run=true"]
     table = python("-m", "aoft_bench", *words, cwd=tmp_path, path=installed)
     assert "lora on vit_nano, 10 classes" in table and " 24,576 " in table

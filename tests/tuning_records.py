@@ -1,4 +1,4 @@
-"""Tuning records that were never run, and a folder in which `aoft_bench.select` chooses among them."""
+"""Tuning records that were never run, and a folder in which `aoft_bench.cli.select` chooses among them."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any
 from conftest import Command, Result
 from omegaconf import OmegaConf
 
-SELECT = "aoft_bench.select"
+SELECT = "aoft_bench.cli.select"
 
 
 def record(lr: float, correct: int, *, seed: int = 0, **changes: Any) -> dict[str, Any]:

@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 
 from aoft_bench.data import manifest, task, tasks
-from aoft_bench.data.places import Places
-from aoft_bench.data.prepare import prepare
+from aoft_bench.data.locations import Places
+from aoft_bench.data.prepared_task import prepare
 from aoft_bench.data.tfds import official
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from aoft_bench.data.tasks import SPLITS, TASKS, Task
 from aoft_bench.data.tfds.official import FOLDER, LISTS, digest, tfds_order
-from aoft_bench.errors import unknown
+from aoft_bench.utils.errors import unknown
 
 Keys = Mapping[str, Iterable[str]]  # split -> the keys of its examples, in any order; an index as its digits
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from aoft_bench.backbones import build, read_options
-from aoft_bench.config import BackboneOptions
+from aoft_bench.backbones.networks import build, read_options
+from aoft_bench.config.schema import BackboneOptions
 
 if len(sys.argv) != 2:
     sys.exit(__doc__)

@@ -13,12 +13,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from aoft_bench.analysis.gaussian import density, reference
+from aoft_bench.analysis.inputs import Source
 from aoft_bench.analysis.matrices import Array, Matrix, Part, Vectors
 from aoft_bench.analysis.measures import angles
-from aoft_bench.analysis.sources import Source
+from aoft_bench.backbones.layout import Target
 from aoft_bench.figures.drawing import Drawing
 from aoft_bench.figures.style import Look, legend_below, new_figure
-from aoft_bench.methods.parts.blocks import Target
 
 FULL_WIDTH = 6.9  # inches: both columns of a two-column paper
 REFERENCE: dict[str, Any] = {"color": "black", "linestyle": (0, (3, 1.5)), "linewidth": 0.9}

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from aoft_bench.analysis import angle_figures, layer_figures
-from aoft_bench.analysis.sources import Source
-from aoft_bench.analysis.table import Row
+from aoft_bench.analysis.inputs import Source
+from aoft_bench.analysis.summary import Row
 from aoft_bench.figures.drawing import Drawing
 from aoft_bench.figures.names import slug
 from aoft_bench.figures.style import looks_of_methods, looks_of_rows, save, style
-from aoft_bench.results.tables import Table
+from aoft_bench.results.settings import Table
 
 
 def draw(sources: list[Source], rows: list[Row], tables: dict[str, Table], folder: Path) -> dict[str, str]:

@@ -9,11 +9,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from aoft_bench.analysis.angle_figures import FULL_WIDTH, PAPER, REFERENCE
-from aoft_bench.analysis.table import Row
+from aoft_bench.analysis.summary import Row
+from aoft_bench.backbones.layout import Target
 from aoft_bench.figures.drawing import Drawing
 from aoft_bench.figures.style import MARKERS, Look, legend_below, new_figure
 from aoft_bench.figures.ticks import log_ticks
-from aoft_bench.methods.parts.blocks import Target
 
 OKABE_ITO = ("#0072B2", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#E69F00")
 TITLES = {"down": "W_down", "up": "W_up", "update": "update"}

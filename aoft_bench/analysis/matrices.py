@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aoft_bench.errors import UserError
+from aoft_bench.backbones.layout import Target, block_paths, site
 from aoft_bench.methods import Handle
-from aoft_bench.methods.parts.blocks import Target, block_paths, site
+from aoft_bench.utils.errors import UserError
 
 Array = NDArray[np.float64]
 Part = Literal["weight", "down", "up", "update"]

@@ -1,11 +1,11 @@
 """Image classification tasks: the table of tasks, their sources, the uint8 cache and the loaders.
 
-Importing this package is cheap: no torch, no NumPy, no Pillow. `aoft_bench.data.prepare` and
+Importing this package is cheap: no torch, no NumPy, no Pillow. `aoft_bench.data.prepared_task` and
 `aoft_bench.data.loader` are imported where a run needs them.
 """
 
 from aoft_bench.data.tasks import SUITES, TASKS, Task
-from aoft_bench.errors import unknown
+from aoft_bench.utils.errors import unknown
 
 __all__ = ["SUITES", "TASKS", "Task", "task", "tasks"]
 

@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aoft_bench.data import manifest
-from aoft_bench.data.ragged import Ragged
-from aoft_bench.errors import UserError
+from aoft_bench.data.image_list import Ragged
+from aoft_bench.utils.errors import UserError
 
 FORMAT = 2
 _FINGERPRINT = 1  # enters every fingerprint, and through it every record's name: it stays when FORMAT rises

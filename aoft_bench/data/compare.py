@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from aoft_bench.data import cache as store
+from aoft_bench.data.image_list import Ragged
 from aoft_bench.data.manifest import Manifest, Row
-from aoft_bench.data.ragged import Ragged
 from aoft_bench.data.tasks import SPLITS, Task
-from aoft_bench.errors import UserError
+from aoft_bench.utils.errors import UserError
 
 if TYPE_CHECKING:
-    from aoft_bench.data_commands import ChosenTask
+    from aoft_bench.cli.data_commands import ChosenTask
 
 SOURCE_WORDS = ("tfds", "folder")
 
@@ -62,7 +62,7 @@ def cached_side(text: str, task: Task | None) -> Side | None:
     if not directory.is_dir():
         what = "is a file" if directory.exists() else "does not exist"
         raise UserError(
-            f"{text} {what}; give a cache directory (python -m aoft_bench.doctor shows them), a pack's folder, or "
+            f"{text} {what}; give a cache directory (python -m aoft_bench doctor shows them), a pack's folder, or "
             f"{' or '.join(SOURCE_WORDS)}"
         )
     if not any((directory / name).exists() for name in ("meta.json", f"{SPLITS[0]}.npy")):
@@ -89,7 +89,7 @@ def prepared_side(text: str, chosen: "ChosenTask", other: Side | None) -> Side:
 
     Raises `UserError` as `prepare` does, and for an embedded task, which has one source only.
     """
-    from aoft_bench.data.prepare import prepare
+    from aoft_bench.data.prepared_task import prepare
 
     if chosen.task.suite == "embedded":
         raise UserError(f"{chosen.task.name} is generated and has no folder or TFDS source; give cache directories")

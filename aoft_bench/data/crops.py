@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aoft_bench.data.image_list import Ragged
 from aoft_bench.data.loader import EpochSeeded, positive
-from aoft_bench.data.ragged import Ragged
 from aoft_bench.data.transforms import flip
 
 _MOVED = 2**26  # bytes moved at a time when a set is laid out on the device

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from aoft_bench.errors import UserError
+from aoft_bench.utils.errors import UserError
 
 
 def image_size(path: Path, where: str) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aoft_bench.errors import UserError
+from aoft_bench.utils.errors import UserError
 
 NAME = "manifest.tsv.gz"
 _HEADER = "# aoft_bench manifest 1"

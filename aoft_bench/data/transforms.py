@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from aoft_bench.data.resample import INTERPOLATIONS, weights
-from aoft_bench.errors import unknown
+from aoft_bench.utils.errors import unknown
 
 __all__ = ["INTERPOLATIONS", "NORMALIZATIONS", "flip", "normalize", "resize"]
 

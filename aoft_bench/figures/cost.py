@@ -12,7 +12,7 @@ from aoft_bench.figures.drawing import Drawing, Plan
 from aoft_bench.figures.names import slug
 from aoft_bench.figures.style import Look, legend_below, new_figure, wrapped
 from aoft_bench.figures.values import NothingToDrawError, accuracy_label, complete, cost, hardware, without_records
-from aoft_bench.results.tables import Table
+from aoft_bench.results.settings import Table
 
 
 @dataclass(frozen=True)

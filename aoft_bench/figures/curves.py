@@ -15,8 +15,8 @@ from aoft_bench.figures.drawing import Drawing, Plan
 from aoft_bench.figures.style import GREY, Look, featured, legend_below, new_figure
 from aoft_bench.figures.ticks import log_ticks
 from aoft_bench.figures.values import NothingToDrawError, curves, starred, without_records
+from aoft_bench.results.settings import Table
 from aoft_bench.results.statistics import pool_of
-from aoft_bench.results.tables import Table
 
 # curve in the record -> (name of the figure, label of its axis)
 KINDS = {

@@ -10,7 +10,7 @@ import matplotlib
 from fontTools import subset
 from matplotlib.font_manager import FontEntry, FontProperties, findfont, fontManager
 
-from aoft_bench.results.records import write_atomically
+from aoft_bench.utils.files import write_atomically
 
 WHOLE = "DejaVu Sans"  # comes with matplotlib, so every machine draws the same
 _SMALL = "aoft_bench"

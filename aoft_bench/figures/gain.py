@@ -11,8 +11,8 @@ from aoft_bench.figures.drawing import Drawing, Plan
 from aoft_bench.figures.names import slug
 from aoft_bench.figures.style import Look, legend_below, new_figure, wrapped
 from aoft_bench.figures.values import NothingToDrawError, gains, starred, without_records
+from aoft_bench.results.settings import Table
 from aoft_bench.results.statistics import pool_of
-from aoft_bench.results.tables import Table
 
 OURS = ("aoft", "aoft_without_lambda")
 BASELINES = ("lora", "lora_matched", "adapter")

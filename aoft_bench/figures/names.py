@@ -5,7 +5,7 @@ import json
 import re
 from dataclasses import asdict
 
-from aoft_bench.results.tables import Table
+from aoft_bench.results.settings import Table
 
 LONGEST = 100  # characters; with the figure's kind and the folder's path it must stay below what file systems allow
 

@@ -7,11 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from aoft_bench.figures.drawing import Drawing, Plan
-from aoft_bench.figures.labels import label_points
+from aoft_bench.figures.point_labels import label_points
 from aoft_bench.figures.style import GREY, Look, legend_below, new_figure
 from aoft_bench.figures.ticks import log_ticks
 from aoft_bench.figures.values import accuracy_label, complete, pareto_front, without_records
-from aoft_bench.results.tables import Table
+from aoft_bench.results.settings import Table
 
 
 def plans(table: Table, looks: dict[str, Look], published: list[tuple[float, float]]) -> list[Plan]:

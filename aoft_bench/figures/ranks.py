@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from aoft_bench.figures.drawing import Drawing, Plan
 from aoft_bench.figures.style import FONT_SIZE, WIDTH, Look, new_figure, text_width, wrapped
 from aoft_bench.figures.values import NothingToDrawError, without_records
+from aoft_bench.results.settings import Table
 from aoft_bench.results.statistics import compare_ranks, not_comparable, pool_of
-from aoft_bench.results.tables import Table
 
 LINE = 1.5 * FONT_SIZE / 72  # inches from one name to the next
 _EDGE = 0.05  # inches of margin at the sides

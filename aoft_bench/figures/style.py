@@ -18,8 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 
 from aoft_bench.figures.fonts import WHOLE
-from aoft_bench.results.records import write_atomically
-from aoft_bench.results.tables import Row, Table
+from aoft_bench.results.settings import Row, Table
+from aoft_bench.utils.files import write_atomically
 
 WIDTH = 3.3  # inches: one column of a two-column paper
 FONT_SIZE = 7.0  # points, the smallest that stays legible in print

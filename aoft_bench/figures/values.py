@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from aoft_bench.results.published import Published
+from aoft_bench.results.settings import Row, Table, means
 from aoft_bench.results.statistics import pool_of
-from aoft_bench.results.tables import Row, Table, means
 
 Record = dict[str, Any]
 

@@ -11,13 +11,13 @@ from aoft_bench.figures import cost, curves, gain, parameters, ranks
 from aoft_bench.figures.drawing import Plan
 from aoft_bench.figures.fonts import families
 from aoft_bench.figures.names import stem
-from aoft_bench.figures.processes import done_by
+from aoft_bench.figures.parallel import done_by
 from aoft_bench.figures.style import Look, looks_of_methods, looks_of_rows, save, style
 from aoft_bench.figures.values import NothingToDrawError, published_points
 from aoft_bench.results.collect import Collected
 from aoft_bench.results.published import Published, load
-from aoft_bench.results.records import check_writable, write_text_atomically
-from aoft_bench.results.tables import Table, build_tables
+from aoft_bench.results.settings import Table, build_tables
+from aoft_bench.utils.files import check_writable, write_text_atomically
 
 # a process that is started for fewer figures than these costs more than it draws: it imports matplotlib first
 FEWEST = 4
@@ -64,7 +64,7 @@ def write_figures(root: Path, found: Collected, processes: int = 1) -> int:
 
 _HEAD = """# Figures
 
-Made by `python -m aoft_bench.figures` from `records/`; docs/figures.md says how each is computed. A colour is a family
+Made by `aoft-bench figures` from `records/`; docs/figures.md says how each is computed. A colour is a family
 of methods, a marker a method, a filling or line a variant of it, in all of them. A `*` marks data that is not official.
 """
 

@@ -26,7 +26,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from aoft_bench.methods.parts.blocks import block_paths, check_rank, width_of
+from aoft_bench.backbones.layout import block_paths, check_rank, width_of
 from aoft_bench.methods.parts.wrappers import After
 from aoft_bench.methods.registry import Factors, Shape, method
 

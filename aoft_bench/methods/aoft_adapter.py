@@ -24,8 +24,8 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
+from aoft_bench.backbones.layout import block_paths, check_rank, replace, width_of
 from aoft_bench.methods.aoft import AOUpdate, PairOptions
-from aoft_bench.methods.parts.blocks import block_paths, check_rank, replace, width_of
 from aoft_bench.methods.parts.wrappers import OnStream, require_plain_block
 from aoft_bench.methods.registry import Shape, method
 

@@ -22,8 +22,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
+from aoft_bench.backbones.layout import check_rank
 from aoft_bench.methods.aoft import Constant, ao_matrix, start_vector
-from aoft_bench.methods.parts.blocks import check_rank
 from aoft_bench.methods.parts.prompts import insert_prompts
 from aoft_bench.methods.registry import Shape, method
 

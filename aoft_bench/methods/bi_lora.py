@@ -30,7 +30,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from aoft_bench.methods.parts.blocks import Target, block_paths, check_rank, site
+from aoft_bench.backbones.layout import Target, block_paths, check_rank, site
 from aoft_bench.methods.parts.low_rank import LowRank, adapt, alike_together
 from aoft_bench.methods.registry import Shape, method
 

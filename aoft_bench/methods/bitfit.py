@@ -17,7 +17,7 @@ from typing import ClassVar
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from aoft_bench.methods.parts.blocks import block_paths
+from aoft_bench.backbones.layout import block_paths
 from aoft_bench.methods.registry import Shape, method
 
 

@@ -30,10 +30,10 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from aoft_bench.errors import UserError
-from aoft_bench.methods.parts.blocks import block_paths, check_rank, width_of
+from aoft_bench.backbones.layout import block_paths, check_rank, width_of
 from aoft_bench.methods.parts.wrappers import Beside, require_plain_block
 from aoft_bench.methods.registry import Shape, method
+from aoft_bench.utils.errors import UserError
 
 Init = Literal["identity", "xavier"]
 

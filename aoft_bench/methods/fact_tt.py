@@ -31,10 +31,10 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from aoft_bench.errors import UserError
-from aoft_bench.methods.parts.blocks import block_paths, check_rank, site, width_of
+from aoft_bench.backbones.layout import block_paths, check_rank, site, width_of
 from aoft_bench.methods.parts.low_rank import LowRank, adapt
 from aoft_bench.methods.registry import Shape, method
+from aoft_bench.utils.errors import UserError
 
 TARGETS = ("q", "k", "v", "proj", "fc1", "fc2")
 

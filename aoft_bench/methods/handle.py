@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.errors import UserError
+from aoft_bench.backbones.layout import head_parameters, replace
 from aoft_bench.methods import registry
-from aoft_bench.methods.parts.blocks import head_parameters, replace
-from aoft_bench.methods.parts.foldable import Foldable
 from aoft_bench.methods.parts.low_rank import build_together
+from aoft_bench.methods.parts.mergeable import Foldable
 from aoft_bench.methods.registry import Factors, Method
+from aoft_bench.utils.errors import UserError
 
 
 def attach(model: nn.Module, method: str | Method, **options: Any) -> "Handle":

@@ -33,11 +33,11 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from aoft_bench.errors import UserError
-from aoft_bench.methods.parts.blocks import block_paths, check_rank, site
-from aoft_bench.methods.parts.foldable import Foldable
+from aoft_bench.backbones.layout import block_paths, check_rank, site
 from aoft_bench.methods.parts.low_rank import AdaptedLinear, LowRank, Thin, alike_together
+from aoft_bench.methods.parts.mergeable import Foldable
 from aoft_bench.methods.registry import Shape, method
+from aoft_bench.utils.errors import UserError
 
 Place = Literal["q", "k", "v", "proj", "fc1", "fc2", "mha", "ffn"]
 LAST_LAYER = {"mha": "proj", "ffn": "fc2"}  # the layer whose output is that of the sublayer

@@ -15,9 +15,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from aoft_bench.errors import UserError
-from aoft_bench.methods.parts.blocks import block_paths
+from aoft_bench.backbones.layout import block_paths
 from aoft_bench.methods.registry import Shape, method
+from aoft_bench.utils.errors import UserError
 
 
 @method("partial")

@@ -62,11 +62,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from aoft_bench.errors import UserError, unknown
-from aoft_bench.methods.parts.blocks import Site, Target, block_paths, check_rank, site
+from aoft_bench.backbones.layout import Site, Target, block_paths, check_rank, site
 from aoft_bench.methods.parts.peft_layer import PeftLinear, fixed, inject, part_of
 from aoft_bench.methods.parts.peft_tuners import RANKS, TUNERS, TunerName
 from aoft_bench.methods.registry import Shape, method
+from aoft_bench.utils.errors import UserError, unknown
 
 # Fields of peft's configurations that say what we decide: where it acts, what is trained and saved; and those that need
 # more than a configuration. sample_at_inference would make results random.

@@ -8,29 +8,13 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from torch import Tensor, nn
 
-from aoft_bench.errors import UserError, unknown
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What parameter-count formulas are written in, for a plain ViT.
-
-    depth: number of blocks L; width: token width D; hidden: width of the feed-forward part, usually 4 D.
-    """
-
-    depth: int
-    width: int
-    hidden: int
-
-    def sides(self, target: str) -> tuple[int, int]:
-        """(inputs, outputs) of one of the matrices q, k, v, proj, fc1, fc2."""
-        of_ffn = {"fc1": (self.width, self.hidden), "fc2": (self.hidden, self.width)}
-        return of_ffn.get(target, (self.width, self.width))
+from aoft_bench.backbones.layout import Shape as Shape
+from aoft_bench.utils.errors import UserError, unknown
 
 
 @dataclass(frozen=True)
 class Factors:
-    """The two projections of one module that a method inserted: what `aoft_bench.analyze` looks at.
+    """The two projections of one module that a method inserted: what `aoft-bench analyze` looks at.
 
     down (in, d), up (d, out): W_down and W_up as trained, without any scale between or around them.
     update: (A, B) with shapes (in, k) and (out, k), every scale included; the linear part of what the module adds to
@@ -106,13 +90,13 @@ def get(name: str) -> type[Any]:
     """The option class of a method; `UserError` with the closest name if there is none."""
     _load()
     if name not in _METHODS:
-        raise unknown("method", name, _METHODS, "`python -m aoft_bench.list methods` shows them all")
+        raise unknown("method", name, _METHODS, "`python -m aoft_bench list methods` shows them all")
     return _METHODS[name]
 
 
 def build(name: str, options: dict[str, Any]) -> Method:
     """A method from its options; one `UserError` that lists everything wrong with them."""
-    from aoft_bench.validate import check, problems_of
+    from aoft_bench.config.check import check, problems_of
 
     cls = get(name)
     problems = check(cls, options, f"method({name})")

@@ -36,8 +36,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from aoft_bench.methods.parts.blocks import block_paths, replace
-from aoft_bench.methods.parts.foldable import Foldable
+from aoft_bench.backbones.layout import block_paths, replace
+from aoft_bench.methods.parts.mergeable import Foldable
 from aoft_bench.methods.registry import Shape, method
 from aoft_bench.methods.ssf import Init, layers, rescale
 

@@ -27,8 +27,8 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from aoft_bench.methods.parts.blocks import block_paths, replace
-from aoft_bench.methods.parts.foldable import Foldable
+from aoft_bench.backbones.layout import block_paths, replace
+from aoft_bench.methods.parts.mergeable import Foldable
 from aoft_bench.methods.registry import Shape, method
 
 Init = Literal["released", "identity"]

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-from aoft_bench.errors import UserError
+from aoft_bench.utils.errors import UserError
 
 # sections of a record that many records share word for word; `config` is shared section by section
 SHARED = ("protocol", "data", "weights", "hardware", "versions", "git")
@@ -64,7 +64,7 @@ def png_size(path: Path) -> tuple[int, int]:
     with path.open("rb") as file:
         head = file.read(24)
     if head[:8] != b"\x89PNG\r\n\x1a\n" or head[12:16] != b"IHDR":
-        raise UserError(f"{path} is not a PNG file; delete it or make the figures again: python -m aoft_bench.figures")
+        raise UserError(f"{path} is not a PNG file; delete it or make the figures again: python -m aoft_bench figures")
     return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
 
 

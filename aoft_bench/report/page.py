@@ -8,12 +8,12 @@ import jinja2
 from markupsafe import Markup, escape
 
 from aoft_bench import __version__
-from aoft_bench.errors import UserError
 from aoft_bench.report import embed, view
 from aoft_bench.report.figures import Figure, by_setting, figures
-from aoft_bench.report.published import PublishedTable, published_tables
+from aoft_bench.report.published_tables import PublishedTable, published_tables
 from aoft_bench.results.collect import collect
-from aoft_bench.results.records import write_text_atomically
+from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.files import write_text_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("filters.js", "cells.js", "record.js", "start.js")

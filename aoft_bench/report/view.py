@@ -11,7 +11,7 @@ from typing import Any
 from aoft_bench.data.tasks import TASKS
 from aoft_bench.results.ranking import Mark, marks, rounded, spread
 from aoft_bench.results.rows import Record, Row, group_mean, means
-from aoft_bench.results.tables import Table, build_tables, triple
+from aoft_bench.results.settings import Table, build_tables, triple
 
 # what a number depends on beside the method: the chips of the page, in this order
 FACETS: dict[str, Callable[[Record], str]] = {

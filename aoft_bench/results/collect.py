@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from aoft_bench.data.tasks import TASKS
-from aoft_bench.errors import UserError
-from aoft_bench.protocols import PROTOCOLS
-from aoft_bench.results.records import _at, cell_hash, read_record, record_path
+from aoft_bench.records.files import _at, cell_hash, read_record, record_path
+from aoft_bench.records.protocols import PROTOCOLS
+from aoft_bench.utils.errors import UserError
 
 Record = dict[str, Any]
 
@@ -92,7 +92,7 @@ def collect(root: Path) -> Collected:
 
 
 def identity(record: Record) -> dict[str, Any]:
-    """What the hash of a record is over, from the record itself; the same as `aoft_bench.cell.identity_of`, torch-free.
+    """What the hash of a record is over, from the record itself; as `experiment.identity_of`, torch-free.
 
     Raises `KeyError` for a record that lacks a part of it.
     """

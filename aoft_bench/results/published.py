@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aoft_bench.data.tasks import TASKS
-from aoft_bench.errors import UserError
 from aoft_bench.results.ranking import rounded
-from aoft_bench.results.tables import Setting, Table
+from aoft_bench.results.settings import Setting, Table
+from aoft_bench.utils.errors import UserError
 
 # cells and means are each rounded to 0.1, so they may differ by 0.1 and a little
 TOLERANCE = 0.15

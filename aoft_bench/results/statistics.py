@@ -13,7 +13,7 @@ import numpy as np
 from aoft_bench.data.tasks import TASKS
 from aoft_bench.results.ranking import printed_mean
 from aoft_bench.results.rows import Row
-from aoft_bench.results.tables import Table
+from aoft_bench.results.settings import Table
 
 # with 5 pairs the smallest two-sided p of a sign or signed-rank test is 0.0625, so that nothing could ever be found
 MIN_TASKS = 6

@@ -1,5 +1,5 @@
 """Training and scoring of one cell."""
 
-from aoft_bench.lean import import_lightning
+from aoft_bench.utils.fast_imports import import_lightning
 
 import_lightning()

@@ -15,8 +15,8 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from aoft_bench.code_state import code_digest, version_of
-from aoft_bench.results.records import write_atomically
+from aoft_bench.records.code_version import code_digest, version_of
+from aoft_bench.utils.files import write_atomically
 
 
 class EpochCheckpoint(pl.callbacks.Checkpoint):

@@ -13,17 +13,17 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
-from aoft_bench.config import RecipeOptions, TrainerOptions
+from aoft_bench.config.schema import RecipeOptions, TrainerOptions
 from aoft_bench.data.crops import CroppedBatches
 from aoft_bench.data.loader import DeviceBatches
-from aoft_bench.errors import UserError
 from aoft_bench.methods import Handle
-from aoft_bench.training.blockwise import compile_blocks
 from aoft_bench.training.checkpoint import EpochCheckpoint, usable
-from aoft_bench.training.graphed import NOT_DETERMINISTIC, GraphedStep
+from aoft_bench.training.compile import compile_blocks
+from aoft_bench.training.cuda_graph import NOT_DETERMINISTIC, GraphedStep
 from aoft_bench.training.module import FineTuning
 from aoft_bench.training.progress import RunProgress
-from aoft_bench.training.shares import Share, Shares
+from aoft_bench.training.shards import Share, Shares
+from aoft_bench.utils.errors import UserError
 
 
 @dataclass(frozen=True)

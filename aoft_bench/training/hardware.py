@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from aoft_bench.config import TrainerOptions
-from aoft_bench.errors import UserError
+from aoft_bench.config.schema import TrainerOptions
+from aoft_bench.utils.errors import UserError
 
 GLIBC = "libc.so.6"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h

@@ -7,12 +7,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.config import RecipeOptions
+from aoft_bench.config.schema import RecipeOptions
 from aoft_bench.data.transforms import normalize
-from aoft_bench.errors import UserError
-from aoft_bench.training.graphed import Step
-from aoft_bench.training.shares import NOBODY
-from aoft_bench.training.wandb_mirror import EpochLogger
+from aoft_bench.training.cuda_graph import Step
+from aoft_bench.training.shards import NOBODY
+from aoft_bench.training.wandb import EpochLogger
+from aoft_bench.utils.errors import UserError
 
 
 class FineTuning(pl.LightningModule):

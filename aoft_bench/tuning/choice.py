@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from aoft_bench.errors import UserError
 from aoft_bench.tuning.evidence import SETTING_NAMES, Run, Setting
+from aoft_bench.utils.errors import UserError
 
 
 @dataclass(frozen=True)

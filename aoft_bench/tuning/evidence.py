@@ -12,8 +12,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from aoft_bench.errors import UserError
-from aoft_bench.results.records import read_record
+from aoft_bench.records.files import read_record
+from aoft_bench.utils.errors import UserError
 
 
 @dataclass(frozen=True)

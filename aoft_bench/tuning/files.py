@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
-from aoft_bench.config import conf_dir
-from aoft_bench.errors import UserError
-from aoft_bench.results.records import write_text_atomically
+from aoft_bench.config.schema import conf_dir
 from aoft_bench.tuning.choice import Choice, Point, seeds_text
+from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.files import write_text_atomically
 
 DIGEST = "# sha256 of all other lines: "
 SETTING = "# setting: "

@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from aoft_bench.data.export_folder import write_pack
-from aoft_bench.data.places import Places
-from aoft_bench.data.prepare import fill
+from aoft_bench.data.locations import Places
+from aoft_bench.data.packs.write import write_pack
+from aoft_bench.data.prepared_task import fill
 from aoft_bench.data.tasks import Task
 from aoft_bench.data.tfds.source import from_tfds
-from aoft_bench.errors import UserError
+from aoft_bench.utils.errors import UserError
 
 
 def main() -> int:

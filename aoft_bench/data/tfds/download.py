@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from aoft_bench.data.tfds.fetch import fetch, part_of
 from aoft_bench.data.tfds.transfer_progress import Bar, Lines, amount, bars
-from aoft_bench.errors import UserError
+from aoft_bench.utils.errors import UserError
 
 if TYPE_CHECKING:
     from rich.progress import Progress

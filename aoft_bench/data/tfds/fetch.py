@@ -21,7 +21,7 @@ import requests
 import urllib3
 
 from aoft_bench.data.tfds.transfer_progress import amount, say
-from aoft_bench.errors import UserError
+from aoft_bench.utils.errors import UserError
 
 _BLOCK = 2**16  # bytes that are written at once, and lost at most where a connection breaks
 _TIMEOUT = (20.0, 60.0)  # seconds: to connect, and without a byte

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from aoft_bench.data.tasks import SPLITS, Task
-from aoft_bench.errors import UserError
+from aoft_bench.utils.errors import UserError
 
 LISTS = (
     "cifar100",

@@ -14,11 +14,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from aoft_bench.data import folder
-from aoft_bench.data.places import Places
+from aoft_bench.data.locations import Places
+from aoft_bench.data.sources import folder
 from aoft_bench.data.tasks import Task
 from aoft_bench.data.tfds.builders import builder_name, facts
-from aoft_bench.errors import UserError
+from aoft_bench.utils.errors import UserError
 
 _RULES = 1  # rises when the images or labels that come out of the same TFDS data change
 EXTRA = "pip install -e '.[tensorflow]' in the checkout"

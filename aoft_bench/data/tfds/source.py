@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from aoft_bench.data import decode, provenance
+from aoft_bench.data import decode
+from aoft_bench.data import verify as provenance
+from aoft_bench.data.locations import Places
 from aoft_bench.data.manifest import Manifest
-from aoft_bench.data.places import Places
-from aoft_bench.data.sources import Example, Shape, Source
+from aoft_bench.data.sources.base import Example, Shape, Source
 from aoft_bench.data.tasks import SPLITS, Task
 from aoft_bench.data.tfds import download
 from aoft_bench.data.tfds.builders import accepts, builder_name, facts
 from aoft_bench.data.tfds.labels import LABEL_MAPS
 from aoft_bench.data.tfds.process import EXTRA, stamp
-from aoft_bench.errors import UserError
-from aoft_bench.locks import preparing
+from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.locks import preparing
 
 _IDS = ("id", "file_name", "filename", "image/file_name", "name")  # features that name an example, the first counts
 _LEVELS = {"dsprites": 255}  # its pixels are 0 and 1

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from aoft_bench.methods.parts.blocks import Site
-from aoft_bench.methods.parts.foldable import Foldable
+from aoft_bench.backbones.layout import Site
+from aoft_bench.methods.parts.mergeable import Foldable
 
 T = TypeVar("T")
 Tensors = TypeVar("Tensors")

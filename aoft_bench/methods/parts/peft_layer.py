@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.methods.parts.blocks import Site
-from aoft_bench.methods.parts.foldable import Foldable
+from aoft_bench.backbones.layout import Site
+from aoft_bench.methods.parts.mergeable import Foldable
 from aoft_bench.methods.parts.peft_tuners import Tuner
 
 ADAPTER = "default"  # the name that peft gives an adapter of which there is only one

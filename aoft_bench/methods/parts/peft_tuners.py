@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from aoft_bench.errors import UserError
+from aoft_bench.utils.errors import UserError
 
 Size = tuple[int, int]
 Options = dict[str, Any]

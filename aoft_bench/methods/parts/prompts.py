@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.errors import UserError
-from aoft_bench.methods.parts.blocks import block_paths, replace, width_of
+from aoft_bench.backbones.layout import block_paths, replace, width_of
 from aoft_bench.methods.parts.wrappers import require_plain_block
+from aoft_bench.utils.errors import UserError
 
 
 class Prompts(nn.Module):

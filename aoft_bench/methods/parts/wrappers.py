@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from aoft_bench.errors import UserError
+from aoft_bench.utils.errors import UserError
 
 
 class After(nn.Module):

@@ -1,0 +1,167 @@
+"""Where matrices come from: a backbone, and the trained parameters beside a record, with the start they came from."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from aoft_bench import backbones, methods
+from aoft_bench.analysis.matrices import Matrix, backbone_matrices, factor_matrices
+from aoft_bench.config.schema import BackboneOptions, RunConfig, from_dict
+from aoft_bench.figures.names import stem
+from aoft_bench.records.files import read_record
+from aoft_bench.results.settings import Table, build_tables
+from aoft_bench.utils.errors import UserError
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Matrices of one origin. state: of a method's, when they were taken: at the start of the run, or after it.
+
+    weights: SHA-256 of the backbone's file; the rest, empty for a backbone: row, the label of the record's row in the
+    tables; setting: a name for what the records of one table share.
+    """
+
+    backbone: str
+    weights: str
+    state: Literal["pretrained", "start", "trained"]
+    matrices: list[Matrix]
+    row: str = ""
+    setting: str = ""
+    dataset: str = ""
+    seed: int | None = None
+    hash: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was asked for. tables: the records looked at, by setting (`figures.names.stem`), with the labels of their
+    rows; left_out: one line for each thing that a folder holds and that cannot be looked at."""
+
+    sources: list[Source]
+    tables: dict[str, Table]
+    left_out: list[str]
+
+
+def of_backbone(options: BackboneOptions) -> Source:
+    """A backbone's own matrices."""
+    backbone = backbones.build(options, num_classes=0)
+    return Source(options.name, backbone.sha256, "pretrained", backbone_matrices(backbone.model))
+
+
+def of_records(places: list[Path], checkpoint: str | None) -> Found:
+    """Trained matrices, their starts and their backbones, of record files and of results folders.
+
+    A file that cannot be looked at is a `UserError`; in a folder it is named and left out. checkpoint: where the
+    backbone's weights are, if not where the records say.
+    """
+    taken: dict[str, tuple[Record, list[Source]]] = {}
+    left_out: list[str] = []
+    without_factors: list[str] = []
+    for path, asked_for in _paths(places):
+        try:
+            record = read_record(path)
+            if not asked_for and not _has_factors(record):
+                without_factors.append(record["method"])
+                continue
+            taken.setdefault(str(path.resolve()), (record, _of_record(record, path)))
+        except UserError as error:
+            if asked_for:
+                raise
+            left_out.append(str(error))
+    if without_factors:
+        names = ", ".join(sorted(set(without_factors)))
+        left_out.append(f"{len(without_factors)} records of methods that have no W_down and W_up: {names}")
+    tables = {stem(table): table for table in build_tables([record for record, _ in taken.values()])}
+    labelled = _labelled(tables, {id(record): sources for record, sources in taken.values()})
+    found, missing = _backbones_of([record for record, _ in taken.values()], checkpoint)
+    return Found(found + labelled, tables, left_out + missing)
+
+
+def _paths(places: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
+    """(path, whether it was named itself) of every record below the places."""
+    for place in places:
+        if not place.is_dir():
+            yield place, True
+            continue
+        root = place / "records" if (place / "records").is_dir() else place
+        inside = sorted(root.rglob("seed*.json"))
+        if not inside:
+            raise UserError(f"no records below {place}; give a results folder, a folder in its records/, or a record")
+        yield from ((path, False) for path in inside)
+
+
+def _has_factors(record: Record) -> bool:
+    return hasattr(methods.get(record["config"]["method"]["name"]), "factors")
+
+
+def _of_record(record: Record, path: Path) -> list[Source]:
+    """The matrices at the start of the record's run and after it."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from aoft_bench.experiments.experiment import build
+
+    if not _has_factors(record):
+        able = ", ".join(name for name in methods.names() if hasattr(methods.get(name), "factors"))
+        raise UserError(f"{path}: {record['method']} has no W_down and W_up to look at; methods that have: {able}")
+    trained = path.with_suffix(".safetensors")
+    if not trained.is_file():
+        raise UserError(
+            f"{trained} is not here: trained parameters stay on the machine that made the record; run it again: "
+            f"{record.get('command', 'python -m aoft_bench')}"
+        )
+    try:
+        state = load_file(trained)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{trained} is damaged ({error}); run the cell again with results.mode=force") from None
+    config: RunConfig = from_dict(record["config"])
+    # the architecture is enough, and the seed gives the start: the method is drawn after the network, as in the run
+    handle = build(config, record["data"]["classes"], torch.device("cpu"), weights=False).handle
+    source = Source(
+        record["backbone"],
+        record["weights"]["sha256"],
+        "start",
+        factor_matrices(handle),
+        dataset=record["dataset"],
+        seed=record["seed"],
+        hash=record["hash"],
+    )
+    try:
+        handle.load_state_dict(state)
+        return [source, replace(source, state="trained", matrices=factor_matrices(handle))]
+    except UserError as error:
+        raise UserError(f"{trained}: {error}") from None
+
+
+def _labelled(tables: dict[str, Table], of_record: dict[int, list[Source]]) -> list[Source]:
+    """The sources with the labels of their rows, in the order of the tables. of_record: by the record's id()."""
+    return [
+        replace(source, row=row.label, setting=setting)
+        for setting, table in tables.items()
+        for row in table.rows
+        for record in row.records
+        for source in of_record[id(record)]
+    ]
+
+
+def _backbones_of(records: list[Record], checkpoint: str | None) -> tuple[list[Source], list[str]]:
+    """The backbones of records, each once, and a line for each whose weights are not here."""
+    found: dict[str, Source] = {}
+    missing: dict[str, str] = {}
+    for record in records:
+        sha256, options = record["weights"]["sha256"], from_dict(record["config"]).backbone
+        if sha256 in found or sha256 in missing:
+            continue
+        options = replace(options, checkpoint=checkpoint or options.checkpoint)
+        try:
+            if backbones.file_sha256(backbones.weight_file(options)) != sha256:
+                raise UserError("the weight file here is not the one of the record")
+            found[sha256] = of_backbone(options)
+        except UserError as error:
+            missing[sha256] = f"the backbone {record['backbone']}: {error}"
+    return list(found.values()), list(missing.values())

@@ -1,0 +1,116 @@
+"""The numbers: one tidy CSV row for the vectors of each matrix, and a summary over layers and seeds in Markdown."""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from aoft_bench.analysis.gaussian import reference, spectral_ratio
+from aoft_bench.analysis.inputs import Source
+from aoft_bench.analysis.matrices import Matrix, Vectors
+from aoft_bench.analysis.measures import measure, spectral_norm
+
+WHICH: tuple[Vectors, ...] = ("columns", "rows")
+ORIGIN = ("setting", "backbone", "weights", "row", "dataset", "seed", "hash", "state", "layer", "matrix", "part")
+SHAPE = ("vectors", "count", "length", "fit", "zero", "pairs")
+PAIRS = ("mean_angle", "mean_abs_from_90", "std_angle", "coherence", "gram_unit", "gram_raw")
+NORMS = ("spectral_norm", "frobenius_norm")
+OF_REFERENCE = ("mean_abs_from_90", "std_angle", "coherence", "gram_unit", "gram_raw", "spectral_norm")
+COLUMNS = (*ORIGIN, *SHAPE, *PAIRS, *NORMS, *(f"gaussian_{name}" for name in OF_REFERENCE))
+
+Row = dict[str, Any]
+
+
+def rows_of(sources: Iterable[Source]) -> list[Row]:
+    """One row for the columns and one for the rows of every matrix, one for every update; absent values are None.
+
+    fit: whether so many vectors of this length can be orthogonal at all (count <= length). gaussian_*: the reference,
+    its spectral norm that of a Gaussian matrix of the same shape and Frobenius norm.
+    """
+    return [row for source in sources for matrix in source.matrices for row in _rows(source, matrix)]
+
+
+def _rows(source: Source, matrix: Matrix) -> list[Row]:
+    frobenius = float(np.linalg.norm(matrix.values))
+    row: Row = dict.fromkeys(COLUMNS) | {
+        "setting": source.setting,
+        "backbone": source.backbone,
+        "weights": source.weights[:12],
+        "row": source.row,
+        "dataset": source.dataset,
+        "seed": source.seed,
+        "hash": source.hash,
+        "state": source.state,
+        "layer": matrix.layer,
+        "matrix": matrix.name,
+        "part": matrix.part,
+        "spectral_norm": spectral_norm(matrix.values),
+        "frobenius_norm": frobenius,
+    }
+    if matrix.part == "update":  # only its singular values are known
+        return [row]
+    row["gaussian_spectral_norm"] = frobenius * spectral_ratio(*matrix.values.shape)
+    return [row | _angles(matrix, which) for which in WHICH]
+
+
+def _angles(matrix: Matrix, which: Vectors) -> Row:
+    measured = measure(matrix.vectors(which))
+    expected = asdict(reference(measured.count, measured.length))
+    return {
+        "vectors": which,
+        "fit": "yes" if measured.count <= measured.length else "no",
+        **asdict(measured),
+        **{f"gaussian_{name}": value for name, value in expected.items()},
+    }
+
+
+def csv_text(rows: Iterable[Row]) -> str:
+    """The rows as CSV; measures with four significant digits, absent ones empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+def summary(rows: list[Row]) -> str:
+    """Means over layers, datasets and seeds as Markdown: one table a backbone and a setting; the reference in brackets.
+
+    Of W_down and W_up only the long vectors are shown, those that can be orthogonal.
+    """
+    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row["part"] == "weight" or row["part"] == "update" or row["fit"] == "yes":
+            groups[row["setting"], row["backbone"]].append(row)
+    return "\n".join(_summary(setting or backbone, groups[setting, backbone]) for setting, backbone in groups)
+
+
+def _summary(title: str, rows: list[Row]) -> str:
+    head = ["of", "state", "vectors", "mean off 90°", "std", "coherence", "‖UUᵀ - I‖", "‖VVᵀ - I‖", "spectral norm"]
+    lines = [f"## {title}\n", f"| {' | '.join(head)} |", f"|{' --- |' * 3}{' ---: |' * (len(head) - 3)}"]
+    groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        name = f"W_{row['matrix']}" if row["part"] == "weight" else f"{row['row']} {row['part']}"
+        shape = f"{row['count']} {row['vectors']} of length {row['length']}" if row["vectors"] else ""
+        groups[name, row["state"], shape].append(row)
+    for (name, state, shape), members in groups.items():
+        measured = ("mean_abs_from_90", "std_angle", "coherence", "gram_unit", "gram_raw", "spectral_norm")
+        cells = [_mean_and_reference(members, measure_name) for measure_name in measured]
+        lines.append(f"| {name} | {state} | {shape} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _mean_and_reference(rows: list[Row], name: str) -> str:
+    found, expected = ([row[key] for row in rows if row[key] is not None] for key in (name, f"gaussian_{name}"))
+    if not found:
+        return "-"
+    return f"{fmean(found):.3g}" + (f" ({fmean(expected):.3g})" if expected else "")

@@ -1,0 +1,264 @@
+"""Pre-trained networks: a timm name with its exact tag, from the hub, a local file, or this package.
+
+A name without a tag is refused when the weights would come from the hub: timm's default for it changes between
+versions and is fine-tuned on ImageNet-1k for ViT-B/16, which is worth about a point. The SHA-256 of the file that the
+weights came from is part of every record.
+"""
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from aoft_bench.config.schema import BackboneOptions, conf_dir
+from aoft_bench.utils.errors import UserError, unknown
+from aoft_bench.utils.fast_imports import import_timm
+
+NANO_WEIGHTS = Path(__file__).parent / "vit_nano.safetensors"
+NANO = dict(img_size=32, patch_size=4, embed_dim=128, depth=6, num_heads=4, mlp_ratio=4.0)
+HALF = (0.5, 0.5, 0.5)
+HEAD_PREFIXES = ("head.", "head_dist.", "fc.", "classifier.")
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network with its weights. mean, std: what its inputs in [0, 1] were normalised with in pre-training; sha256:
+    of the weight file; source: the timm name, "embedded", or the file's name."""
+
+    model: nn.Module
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    sha256: str
+    source: str
+
+
+def load_backbone(name: str, num_classes: int, checkpoint: str | None = None) -> nn.Module:
+    """A pre-trained model by the name of its YAML in conf/backbone, with a new zero-initialised head.
+
+    Raises `UserError` for an unknown name and for weights that are not there.
+    """
+    options = {**read_options(name), **({"checkpoint": checkpoint} if checkpoint else {})}
+    return build(BackboneOptions(**options), num_classes).model
+
+
+def read_options(name: str) -> dict[str, Any]:
+    """The options in conf/backbone/<name>.yaml."""
+    from omegaconf import OmegaConf
+
+    folder = conf_dir() / "backbone"
+    if not (folder / f"{name}.yaml").is_file():
+        raise unknown("backbone", name, [path.stem for path in folder.glob("*.yaml")])
+    return dict(OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml")))  # type: ignore[arg-type]
+
+
+def build(options: BackboneOptions, num_classes: int, *, drop_path: float = 0.0, weights: bool = True) -> Backbone:
+    """The network of `options` with a zero-initialised head of `num_classes`, in training-ready fp32 on the CPU.
+
+    drop_path: rate at the last block; weights=False skips them (for counting on the meta device).
+    Raises `UserError` for unknown names, missing or damaged files, and weights of another network.
+    """
+    path = weight_file(options) if weights else None
+    timm = import_timm()
+    extra: dict[str, Any] = {"num_classes": num_classes, "drop_path_rate": drop_path}
+    if options.timm == "vit_nano":
+        if options.img_size % NANO["patch_size"]:
+            raise UserError(f"backbone.img_size: got {options.img_size}, must be a multiple of 4 for vit_nano")
+        model = timm.models.vision_transformer.VisionTransformer(**{**NANO, "img_size": options.img_size}, **extra)
+        mean = std = HALF
+    else:
+        _check_name(timm, options)
+        try:
+            model = timm.create_model(options.timm, pretrained=False, img_size=options.img_size, **extra)
+        except (AssertionError, TypeError, ValueError) as error:
+            raise UserError(f"backbone.img_size: {options.timm} cannot take {options.img_size} px ({error})") from None
+        patch = getattr(getattr(model, "patch_embed", None), "patch_size", (1,))[0]
+        if options.img_size % patch:  # timm would cut the rest of the image off
+            raise UserError(f"backbone.img_size: got {options.img_size}, must be a multiple of {patch} for this one")
+        mean, std = tuple(model.pretrained_cfg["mean"]), tuple(model.pretrained_cfg["std"])
+    if path is not None:
+        _load_weights(model, path)
+    for parameter in model.get_classifier().parameters():
+        nn.init.zeros_(parameter)
+    return Backbone(model, mean, std, file_sha256(path) if path else "", weights_name(options))
+
+
+def weight_file(options: BackboneOptions) -> Path:
+    """The file that the weights come from: the one given, the embedded one, or the hub's; `UserError` if missing."""
+    if options.checkpoint:
+        path = Path(options.checkpoint).expanduser()
+        if not path.is_file():
+            raise UserError(
+                f"backbone.checkpoint: no file {options.checkpoint}; give a .npz, .safetensors or .pth file"
+            )
+        return path
+    if options.timm == "vit_nano":
+        return NANO_WEIGHTS
+    _check_name(import_timm(), options)
+    return hub_file(options.timm)
+
+
+def weights_here(options: BackboneOptions) -> Path | None:
+    """`weight_file` without a download: None for a hub model whose weights are not on this machine."""
+    if options.checkpoint or options.timm == "vit_nano":
+        return weight_file(options)
+    _check_name(import_timm(), options)
+    return _cached(*_at_the_hub(options.timm))
+
+
+def weights_name(options: BackboneOptions) -> str:
+    """What the weights are called in a record: the file's name, "embedded", or the timm name with its tag."""
+    if options.checkpoint:
+        return Path(options.checkpoint).name
+    return "embedded" if options.timm == "vit_nano" else options.timm
+
+
+def hub_file(timm_name: str) -> Path:
+    """The local copy of a hub model's weights, downloaded if need be; fails at once where the hub cannot be reached."""
+    import huggingface_hub as hub
+
+    repository, name = _at_the_hub(timm_name)
+    cached = _cached(repository, name)
+    if cached:
+        return cached
+    try:
+        # asked for by itself first: the download proper retries for 23 to 46 s before it gives up
+        hub.get_hf_file_metadata(hub.hf_hub_url(repository, name), timeout=5)
+        return Path(hub.hf_hub_download(repository, name))
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == 28:
+            raise UserError(f"disk full while downloading {repository}; free some space and run again") from None
+        raise UserError(
+            f"weights of {timm_name} are not here and the Hugging Face hub cannot be reached ({type(error).__name__}); "
+            f"run once with a network, or fetch {name} of {repository} elsewhere (for the original IN-21k ViTs "
+            "Google's .npz does too) and give backbone.checkpoint=FILE; without either: backbone=vit_nano"
+        ) from None
+
+
+def _at_the_hub(timm_name: str) -> tuple[str, str]:
+    """(repository, file) of a model's weights."""
+    config = import_timm().get_pretrained_cfg(timm_name)
+    return config.hf_hub_id, config.hf_hub_filename or "model.safetensors"
+
+
+def _cached(repository: str, name: str) -> Path | None:
+    import huggingface_hub as hub
+
+    cached = hub.try_to_load_from_cache(repository, name)
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, read once per path, size and time of change."""
+    stat = path.stat()
+    return _sha256(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=32)
+def _sha256(path: Path, size: int, mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def _digest(file: Any) -> str:  # Python 3.10 has no hashlib.file_digest
+    digest = hashlib.sha256()
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _check_name(timm: Any, options: BackboneOptions) -> None:
+    architecture, _, tag = options.timm.partition(".")
+    if not timm.is_model(architecture):
+        raise unknown("timm model (backbone.timm)", options.timm, timm.list_models("*vit*") + timm.list_models("swin*"))
+    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
+    if tag and tag not in tags:
+        raise unknown(f"tag of {architecture} (backbone.timm)", tag, tags)
+    if not tag and not options.checkpoint:
+        raise UserError(
+            f"backbone.timm: got {options.timm!r}, a name without a tag stands for no particular weights; "
+            f"give one of {', '.join(f'{architecture}.{t}' for t in tags)}, or a file by backbone.checkpoint"
+        )
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    """Load a weight file into `model`, all but the head, strictly; position embeddings are resampled to the model's."""
+    if path.suffix == ".npz":
+        try:
+            _check_patches(model, path)
+            model.load_pretrained(str(path))  # type: ignore[operator]
+        except Exception as error:
+            raise UserError(_damaged(path, f"not a Google ViT file for this network ({_first_line(error)})")) from None
+        return
+    state = _read_state(path)
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(HEAD_PREFIXES)}
+    if "pos_embed" in state and "pos_embed" in model.state_dict():
+        state = _resampled(model, state, path)
+    wanted = {name: t.shape for name, t in model.state_dict().items() if not name.startswith(HEAD_PREFIXES)}
+    # older timm saved Swin's index tables and masks, which the network computes by itself
+    computed = {name for name, _ in model.named_buffers()} - wanted.keys()
+    state = {name: tensor for name, tensor in state.items() if name not in computed}
+    missing, foreign = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    misfit = [name for name in wanted if name in state and wanted[name] != state[name].shape]
+    if missing or foreign or misfit:
+        name = (missing + misfit + foreign)[0]
+        raise UserError(
+            f"{path} holds weights of another network: {len(missing)} tensors missing, {len(foreign)} unknown, "
+            f"{len(misfit)} of another shape, the first is {name!r}; choose the backbone that the file belongs to"
+        )
+    model.load_state_dict(state, strict=False)
+
+
+def _check_patches(model: nn.Module, path: Path) -> None:
+    """Refuse a .npz of another patch size: timm would resample its patch embedding and say nothing."""
+    import numpy as np
+
+    height, width = model.patch_embed.patch_size  # type: ignore[union-attr, misc]
+    with path.open("rb") as file, np.load(file) as arrays:
+        kernels = [arrays[name].shape for name in arrays.files if name.endswith("embedding/kernel")]
+    if kernels and kernels[0][:2] != (height, width):
+        raise ValueError(f"its patches are {kernels[0][0]} px wide, the network's {width} px")
+
+
+def _read_state(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(_damaged(path, _first_line(error))) from None
+    for key in ("state_dict", "model"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    named = isinstance(loaded, dict) and all(isinstance(k, str) and torch.is_tensor(v) for k, v in loaded.items())
+    if not named:
+        raise UserError(_damaged(path, "no dictionary of tensors"))
+    return {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
+
+
+def _resampled(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
+    from timm.layers import resample_abs_pos_embed
+
+    network: Any = model
+    embed, wanted = state["pos_embed"], network.pos_embed.shape
+    if embed.shape == wanted or embed.ndim != 3 or embed.shape[-1] != wanted[-1]:
+        return state
+    grid = network.patch_embed.grid_size
+    prefix = 0 if getattr(model, "no_embed_class", False) else int(getattr(model, "num_prefix_tokens", 1))
+    try:
+        return {**state, "pos_embed": resample_abs_pos_embed(embed, new_size=list(grid), num_prefix_tokens=prefix)}
+    except Exception as error:
+        raise UserError(_damaged(path, f"position embeddings do not fit ({_first_line(error)})")) from None
+
+
+def _damaged(path: Path, why: str) -> str:
+    return f"cannot read the weights in {path}: {why}; fetch the file again, or give another by backbone.checkpoint"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -1,0 +1,106 @@
+"""`python -m aoft_bench analyze WHAT ... [name=value ...]`: how orthogonal a backbone and trained methods are.
+
+WHAT is a record (its trained parameters beside it), a folder of records, or backbone=NAME. Writes orthogonality.csv,
+summary.md and figures/ into the folder of out=DIR.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aoft_bench.utils.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from aoft_bench.config.schema import BackboneOptions
+
+CHANGES = ("backbone", "backbone.name", "backbone.checkpoint", "out")
+OUT = Path("results/analysis")
+EXAMPLES = """python -m aoft_bench analyze backbone=vit_nano
+python -m aoft_bench analyze backbone=vit_ti16_file backbone.name=my_vit backbone.checkpoint=FILE
+python -m aoft_bench analyze results/records/vit_nano/lora out=results/analysis
+python -m aoft_bench analyze results/records/vit_nano/lora/digits/seed0-0123456789.json"""
+
+
+def main() -> int:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(
+        prog="python -m aoft_bench analyze",
+        description="Angles, coherence and spectral norms of a backbone and of trained W_down and W_up.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "words", nargs="*", metavar="WHAT", help=f"records, folders of records, and name=value: {', '.join(CHANGES)}"
+    )
+    try:
+        return _analyze(parser.parse_args().words)
+    except UserError as error:
+        print(f"aoft_bench: {error}", file=sys.stderr)
+        return 2
+
+
+def _analyze(words: list[str]) -> int:
+    places = [Path(word).expanduser() for word in words if "=" not in word]
+    changes = _changes([word for word in words if "=" in word])
+    if not places and "backbone" not in changes:
+        raise UserError("nothing to analyse: give backbone=NAME, or records or folders of records, as in --help")
+    out = Path(changes.get("out", OUT)).expanduser()
+    if out.exists() and not out.is_dir():
+        raise UserError(f"out={out} is a file; give a folder")
+
+    from aoft_bench.analysis.draw import draw
+    from aoft_bench.analysis.inputs import Source, of_backbone, of_records
+    from aoft_bench.analysis.summary import csv_text, rows_of, summary
+    from aoft_bench.results.settings import Table
+    from aoft_bench.utils.files import write_text_atomically
+
+    sources: list[Source] = []
+    tables: dict[str, Table] = {}
+    if "backbone" in changes:
+        sources.append(of_backbone(_options(changes)))
+    if places:
+        checkpoint = None if "backbone" in changes else changes.get("backbone.checkpoint")
+        found = of_records(places, checkpoint)
+        tables = found.tables
+        known = {source.weights for source in sources}
+        sources += [source for source in found.sources if source.row or source.weights not in known]
+        for line in found.left_out:
+            print(f"aoft_bench: left out: {line}", file=sys.stderr)
+        if not any(source.row for source in found.sources):
+            raise UserError("none of these records could be looked at (see above)")
+    rows = rows_of(sources)
+    write_text_atomically(out / "orthogonality.csv", csv_text(rows))
+    captions = draw(sources, rows, tables, out / "figures")
+    listed = "".join(f"* figures/{name}: {caption}.\n" for name, caption in captions.items())
+    text = summary(rows)
+    write_text_atomically(out / "summary.md", f"{text}\n## Figures\n\n{listed}")
+    print(text)
+    print(f"{len(rows):,} rows -> {out / 'orthogonality.csv'}; {len(captions)} figures -> {out / 'figures'}")
+    return 0
+
+
+def _changes(words: list[str]) -> dict[str, str]:
+    changes = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if name not in CHANGES:
+            raise unknown("option", name, CHANGES, "anything without = is a record or a folder of records")
+        if not value:
+            raise UserError(f"{name} has no value: give {name}=VALUE")
+        changes[name] = value
+    if "backbone.name" in changes and "backbone" not in changes:
+        raise UserError("backbone.name names the backbone of backbone=NAME: give that too")
+    return changes
+
+
+def _options(changes: dict[str, str]) -> "BackboneOptions":
+    from aoft_bench.backbones.networks import read_options
+    from aoft_bench.config.schema import BackboneOptions
+
+    given = {key: changes[f"backbone.{key}"] for key in ("name", "checkpoint") if f"backbone.{key}" in changes}
+    return BackboneOptions(**{**read_options(changes["backbone"]), **given})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""What the data commands (prepare, doctor, export) share: which tasks a command line means, and how they end.
+
+dataset=cifar100            one task
+dataset=cifar100,svhn       several
+dataset=vtab1k              a suite; `all` is every suite but one's own packs
+data.root=DIR ...           any other value of conf/, as for a run
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aoft_bench import data
+from aoft_bench.data import SUITES, TASKS, Task
+from aoft_bench.data.locations import Places
+from aoft_bench.utils.errors import UserError, unknown
+
+EVERYTHING = "all"
+
+
+@dataclass(frozen=True)
+class ChosenTask:
+    """A task as a run of this configuration would prepare it."""
+
+    task: Task
+    places: Places
+    image_size: int
+    interpolation: str
+
+
+def chosen_tasks(words: list[str], default: str | None = None) -> list[ChosenTask]:
+    """The tasks of a command line, in the order of the table, with what the other words say.
+
+    Raises `UserError` for an unknown name, and where no dataset is given and there is no `default`.
+    """
+    asked = [word.removeprefix("dataset=") for word in words if word.startswith("dataset=")]
+    others = [word for word in words if not word.startswith("dataset=")]
+    for word in others:
+        if "=" not in word:
+            name = word if word in _names() else "cifar100"
+            raise UserError(f"cannot read the argument {word!r}: give name=value, as in dataset={name}")
+    if "" in asked or (not asked and default is None):
+        raise UserError(f"which dataset? give dataset=<{'|'.join(_names()[:3])}|...>, several with commas, or a suite")
+    names = _tasks_of(",".join(asked) or str(default))
+    from aoft_bench.config.schema import from_dict
+
+    config = from_dict(_compose([f"dataset={names[0]}", *others]))
+    return [
+        ChosenTask(data.task(name), config.data.places, config.backbone.img_size, config.data.interpolation)
+        for name in names
+    ]
+
+
+def run_command(usage: str, interrupted: str, run: Callable[[list[str]], int]) -> int:
+    """Run a command line: `run` gets its words and says how many tasks failed. Returns the exit code.
+
+    Without words, and for --help, the usage is printed; a mistake is one line, Ctrl-C prints what it means.
+    """
+    words = sys.argv[1:]
+    if not words or words[0] in ("-h", "--help"):
+        print(usage)
+        return 0 if words else 2
+    try:
+        return 2 if run(words) else 0
+    except UserError as error:
+        print(f"aoft_bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\naoft_bench: interrupted; {interrupted}", file=sys.stderr)
+        return 130
+
+
+def each_task(tasks: list[ChosenTask], done: str, work: Callable[[ChosenTask], tuple[str, object]]) -> int:
+    """`work` on each task and print the line and the place that it returns; returns how many failed.
+
+    Those are named and the others go on; `done` says what could not be done to them.
+    """
+    failed = 0
+    for chosen in tasks:
+        start = time.monotonic()
+        try:
+            line, place = work(chosen)
+            print(f"{chosen.task.name}: {line}, {time.monotonic() - start:.1f} s\n  {place}", flush=True)
+        except UserError as error:
+            failed += 1
+            print(f"aoft_bench: {error}", file=sys.stderr, flush=True)
+    if failed and len(tasks) > 1:
+        print(f"aoft_bench: {failed} of {len(tasks)} tasks could not be {done} (named above)", file=sys.stderr)
+    return failed
+
+
+def _tasks_of(text: str) -> list[str]:
+    """The tasks that a list of tasks and suites names, each once, in the order of the table."""
+    found: set[str] = set()
+    for name in (part.strip() for part in text.strip("[]").split(",")):
+        if name in TASKS:
+            found.add(name)
+        elif name == EVERYTHING:
+            found.update(entry for entry in TASKS if TASKS[entry].suite != "own")
+        elif name in SUITES:
+            found.update(data.tasks(name))
+        else:
+            raise unknown("dataset or suite", name, _names())
+    return [name for name in TASKS if name in found]
+
+
+def _names() -> list[str]:
+    return [*TASKS, *SUITES, EVERYTHING]
+
+
+def _compose(words: list[str]) -> dict[str, object]:
+    """conf/ with overrides, as `python -m aoft_bench` would compose it."""
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from aoft_bench.config.command_line import check_command_line
+    from aoft_bench.config.schema import conf_dir
+
+    check_command_line(words)
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            tree = OmegaConf.to_container(compose("config", words), resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(" ".join(str(error).split())) from None
+    assert isinstance(tree, dict)
+    return {str(name): value for name, value in tree.items()}

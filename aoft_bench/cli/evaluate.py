@@ -1,0 +1,103 @@
+"""`python -m aoft_bench evaluate RECORD [name=value ...]`: score the saved parameters of a record again.
+
+Prints the recorded and the reproduced accuracy; exit code 0 if they are equal, 1 if not, 2 if they cannot be
+compared. Paths may be given anew where they differ on this machine: data.root, data.cache, backbone.checkpoint ...
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from aoft_bench.records.files import read_record
+from aoft_bench.utils.errors import UserError, unknown
+
+# what may differ between the machine of the record and this one without changing the number
+MOVABLE = (
+    *(f"data.{name}" for name in ("root", "cache", "source", "tfds_dir", "manual_dir")),
+    *("backbone.checkpoint", "trainer.eval_batch_size", "trainer.threads"),
+)
+
+
+def main() -> int:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(prog="python -m aoft_bench evaluate", description=__doc__.splitlines()[0])
+    parser.add_argument("record", type=Path, help="a JSON file below results/records")
+    parser.add_argument("changes", nargs="*", metavar="name=value", help=f"one of {', '.join(MOVABLE)}")
+    arguments = parser.parse_args()
+    try:
+        record = read_record(arguments.record)
+        correct, total = reproduce(record, arguments.record, parse_changes(arguments.changes))
+    except UserError as error:
+        print(f"aoft_bench: {error}", file=sys.stderr)
+        return 2
+    recorded = record["metrics"]
+    same = (correct, total) == (recorded["correct"], recorded["total"])
+    print(
+        f"recorded   {recorded['split']} top-1 {recorded['top1']:.4f} % ({recorded['correct']} of {recorded['total']})"
+    )
+    print(f"reproduced {recorded['split']} top-1 {100 * correct / total:.4f} % ({correct} of {total})")
+    print("equal" if same else "NOT equal: other hardware or other versions of the packages round differently")
+    return 0 if same else 1
+
+
+def reproduce(record: dict[str, Any], path: Path, changes: dict[str, Any]) -> tuple[int, int]:
+    """(correct, total) of the record's saved parameters on the split that it was scored on.
+
+    Raises `UserError` if the parameters, the data or the backbone are not there or not those of the record.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from aoft_bench.config.schema import from_dict
+    from aoft_bench.experiments.experiment import build, final_score, identify
+    from aoft_bench.experiments.run import score_split
+    from aoft_bench.training import hardware
+
+    tree = record["config"]
+    tree["trainer"]["precision"] = record["precision"]
+    for name, value in changes.items():
+        section, _, key = name.partition(".")
+        tree[section][key] = value
+    config = from_dict(tree)
+    trained = path.with_suffix(".safetensors")
+    if not trained.is_file():
+        raise UserError(
+            f"{trained} is not here: trained parameters stay on the machine that made the record; run it again"
+        )
+    hardware.prepare_cpu(config.trainer.threads)
+    cell = identify(config)
+    for what, mine, theirs in (
+        ("data", cell.prepared.fingerprint, record["data"]["fingerprint"]),
+        ("backbone weights", cell.weights_sha256, record["weights"]["sha256"]),
+        ("configuration", cell.digest, record["hash"]),
+    ):
+        if mine != theirs:
+            raise UserError(
+                f"the {what} here are not those of the record: got {mine[:12]}, the record has {theirs[:12]}"
+            )
+    adapted = build(config, cell.prepared.classes, cell.device)
+    try:
+        state = load_file(trained)
+    except SafetensorError as error:
+        raise UserError(f"{trained} is damaged ({error}); run the cell again with results.mode=force") from None
+    adapted.handle.load_state_dict(state)
+    correct, total, _ = final_score(cell, adapted, score_split(cell))
+    return correct, total
+
+
+def parse_changes(words: list[str]) -> dict[str, Any]:
+    """name=value words as a dictionary; only `MOVABLE` names are allowed."""
+    changes: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise UserError(f"cannot read the argument {word!r}: give name=value, as in data.root=DIR")
+        if name not in MOVABLE:
+            raise unknown("change", name, MOVABLE, "everything else is part of what the record's number means")
+        changes[name] = int(value) if value.isdigit() else value
+    return changes
+
+
+if __name__ == "__main__":
+    sys.exit(main())

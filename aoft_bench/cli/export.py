@@ -1,0 +1,64 @@
+"""`python -m aoft_bench export dataset=NAME[,NAME|SUITE] out=DIR [name=value ...]`: tasks for other people's code.
+
+Writes a folder pack for each task: PNG files at native size, lossless, beside the lists that the NOAH lineage reads.
+Images are prepared first, as a run would. Nothing is ever overwritten, and a pack appears when it is complete.
+Exit code 2 if a task could not be exported; the others are exported all the same.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+from aoft_bench.cli.data_commands import ChosenTask, chosen_tasks, each_task, run_command
+from aoft_bench.cli.prepare import megabytes
+from aoft_bench.utils.errors import UserError, unknown
+
+FORMATS = ("folder",)
+USAGE = f"""{__doc__}
+  dataset=cifar100,svhn    tasks; suites: vtab1k, fgvc, embedded, all; `python -m aoft_bench list datasets` shows them
+  out=DIR                  where the packs go, each in a folder of its own (cifar100: DIR/cifar)
+  format=folder            DIR/cifar/images/<split>/000000.png and train800.txt, val200.txt, test.txt,
+                           train800val200.txt of lines '<image> <label>'; the only one so far
+  data.source=tfds|folder  originals from TensorFlow Datasets, or a folder pack in data.root
+  data.root=DIR, data.tfds_dir=DIR, data.manual_dir=DIR, data.cache=DIR, backbone=NAME
+                           as for `python -m aoft_bench prepare`
+
+A pack in data/packs or $AOFT_BENCH_DATA is found by later runs; keep exports elsewhere if they are for others."""
+
+
+def main() -> int:
+    """The command line of this module."""
+    return run_command(USAGE, "packs that were not complete are not there", export_all)
+
+
+def export_all(words: list[str]) -> int:
+    """Export each task of a command line and print a line for it; returns how many failed."""
+    kind, words = _take(words, "format")
+    if (kind or FORMATS[0]) not in FORMATS:
+        raise unknown("format", kind, FORMATS)
+    out, words = _take(words, "out")
+    if not out:
+        raise UserError("where to? give out=<folder>; each task gets a folder of its own in it")
+    return each_task(chosen_tasks(words), "exported", partial(_export, out=Path(out)))
+
+
+def _export(chosen: ChosenTask, out: Path) -> tuple[str, Path]:
+    from aoft_bench.data.packs.write import export
+
+    ready, folder = export(
+        chosen.task, chosen.places, image_size=chosen.image_size, interpolation=chosen.interpolation, out=out
+    )
+    size = " x ".join(map(str, ready.shape)) if ready.shape and ready.squashed_by is None else "at their own sizes"
+    return f"{sum(ready.sizes.values()):,} images ({size}), {megabytes(folder)}, from {ready.source_note}", folder
+
+
+def _take(words: list[str], name: str) -> tuple[str | None, list[str]]:
+    """The value of the word `name=value`, and the other words."""
+    found = [word.partition("=")[2] for word in words if word.partition("=")[0] == name]
+    if len(found) > 1:
+        raise UserError(f"{name}= is given {len(found)} times ({', '.join(found)}); give it once")
+    return (found[0] if found else None), [word for word in words if word.partition("=")[0] != name]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""`python -m aoft_bench prepare dataset=NAME[,NAME|SUITE] [name=value ...]`: get images ready for training.
+
+Downloads what can be downloaded, decodes every image once and keeps it as uint8 in data.cache. A run does the same for
+its own task on first use; preparing apart is for machines whose compute nodes have no network. What is ready is left
+alone, and what was interrupted goes on. Exit code 2 if a task could not be prepared; the others are all the same.
+"""
+
+import sys
+from pathlib import Path
+
+from aoft_bench.cli.data_commands import ChosenTask, chosen_tasks, each_task, run_command
+
+USAGE = f"""{__doc__}
+  dataset=cifar100,svhn    tasks; suites: vtab1k, fgvc, embedded, all; `python -m aoft_bench list datasets` shows them
+  data.source=tfds|folder  originals from TensorFlow Datasets, or a folder pack in data.root
+  data.tfds_dir=DIR        where TensorFlow Datasets keeps downloads and prepared examples
+  data.manual_dir=DIR      archives got by hand
+  data.cache=DIR           where the result goes
+  backbone=NAME            the model they are for: larger images are squashed to its input size"""
+
+
+def main() -> int:
+    """The command line of this module."""
+    return run_command(USAGE, "the same command goes on from here", prepare_all)
+
+
+def prepare_all(words: list[str]) -> int:
+    """Prepare each task of a command line and print a line for it; returns how many failed."""
+    return each_task(chosen_tasks(words), "prepared", _prepare)
+
+
+def _prepare(chosen: ChosenTask) -> tuple[str, Path]:
+    from aoft_bench.data.prepared_task import prepare
+
+    ready = prepare(chosen.task, chosen.places, image_size=chosen.image_size, interpolation=chosen.interpolation)
+    size = " x ".join(map(str, ready.shape)) if ready.shape else "short side resized, cropped in training"
+    note = f" [{ready.official_note}]" if ready.official_note else ""
+    size_on_disk = megabytes(ready.directory)
+    line = f"{sum(ready.sizes.values()):,} images ({size}), {size_on_disk}, from {ready.source_note}{note}"
+    return line, ready.directory
+
+
+def megabytes(folder: Path) -> str:
+    """Size of the files of a folder, to read."""
+    return f"{sum(path.stat().st_size for path in folder.rglob('*') if path.is_file()) / 1e6:,.1f} MB"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""`python -m aoft_bench select [RESULTS]`: choose hyper-parameters by their tuning runs, for `hparams=tuned`.
+
+Reads the records of protocol `tune` below RESULTS/records (default: results/tuning) and writes, for each method and
+task, what scored best on val200 to conf/hparams/tuned/<method>/<dataset>.yaml; with ``--as NAME`` to
+conf/hparams/NAME, for `hparams=NAME`. See docs/tuning.md.
+"""
+
+import argparse
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import NoReturn
+
+from aoft_bench.config.check import problems_of
+from aoft_bench.config.choices import choices
+from aoft_bench.config.schema import conf_dir
+from aoft_bench.tuning import evidence, files
+from aoft_bench.tuning.choice import Choice, check_comparable, choose, counted, seeds_text
+from aoft_bench.tuning.evidence import SETTING_NAMES, Evidence, Run
+from aoft_bench.utils.errors import UserError, unknown
+
+TUNE = "python -m aoft_bench -cd sweeps -cn tune"
+
+
+def main() -> int:
+    """The command line of this module. Exit code 2, and no file written, if anything cannot be decided."""
+    try:
+        _select(_parse(sys.argv[1:]))
+    except UserError as error:
+        print(f"aoft_bench: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m aoft_bench select", description=__doc__.splitlines()[0])
+    parser.add_argument("results", nargs="?", default="results/tuning", type=Path, help="default: results/tuning")
+    parser.add_argument("--methods", metavar="A,B", help="only these rows")
+    parser.add_argument("--datasets", metavar="A,B", help="only these tasks")
+    for name in SETTING_NAMES:
+        parser.add_argument(f"--{name}", metavar="VALUE", help=f"only runs of this {name}, where records have several")
+    parser.add_argument(
+        "--as", dest="name", default=files.TUNED, metavar="NAME", help="for hparams=NAME; default: tuned"
+    )
+    parser.add_argument("--conf", type=Path, default=conf_dir(), help="folder of configurations to write into")
+    parser.add_argument(
+        "--force", action="store_true", help="replace files that were edited, or are of another setting"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be chosen and write nothing")
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message}; see python -m aoft_bench select --help")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser.parse_args(words)
+
+
+def _select(arguments: argparse.Namespace) -> None:
+    found = evidence.read(arguments.results)
+    for text in found.left_out:
+        print(f"aoft_bench: left out: {text}", file=sys.stderr)
+    chosen = [choose(runs) for runs in _groups(_asked(found, arguments)).values()]
+    known = choices([conf_dir(), arguments.conf])
+    conf, name = arguments.conf, arguments.name
+    files.check_set(conf, name)
+    written = {files.path_of(conf, name, choice): files.text_of(choice, name, known) for choice in chosen}
+    if not arguments.force:
+        _check(chosen, conf, name)
+    if not arguments.dry_run:
+        files.write(written | files.set_file(conf, name))
+    for choice, path in zip(chosen, written, strict=True):
+        _report(choice, path, arguments)
+    total = sum(len(point.runs) for choice in chosen for point in (*choice.points, *choice.incomplete))
+    verb = "would be written" if arguments.dry_run else "written"
+    others = f"; {counted(found.others, 'record')} of other protocols left alone" if found.others else ""
+    print(f"{counted(len(written), 'file')} {verb} from {counted(total, 'tuning record')}{others}")
+
+
+def _asked(found: Evidence, arguments: argparse.Namespace) -> list[Run]:
+    """The runs that the command line asks for; `UserError` if there are none, or a name is of none."""
+    runs = found.runs
+    if not runs:
+        there = f"{found.others} of other protocols, which are not read" if found.others else "none at all"
+        raise UserError(
+            f"no tuning records below {arguments.results / 'records'} ({there}); "
+            f"make some: {TUNE} method=aoft dataset=digits"
+        )
+    for option, field in (("methods", "method"), ("datasets", "dataset")):
+        given = getattr(arguments, option)
+        names = given.split(",") if given is not None else []
+        for name in names:
+            _check_name(field, name, runs)
+        runs = [run for run in runs if not names or getattr(run, field) in names]
+    for name in SETTING_NAMES:
+        given = getattr(arguments, name)
+        if given is None:
+            continue
+        allowed = {str(getattr(run.setting, name)) for run in runs}
+        if given not in allowed:
+            raise unknown(name, given, allowed, "others have no tuning records")
+        runs = [run for run in runs if str(getattr(run.setting, name)) == given]
+    if not runs:
+        raise UserError(f"no tuning records of {arguments.methods} on {arguments.datasets} below {arguments.results}")
+    return runs
+
+
+def _check_name(field: str, name: str, runs: list[Run]) -> None:
+    allowed = {getattr(run, field) for run in runs}
+    if name not in allowed:
+        raise unknown(field, name, allowed, f"others have no tuning records: {TUNE} {field}=...")
+
+
+def _groups(runs: list[Run]) -> dict[tuple[str, str], list[Run]]:
+    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: (run.method, run.dataset)):
+        groups[run.method, run.dataset].append(run)
+    check_comparable(groups)
+    return groups
+
+
+def _check(chosen: list[Choice], conf: Path, name: str) -> None:
+    problems = []
+    for choice in chosen:
+        try:
+            files.check_replaceable(files.path_of(conf, name, choice), choice)
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError(problems_of(problems))
+
+
+def _report(choice: Choice, path: Path, arguments: argparse.Namespace) -> None:
+    tried = len(choice.points)
+    print(
+        f"{choice.method} · {choice.dataset} · {choice.setting.backbone}: {choice.taken}, "
+        f"val200 top-1 {100 * float(choice.taken.score):.2f} %, the best of {tried}, {seeds_text(choice.taken.seeds)}"
+    )
+    for edge in choice.edges:
+        print(f"  {edge}: others beyond may be better")
+    for point in choice.incomplete:
+        print(f"  not in the running: {point}, with {seeds_text(point.seeds)} only")
+    bundled = files.path_of(conf_dir(), arguments.name, choice)
+    if bundled != path and bundled.exists() and arguments.conf.resolve() != conf_dir().resolve():
+        print(f"  {bundled} exists too, and hparams={arguments.name} takes that one first")
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    print(f"  {'would be written to ' if arguments.dry_run else ''}{shown}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

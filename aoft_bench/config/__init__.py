@@ -1,0 +1,1 @@
+"""conf/ as one checked tree of options. No torch."""

@@ -1,0 +1,71 @@
+"""Checks that collect everything wrong with a set of options instead of stopping at the first."""
+
+import dataclasses
+import math
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from aoft_bench.utils.errors import unknown_text
+
+
+def check(cls: type[Any], options: dict[str, Any], where: str) -> list[str]:
+    """Problems of `options` as fields of the dataclass `cls`, one text each; empty if all is well.
+
+    Unknown names come with the closest valid one; missing names, wrong types and values out of range with what is
+    allowed. Types are strict: "8" is no integer and 1 is no boolean. `where` is put before each name.
+    """
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    problems = [unknown_text(f"option of {where}", name, fields) for name in options if name not in fields]
+    for name, field in fields.items():
+        if name in options:
+            problems += check_value(cls, name, options[name], where)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            problems.append(f"{where}.{name} is missing" if where else f"{name} is missing")
+    return problems
+
+
+def check_value(cls: type[Any], name: str, value: Any, where: str) -> list[str]:
+    """Problems of one value against the annotation of the field `name` of `cls`."""
+    annotation = get_type_hints(cls, include_extras=True)[name]
+    full = f"{where}.{name}" if where else name
+    try:
+        TypeAdapter(annotation).validate_python(value, strict=True)
+    except ValidationError as error:
+        return [f"{full}: got {value!r}, {why}" for why in dict.fromkeys(map(_reason, error.errors()))]
+    if isinstance(value, float) and not math.isfinite(value):
+        return [f"{full}: got {value}, give a finite number"]
+    if isinstance(value, list) and len({str(v) for v in value}) < len(value):
+        return [f"{full}: got {value!r}, each may be named once"]
+    return []
+
+
+def problems_of(problems: list[str]) -> str:
+    """One text for a list of problems: the problem itself, or a numbered line for each."""
+    if len(problems) == 1:
+        return problems[0]
+    return f"{len(problems)} problems\n" + "\n".join(f"  {i}. {problem}" for i, problem in enumerate(problems, 1))
+
+
+def _reason(error: Any) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "literal_error":
+        got = unknown_text("value", error["input"], _names(context["expected"]))
+        return got if isinstance(error["input"], str) else f"allowed: {context['expected']}"
+    limits = {"greater_than": ("above", "gt"), "greater_than_equal": ("at least", "ge")}
+    limits |= {"less_than": ("below", "lt"), "less_than_equal": ("at most", "le")}
+    if kind in limits:
+        word, key = limits[kind]
+        return f"must be {word} {context[key]}"
+    nouns = {"int_type": "an integer", "float_type": "a number", "bool_type": "true or false", "string_type": "a text"}
+    if kind in nouns:
+        return f"must be {nouns[kind]}"
+    if kind == "too_short":
+        return f"must have at least {context['min_length']} item"
+    if kind == "list_type":
+        return "must be a list, as in [q,v]"
+    return str(error["msg"]).lower()
+
+
+def _names(expected: str) -> list[str]:
+    return [name.strip().strip("'") for name in expected.replace(" or ", ", ").split(",")]

@@ -1,0 +1,252 @@
+"""What a run is: the typed sections of a configuration, checked all at once.
+
+YAML files in conf/ give every value; nothing below this file knows Hydra or OmegaConf. A section of conf/config.yaml
+is one dataclass here, except `method`, whose options are the dataclass of the method's own file.
+"""
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from aoft_bench.config.check import check, problems_of
+from aoft_bench.data.locations import Places
+from aoft_bench.utils.errors import UserError, unknown_text
+
+Unit = Annotated[float, Field(ge=0, lt=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """Which task. name: an entry of the table of tasks (`python -m aoft_bench list datasets`)."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Where images come from and how they become the model's input.
+
+    root: a folder pack, or a folder of packs; cache: where the prepared uint8 arrays are kept; interpolation: PIL's
+    bicubic or bilinear (antialiased), or bilinear_tf (TensorFlow's, not antialiased); normalization: mean and standard
+    deviation 0.5 (half), ImageNet's, none (values in [0, 1]), or what the backbone was trained with (backbone);
+    source, tfds_dir, manual_dir: see `data.places.Places`. These have defaults, since older records lack them.
+    """
+
+    root: str | None
+    cache: str
+    interpolation: Literal["bicubic", "bilinear", "bilinear_tf"]
+    normalization: Literal["backbone", "half", "imagenet", "none"]
+    source: Literal["auto", "folder", "tfds"] = "auto"
+    tfds_dir: str | None = None
+    manual_dir: str | None = None
+
+    @property
+    def places(self) -> Places:
+        return Places(
+            Path(self.cache),
+            *(Path(self.root) if self.root else None, self.source),
+            *(Path(folder) if folder else None for folder in (self.tfds_dir, self.manual_dir)),
+        )
+
+
+@dataclass(frozen=True)
+class BackboneOptions:
+    """Which pre-trained network. timm: a timm name with its tag, or the name of an embedded network; checkpoint: a
+    local file with its weights (.npz, .safetensors, .pth) instead of the hub's; img_size: input side in pixels.
+    """
+
+    name: str
+    timm: str
+    checkpoint: str | None
+    img_size: Annotated[int, Field(ge=16, le=1024)]
+
+
+@dataclass(frozen=True)
+class RecipeOptions:
+    """How it is trained: AdamW (all trained tensors are decayed), warm-up from warmup_lr, then cosine to min_lr.
+
+    warmup_epochs: null means a tenth of the epochs; drop_path: rate at the last block, rising linearly from 0;
+    drop_path_kind: `sample` drops whole residual branches (stochastic depth), `element` is plain dropout on the branch
+    (as the authors of AOFT and SSF's lineage do); mlp_dropout: dropout inside the feed-forward part.
+    """
+
+    epochs: Count
+    batch_size: Count
+    lr: Annotated[float, Field(gt=0)]
+    weight_decay: NotNegative
+    warmup_epochs: Annotated[int, Field(ge=0)] | None
+    warmup_lr: NotNegative
+    min_lr: NotNegative
+    drop_path: Unit
+    drop_path_kind: Literal["sample", "element"]
+    mlp_dropout: Unit
+    label_smoothing: Unit
+    flip: bool
+
+    @property
+    def warmup(self) -> int:
+        """Warm-up in epochs."""
+        return self.epochs // 10 if self.warmup_epochs is None else self.warmup_epochs
+
+
+@dataclass(frozen=True)
+class ProtocolOptions:
+    """Which images train and which ones count; see aoft_bench.records.protocols."""
+
+    name: Literal["clean", "tune", "literature"]
+
+
+@dataclass(frozen=True)
+class TrainerOptions:
+    """Hardware. precision auto: bf16 mixed where the device computes in it, else fp32; threads: CPU threads, null for
+    torch's choice; eval_batch_size: images at a time when nothing is trained; progress: a bar, lines, or nothing;
+    devices: how many train one cell together, each in a process of its own that has its share of every batch; null:
+    all GPUs; cuda_graphs: on one GPU, launch a training step as a whole; compile: the blocks by torch.compile, for
+    training; deterministic: on a GPU, refuse operations whose result differs from run to run. The last four have
+    defaults, since older records lack them."""
+
+    accelerator: Literal["auto", "cpu", "cuda"]
+    precision: Literal["auto", "fp32", "bf16"]
+    threads: Count | None
+    eval_batch_size: Count
+    progress: Literal["auto", "bar", "lines", "none"]
+    devices: Count | None = 1
+    cuda_graphs: bool = True
+    compile: bool = False
+    deterministic: bool = True
+
+
+@dataclass(frozen=True)
+class LoggerOptions:
+    """W&B as a mirror of the records. mode auto: online when there is a key, else offline."""
+
+    name: Literal["none", "wandb"]
+    project: str
+    entity: str | None
+    mode: Literal["auto", "online", "offline"]
+    dir: str
+
+
+@dataclass(frozen=True)
+class ResultsOptions:
+    """Records. mode missing: skip a cell that is done; force: run it again; only-cached: never run."""
+
+    root: str
+    mode: Literal["missing", "force", "only-cached"]
+
+
+SECTIONS: dict[str, type[Any]] = {
+    "dataset": DatasetOptions,
+    "data": DataOptions,
+    "backbone": BackboneOptions,
+    "recipe": RecipeOptions,
+    "protocol": ProtocolOptions,
+    "trainer": TrainerOptions,
+    "logger": LoggerOptions,
+    "results": ResultsOptions,
+}
+
+
+# top-level names that stand for an option of one method: `method=peft name=oft` is method.tuner=oft, see
+# conf/method/peft.yaml
+SHORTHANDS = {"name": ("peft", "tuner")}
+
+
+@dataclass(frozen=True)
+class Scalars:
+    """The values of a configuration that stand in no section."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    dry_run: bool
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One cell of a table, completely described."""
+
+    dataset: DatasetOptions
+    data: DataOptions
+    backbone: BackboneOptions
+    method: dict[str, Any]
+    recipe: RecipeOptions
+    protocol: ProtocolOptions
+    trainer: TrainerOptions
+    logger: LoggerOptions
+    results: ResultsOptions
+    seed: int
+    dry_run: bool
+
+    @property
+    def method_name(self) -> str:
+        return str(self.method["name"])
+
+    @property
+    def method_options(self) -> dict[str, Any]:
+        return {key: value for key, value in self.method.items() if key not in ("name", "label")}
+
+    @property
+    def method_label(self) -> str:
+        """The name of the method's row in a table: that of the YAML, where it is a setting of another method's."""
+        return str(self.method.get("label") or self.method["name"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain nested dictionaries, as `from_dict` takes them."""
+        return dataclasses.asdict(self)
+
+
+def from_dict(tree: dict[str, Any]) -> RunConfig:
+    """A `RunConfig` from nested dictionaries; one `UserError` that lists every problem."""
+    from aoft_bench import methods
+
+    problems: list[str] = []
+    scalars = {f.name for f in dataclasses.fields(Scalars)}
+    tree = {name: value for name, value in tree.items() if name not in SHORTHANDS}  # resolved by now
+    allowed = {*SECTIONS, "method", *scalars}
+    problems += [unknown_text("section", name, allowed) for name in tree if name not in allowed]
+    for name, cls in SECTIONS.items():
+        problems += check(cls, tree.get(name) or {}, name)
+    problems += check(Scalars, {k: v for k, v in tree.items() if k in scalars}, "")
+    method = dict(tree.get("method") or {})
+    label = method.pop("label", None)
+    if not (label is None or (isinstance(label, str) and re.fullmatch(r"[a-z0-9_]+", label))):
+        problems.append(f"method.label: got {label!r}, give lower-case letters, digits and _")
+    try:
+        problems += check(methods.get(str(method.pop("name", None))), method, "method")
+    except UserError as error:
+        problems.append(str(error))
+    if not problems:
+        problems += _inconsistencies(tree)
+    if problems:
+        raise UserError(problems_of(problems))
+    sections = {name: cls(**tree[name]) for name, cls in SECTIONS.items()}
+    return RunConfig(**sections, method=dict(tree["method"]), **{name: tree[name] for name in scalars})
+
+
+def _inconsistencies(tree: dict[str, Any]) -> list[str]:
+    """Problems between values that are each allowed by themselves."""
+    recipe = RecipeOptions(**tree["recipe"])
+    problems = []
+    if recipe.warmup >= recipe.epochs and recipe.warmup:
+        problems.append(
+            f"recipe.warmup_epochs: got {recipe.warmup} of {recipe.epochs} epochs, must be fewer; "
+            "null means a tenth of the epochs"
+        )
+    if recipe.min_lr > recipe.lr or recipe.warmup_lr > recipe.lr:
+        problems.append(
+            f"recipe.lr: got {recipe.lr}, must not be below recipe.min_lr ({recipe.min_lr}) or "
+            f"recipe.warmup_lr ({recipe.warmup_lr})"
+        )
+    return problems
+
+
+def conf_dir() -> Path:
+    """The folder of YAML files: conf/ of a checkout (also of an editable install), or the copy inside a wheel."""
+    package = Path(__file__).resolve().parents[1]
+    checkout = package.parent / "conf"
+    return checkout if (package.parent / "pyproject.toml").is_file() and checkout.is_dir() else package / "conf"

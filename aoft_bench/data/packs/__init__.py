@@ -1,0 +1,1 @@
+"""Folder packs written for other programs."""

@@ -1,0 +1,255 @@
+"""A prepared task as a folder pack of lossless PNG files at native size, for other people's code.
+
+    <out>/<task folder>/images/<split>/000000.png
+    <out>/<task folder>/train800.txt, val200.txt, test.txt, train800val200.txt     "images/train800/000000.png 307"
+    <out>/<task folder>/classes.txt                                                where the names are known
+    <out>/<task folder>/manifest.tsv.gz, README.txt                                which images they are, and whence
+
+The pack appears under its name when it is complete; until then it grows in a hidden folder beside it.
+"""
+
+import io
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from errno import EDQUOT, EEXIST, EFBIG, ENOSPC, ENOTEMPTY
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+from PIL import Image
+
+from aoft_bench.data import manifest
+from aoft_bench.data.locations import Places
+from aoft_bench.data.packs.readme import readme
+from aoft_bench.data.prepared_task import PreparedTask, local_source, prepare
+from aoft_bench.data.sources.base import Example
+from aoft_bench.data.tasks import SPLITS, Task
+from aoft_bench.data.tfds import process
+from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.progress_bar import progress
+
+Read = Callable[[str, int], Example]  # (split, index) to an image at native size
+
+LISTS = {split: (split,) for split in SPLITS} | {"train800val200": ("train800", "val200")}
+
+_THREADS = 4  # Pillow encodes outside the interpreter lock
+_BLOCK = 256  # images between two steps of the progress
+_SAMPLE = 32  # images encoded to learn how much room all will take
+_CLUSTER = 4096  # what a file takes on the disk is a multiple of this
+_TAKEN = (EEXIST, ENOTEMPTY)
+_FULL = (ENOSPC, EDQUOT, EFBIG)
+
+
+def pack_folder(task: Task, out: Path) -> Path:
+    """Where in `out` the pack of a task goes: the name of the published pack's folder, else the task's."""
+    return out.expanduser() / (task.folders[0] if task.folders else task.name)
+
+
+def export(task: Task, places: Places, *, image_size: int, interpolation: str, out: Path) -> tuple[PreparedTask, Path]:
+    """Prepare a task as `prepare` does and write it to `pack_folder(task, out)`; returns both.
+
+    A cache at native size holds the images themselves. A squashed one does not: then they are read from the source
+    again, those of TFDS in the preparing process. Every image is checked against the manifest of the cache. Raises
+    `UserError` as `prepare` and `write_pack` do.
+    """
+    target = pack_folder(task, out)
+    refuse_existing(target)
+    ready = prepare(task, places, image_size=image_size, interpolation=interpolation)
+    if ready.squashed_by is None:
+        write_pack(ready, _cached(ready), target)
+    elif ready.source == "tfds":
+        process.require(task, places)
+        with _no_empty_folder(target.parent):
+            try:
+                process.run(task, places, image_size, interpolation, target)
+            except BaseException:
+                _remove_leftovers(target)  # an interrupted process had no time for it
+                raise
+    else:
+        write_pack(ready, local_source(task, places).read, target)
+    return ready, target
+
+
+def refuse_existing(target: Path) -> None:
+    """Raise `UserError` where something is already at `target`; an empty folder is nothing."""
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise UserError(f"{target} is there already, and is no folder; choose another with out=<folder>, or delete it")
+    try:
+        taken = target.is_dir() and any(target.iterdir())
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    if taken:
+        raise _taken(target)
+
+
+def write_pack(ready: PreparedTask, read: Read, target: Path) -> None:
+    """Write the folder pack of a prepared task to `target`, all of it or nothing.
+
+    `read` gives the images (H, W, C) uint8 at native size, C = 1 becoming grey PNG files, else RGB; equal images give
+    equal files. Raises `UserError` where `target` is not empty or another process is writing it, for an image that is
+    not the one in the cache's manifest, a full disk or a folder that cannot be written.
+    """
+    rows = ready.read_manifest()
+    try:
+        with _no_empty_folder(target.parent), _locked(target):
+            _clear(target)
+            partial = target.with_name(f".{target.name}-{uuid.uuid4().hex}.partial")
+            try:
+                partial.mkdir()
+                _write_images(ready, _checked(ready, read, rows), partial)
+                _write_texts(ready, rows, partial)
+                _publish(partial, target)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+
+
+def _cached(ready: PreparedTask) -> Read:
+    """Reads the images from a cache at native size."""
+    splits = {"train800": ready.train("train800"), "val200": ready.train("val200"), "test": ready.open_test()}
+
+    def read(split: str, index: int) -> Example:
+        images, labels = splits[split]
+        return Example(images[index], int(labels[index]), "")
+
+    return read
+
+
+def _checked(ready: PreparedTask, read: Read, rows: manifest.Manifest) -> Callable[[str, int], np.ndarray]:
+    """The images of `read`, each compared with its row of the manifest."""
+
+    def image(split: str, index: int) -> np.ndarray:
+        example, row = read(split, index), rows[split][index]
+        if (example.label, manifest.digest(example.image)) != (row.label, row.digest):
+            raise UserError(
+                f"{ready.task.name}: image {index} of {split} is not the one that was prepared, its source changed; "
+                f"delete {ready.directory} and run again"
+            )
+        return example.image
+
+    return image
+
+
+def _write_images(ready: PreparedTask, image: Callable[[str, int], np.ndarray], folder: Path) -> None:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        _check_space(ready, image, folder, pool)
+        with progress(f"exporting {ready.task.name}", sum(ready.sizes.values())) as advance:
+            for split in SPLITS:
+                (folder / "images" / split).mkdir(parents=True)
+
+                def one(index: int, split: str = split) -> None:
+                    (folder / _name(split, index)).write_bytes(_png(image(split, index)))
+
+                for start in range(0, ready.sizes[split], _BLOCK):
+                    done = list(pool.map(one, range(start, min(start + _BLOCK, ready.sizes[split]))))
+                    advance(len(done))
+
+
+def _check_space(
+    ready: PreparedTask, image: Callable[[str, int], np.ndarray], folder: Path, pool: ThreadPoolExecutor
+) -> None:
+    """Refuse within seconds what would fail after minutes; the room is reckoned from a sample of the images."""
+    every = [(split, index) for split in SPLITS for index in range(ready.sizes[split])]
+    sample = every[:: -(-len(every) // _SAMPLE)]
+    clusters = pool.map(lambda place: -(-len(_png(image(*place))) // _CLUSTER), sample)
+    needed = sum(clusters) * _CLUSTER * len(every) / len(sample)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(ENOSPC, f"about {needed / 1e6:.1f} MB are needed, {free / 1e6:.1f} MB are free")
+
+
+def _png(image: np.ndarray) -> bytes:
+    # into memory first: Pillow writing to a file itself loses the reason when the disk is full
+    content = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[-1] == 1 else image)).save(content, "PNG")
+    return content.getvalue()
+
+
+def _name(split: str, index: int) -> str:
+    return f"images/{split}/{index:06d}.png"
+
+
+def _write_texts(ready: PreparedTask, rows: manifest.Manifest, folder: Path) -> None:
+    for name, splits in LISTS.items():
+        lines = [f"{_name(split, index)} {row.label}\n" for split in splits for index, row in enumerate(rows[split])]
+        _write_text(folder / f"{name}.txt", "".join(lines))
+    if ready.class_names:
+        _write_text(folder / "classes.txt", "".join(f"{name}\n" for name in ready.class_names))
+    shutil.copyfile(ready.directory / manifest.NAME, folder / manifest.NAME)
+    _write_text(folder / "README.txt", readme(ready))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_bytes(text.encode())  # line feeds and UTF-8 on every system
+
+
+@contextmanager
+def _no_empty_folder(folder: Path) -> Iterator[None]:
+    """`folder` exists inside; if it did not before, it is gone again where nothing was put into it."""
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        yield
+    finally:
+        for one in made:
+            with suppress(OSError):  # it holds something
+                one.rmdir()
+
+
+@contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    """Raises `UserError` where another process holds `target`; the lock's file is gone afterwards."""
+    path = target.with_name(f".{target.name}.lock")
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"another process is exporting to {target}; wait for it, or choose another folder with out=<folder>"
+        ) from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
+
+
+def _clear(target: Path) -> None:
+    """Delete what a killed export left behind; only for who holds the lock."""
+    for partial in target.parent.glob(f".{target.name}-*.partial"):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """`_clear` where nobody else is writing."""
+    with suppress(UserError, OSError), _locked(target):
+        _clear(target)
+
+
+def _publish(partial: Path, target: Path) -> None:
+    refuse_existing(target)
+    if target.is_dir():
+        target.rmdir()
+    partial.rename(target)
+
+
+def _taken(target: Path) -> UserError:
+    return UserError(f"the folder {target} is not empty; choose another with out=<folder>, or delete it")
+
+
+def _unwritable(target: Path, error: OSError) -> UserError:
+    if error.errno in _TAKEN and target.is_dir():
+        return _taken(target)
+    if error.errno in _FULL:
+        return UserError(
+            f"the disk is full: cannot write the pack {target} ({error.strerror}; each image is a file of its own); "
+            f"free some space or choose another folder with out=<folder>"
+        )
+    return UserError(f"cannot write the pack {target}: {error.strerror}; choose another folder with out=<folder>")

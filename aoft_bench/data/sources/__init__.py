@@ -1,0 +1,1 @@
+"""Where the images of a task come from, a module a source."""

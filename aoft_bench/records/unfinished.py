@@ -1,0 +1,107 @@
+"""Cells that are not done: which process runs one, why one failed, and what a killed process left behind."""
+
+import contextlib
+import datetime
+import json
+import os
+import platform
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aoft_bench.records.code_version import code_digest, git_state, version_of
+from aoft_bench.records.files import SCHEMA, CellFiles
+from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.files import write_text_atomically
+from aoft_bench.utils.locks import is_held
+
+STATES = ("done", "running", "stopped", "failed", "missing")
+
+
+def state_of(files: CellFiles) -> str:
+    """One of `STATES` of a cell, from its files: "stopped" is one that goes on from its last epoch."""
+    if files.record.is_file():
+        return "done"
+    if is_held(files.lock):
+        return "running"
+    if files.failure.is_file():
+        return "failed"
+    return "stopped" if files.checkpoint.is_file() else "missing"
+
+
+@contextlib.contextmanager
+def worker_noted(path: Path) -> Iterator[None]:
+    """While a cell runs, say in `path` which process runs it, with which code."""
+    worker = {
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "since": _now(),
+        "version": version_of("aoft_bench"),
+        "code": code_digest(),
+    }
+    write_text_atomically(path, json.dumps(worker) + "\n")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def refuse_other_code(root: Path) -> None:
+    """Raise `UserError` if a process with other code runs a cell of this results folder now.
+
+    Records of two versions side by side would look like one experiment. What a killed process left is no hindrance.
+    """
+    for path in sorted((root / "unfinished").rglob("*.worker.json")):
+        worker = _read(path)
+        if not worker or worker.get("code") == code_digest():
+            continue
+        if is_held(path.with_name(path.name.removesuffix(".worker.json") + ".lock")):
+            raise UserError(
+                f"another version of the code writes to {root}: process {worker.get('pid')} on {worker.get('host')} "
+                f"runs {worker.get('version')} ({worker.get('code')}), this is {version_of('aoft_bench')} "
+                f"({code_digest()}); let it end, or give another folder by results.root=DIR"
+            )
+
+
+def remove_leftovers(files: CellFiles) -> None:
+    """Remove what a process that was killed while it wrote a file of this cell left. The cell must be claimed."""
+    for path in (files.record, files.trained, files.checkpoint, files.worker, files.failure):
+        for partial in path.parent.glob(f"{path.name}.*.partial"):
+            partial.unlink(missing_ok=True)
+
+
+def note_failure(path: Path, label: str, command: str, config: dict[str, Any], error: Exception) -> None:
+    """Leave a record of a failure: what was asked for, the error, its traceback, the code. Never raises."""
+    failure = {
+        "schema": SCHEMA,
+        "label": label,
+        "command": command,
+        "failed": _now(),
+        "error": f"{type(error).__name__}: {error}",
+        "explained": isinstance(error, UserError),
+        "traceback": "".join(traceback.format_exception(error)),
+        "version": version_of("aoft_bench"),
+        "git": git_state(),
+        "config": config,
+    }
+    # a full disk may be the failure itself; the error that is raised matters more
+    with contextlib.suppress(UserError, OSError):
+        write_text_atomically(path, json.dumps(failure, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def read_failure(path: Path) -> dict[str, Any] | None:
+    """What `note_failure` wrote; None if there is nothing, or nothing whole."""
+    return _read(path)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,151 @@
+"""Tables as LaTeX: booktabs, rotated headers, as wide as the line at most.
+
+A file compiles by itself with pdflatex, and can be taken into a paper by \\input: the paper then loads booktabs,
+graphicx and, with T1, fontenc.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from aoft_bench.results.table import Block, Cell, Column, Grid
+
+ROWS = 34  # lines of one float, headings of blocks among them: as many as a landscape page holds
+TURNED = 6  # lines that a turned header is high
+
+# begin{document} sets \@nodocument to \relax, so this is read only where the file is compiled by itself
+_ALONE = r"""% Made by `aoft-bench tables`. By itself: pdflatex. In a paper: \input, booktabs and graphicx.
+\expandafter\ifx\csname @nodocument\endcsname\relax\else
+  \documentclass[10pt,a4paper,landscape]{article}
+  \usepackage[T1]{fontenc}
+  \usepackage[utf8]{inputenc}
+  \usepackage{booktabs,graphicx}
+  \usepackage[margin=1cm]{geometry}
+  \pagestyle{empty}
+  \gdef\aoftend{\end{document}}
+  \begin{document}
+\fi
+"""
+_END = "\\csname aoftend\\endcsname\n"  # nothing in a paper
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    **{sign: "\\" + sign for sign in "&%$#_{}"},
+    "[": "{[}",  # after a line's end it would open an optional argument
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "†": r"\dag{}",
+    "‡": r"\ddag{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "−": "--",
+    "–": "--",
+    "’": "'",
+    "λ": r"$\lambda$",
+    "≤": r"$\le$",
+    "≥": r"$\ge$",
+}
+
+
+def escape(text: str) -> str:
+    """Plain text as LaTeX prints it. A letter that T1 lacks loses its accents, or becomes a question mark."""
+    return "".join(_SPECIAL.get(sign) or _latin(sign) for sign in text)
+
+
+def to_latex(grids: Sequence[Grid], notes: Sequence[str] = ()) -> str:
+    """One float for each table, or for each `ROWS` rows of a longer one."""
+    floats = [_float(part) for grid in grids for part in _parts(grid)]
+    below = "".join(f"\\par\\noindent {escape(note)}\n" for note in notes)
+    return "\n".join([_ALONE, *floats]) + below + _END
+
+
+def _latin(sign: str) -> str:
+    if ord(sign) < 256 and sign.isprintable():
+        return sign
+    return unicodedata.normalize("NFKD", sign).encode("ascii", "ignore").decode() or "?"
+
+
+def _parts(grid: Grid) -> list[Grid]:
+    """The table in pieces that fit on a page; notes stand below the last, or on a page of their own."""
+    lines = ROWS - TURNED * any(column.rotated for column in grid.columns)
+    pieces: list[list[Block]] = [[]]
+    room = lines
+    for block in grid.blocks:
+        rows = list(block.rows)
+        while rows:
+            if room < 2:  # a heading alone at the foot of a page says nothing
+                pieces.append([])
+                room = lines
+            room -= bool(block.heading)
+            pieces[-1].append(Block(block.heading, rows[:room]))
+            rows, room = rows[room:], room - len(rows[:room])
+    last = len(pieces) - 1
+    if room < len(grid.notes):
+        pieces.append([])
+        last += 1
+    return [
+        Grid(
+            f"{grid.title}{', continued' if number else ''}",
+            grid.caption,
+            grid.columns,
+            blocks,
+            grid.notes if number == last else (),
+        )
+        for number, blocks in enumerate(pieces)
+    ]
+
+
+def _float(grid: Grid) -> str:
+    notes = [rf"\par\smallskip\raggedright\footnotesize {escape(note)}" for note in grid.notes]
+    if not grid.blocks:
+        return "\n".join(
+            [r"\begin{table}[p]", rf"\textit{{Notes to {escape(grid.title)}}}", *notes, r"\end{table}", ""]
+        )
+    label = re.sub(r"[^a-z0-9]+", "-", grid.title.lower()).strip("-")
+    lines = [
+        r"\begin{table}[p]",
+        r"\centering",
+        rf"\caption{{{escape(grid.title)}. {escape(grid.caption)}.}}",
+        rf"\label{{tab:{label}}}",
+        r"\smallskip",
+        r"\setlength{\tabcolsep}{2.5pt}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        r"\begin{tabular}{" + "".join("l" if column.text else "r" for column in grid.columns) + "}",
+        r"\toprule",
+        *_group_lines(grid),
+        " & ".join(map(_header, grid.columns)) + r" \\",
+        r"\midrule",
+    ]
+    for number, block in enumerate(grid.blocks):
+        lines += [r"\midrule"] if number else []
+        if block.heading:
+            lines.append(rf"\multicolumn{{{len(grid.columns)}}}{{l}}{{\itshape {escape(block.heading)}}} \\")
+        lines += [" & ".join(map(_cell, row)) + r" \\" for row in block.rows]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", *notes, r"\end{table}", ""])
+
+
+def _group_lines(grid: Grid) -> list[str]:
+    if not any(column.group for column in grid.columns):
+        return []
+    heads, rules, start = [], [], 1
+    for name, span in grid.groups:
+        heads.append(rf"\multicolumn{{{span}}}{{c}}{{{escape(name)}}}")
+        rules += [rf"\cmidrule(lr){{{start}-{start + span - 1}}}"] if name else []
+        start += span
+    return [" & ".join(heads) + r" \\", " ".join(rules)]
+
+
+def _header(column: Column) -> str:
+    name = escape(column.header)
+    return rf"\rotatebox{{90}}{{{name}}}" if column.rotated else name
+
+
+def _cell(cell: Cell) -> str:
+    text = escape(cell.text)
+    text = {"best": rf"\textbf{{{text}}}", "second": rf"\underline{{{text}}}", "": text}[cell.mark]
+    text += rf"{{\tiny$\pm${cell.spread}}}" if cell.spread else ""
+    return text + (rf"\textsuperscript{{{escape(cell.note)}}}" if cell.note else "")

@@ -1,0 +1,52 @@
+"""Files that appear whole or not at all."""
+
+import contextlib
+import errno
+import os
+import tempfile
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from aoft_bench.utils.errors import UserError
+
+
+def check_writable(path: Path) -> None:
+    """Raise `UserError` now, not after training, if `path` could not be written later."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial"):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"cannot write results to {path.parent}: {error.strerror}; give another folder by results.root=DIR"
+        ) from None
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary sibling of `path`, then put it in place in one step; on failure nothing is left."""
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise UserError(
+            f"cannot write {path}: {'the disk is full' if full else error.strerror or error}; "
+            "free some space or give another folder by results.root=DIR, and run again"
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):  # a file may stand where its folder should
+            partial.unlink()
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """`write_atomically` for a text in UTF-8."""
+    write_atomically(path, lambda partial: _write_text(partial, text))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

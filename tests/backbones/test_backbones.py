@@ -1,0 +1,376 @@
+"""Building networks and reading weight files: every layout that is accepted, and what is refused."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from networks import alive, timm
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from aoft_bench.backbones.networks import NANO, build, file_sha256, hub_file, load_backbone, read_options, weights_name
+from aoft_bench.config.schema import BackboneOptions, conf_dir
+from aoft_bench.utils.errors import UserError
+
+YAMLS = sorted(path.stem for path in (conf_dir() / "backbone").glob("*.yaml"))
+PARAMETERS = {  # millions, without head, at the image size of the YAML
+    "vit_b16_in21k": 85.80,
+    "vit_b16_augreg_in21k": 85.80,
+    "vit_l16_in21k": 303.30,
+    "vit_h14_in21k": 630.76,
+    "vit_ti16_augreg_in21k": 5.52,
+    "dinov2_b14": 85.72,
+    "swin_b_in22k": 86.74,
+}
+
+
+def nano(checkpoint: Path, img_size: int = 32) -> BackboneOptions:
+    return BackboneOptions(name="vit_nano", timm="vit_nano", checkpoint=str(checkpoint), img_size=img_size)
+
+
+def options(name: str, checkpoint: str | None = None, img_size: int = 224) -> BackboneOptions:
+    return BackboneOptions(name="own", timm=name, checkpoint=checkpoint, img_size=img_size)
+
+
+@pytest.fixture(scope="module")
+def teacher() -> nn.Module:
+    """A random network of vit_nano's shape, head included."""
+    torch.manual_seed(0)
+    return alive(timm.models.vision_transformer.VisionTransformer(**NANO, num_classes=7))
+
+
+def body(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("head.")}
+
+
+def check_equal(model: nn.Module, teacher: nn.Module) -> None:
+    expected = body(teacher)
+    assert body(model).keys() == expected.keys()
+    for name, tensor in body(model).items():
+        assert torch.equal(tensor, expected[name]), name
+    assert not any(p.any() for p in model.get_classifier().parameters())
+
+
+# -- names -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", YAMLS)
+def test_every_yaml_builds(name):
+    tree = read_options(name)
+    assert tree["name"] == name
+    if name.endswith("_file"):
+        with pytest.raises(UserError, match=r"or a file by backbone\.checkpoint"):
+            build(BackboneOptions(**tree), 11, weights=False)
+        tree["checkpoint"] = "own.pth"
+    with torch.device("meta"):
+        backbone = build(BackboneOptions(**tree), 11, drop_path=0.1, weights=False)
+    assert backbone.model.num_classes == 11 and backbone.sha256 == ""
+    head = sum(p.numel() for p in backbone.model.get_classifier().parameters())
+    count = sum(p.numel() for p in backbone.model.parameters()) - head
+    assert round(count / 1e6, 2) == PARAMETERS.get(name, round(count / 1e6, 2))
+    assert len(backbone.mean) == len(backbone.std) == 3
+    assert backbone.model.patch_embed.img_size == (tree["img_size"], tree["img_size"])
+
+
+def test_the_list_of_published_sizes_is_complete():
+    assert PARAMETERS.keys() | {"vit_nano", "vit_ti16_file"} == set(YAMLS)
+
+
+def test_normalisation_is_that_of_pre_training():
+    with torch.device("meta"):
+        google, dino = (
+            build(BackboneOptions(**read_options(n)), 2, weights=False) for n in ("vit_ti16_augreg_in21k", "dinov2_b14")
+        )
+    assert google.mean == google.std == (0.5, 0.5, 0.5)
+    assert dino.mean == (0.485, 0.456, 0.406) and dino.std == (0.229, 0.224, 0.225)
+
+
+def test_a_name_without_a_tag_is_refused_with_the_tags():
+    with pytest.raises(UserError, match=r"without a tag .*vit_base_patch16_224\.orig_in21k.* backbone\.checkpoint"):
+        build(options("vit_base_patch16_224"), 2, weights=False)
+
+
+def test_unknown_names_come_with_the_closest():
+    with pytest.raises(UserError, match="did you mean 'vit_base_patch16_224'"):
+        build(options("vit_base_patch16_22"), 2)
+    with pytest.raises(UserError, match="did you mean 'orig_in21k'"):
+        build(options("vit_base_patch16_224.orig_in21"), 2)
+    with pytest.raises(UserError, match="did you mean 'vit_b16_in21k'"):
+        load_backbone("vit_b16_in21", 2)
+
+
+def test_a_bad_image_size_is_refused():
+    with pytest.raises(UserError, match=r"backbone\.img_size: got 30, must be a multiple of 4"):
+        build(nano(Path("x"), 30), 2, weights=False)
+    with pytest.raises(UserError, match=r"backbone\.img_size: got 100, must be a multiple of 16"), torch.device("meta"):
+        build(options("vit_tiny_patch16_224.augreg_in21k", img_size=100), 2, weights=False)
+
+
+def test_a_network_without_an_image_size_is_refused():
+    with pytest.raises(UserError, match=r"backbone\.img_size: resnet10t\.c3_in1k cannot take 224 px"):
+        build(options("resnet10t.c3_in1k"), 2, weights=False)
+
+
+# -- files -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["safetensors", "flat", "state_dict", "model", "module.", "no head"])
+def test_every_layout_of_a_file_loads_all_but_the_head(layout, teacher, tmp_path):
+    state = teacher.state_dict()
+    path = tmp_path / ("w.safetensors" if layout == "safetensors" else "w.pth")
+    if layout == "safetensors":
+        save_file(state, path)
+    elif layout in ("state_dict", "model"):
+        torch.save({layout: state, "epoch": 3}, path)
+    elif layout == "module.":
+        torch.save({"module." + name: tensor for name, tensor in state.items()}, path)
+    else:
+        torch.save(body(teacher) if layout == "no head" else state, path)
+    backbone = build(nano(path), 7)
+    check_equal(backbone.model, teacher)
+    assert backbone.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert backbone.source == path.name == weights_name(nano(path))
+    assert all(p.dtype == torch.float32 for p in backbone.model.parameters())
+
+
+def google_layout(model: nn.Module) -> dict[str, np.ndarray]:
+    """The arrays of a ViT in Google's original .npz files: (in, out) kernels, heads split, HWIO patches."""
+    state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    heads, width = NANO["num_heads"], NANO["embed_dim"]
+    out = {
+        "embedding/kernel": state["patch_embed.proj.weight"].transpose(2, 3, 1, 0),
+        "embedding/bias": state["patch_embed.proj.bias"],
+        "cls": state["cls_token"],
+        "Transformer/posembed_input/pos_embedding": state["pos_embed"],
+        "Transformer/encoder_norm/scale": state["norm.weight"],
+        "Transformer/encoder_norm/bias": state["norm.bias"],
+        "head/kernel": state["head.weight"].T,
+        "head/bias": state["head.bias"],
+    }
+    for i in range(NANO["depth"]):
+        here, block = f"Transformer/encoderblock_{i}", f"blocks.{i}"
+        attention = f"{here}/MultiHeadDotProductAttention_1"
+        for norm, theirs in (("norm1", "LayerNorm_0"), ("norm2", "LayerNorm_2")):
+            out[f"{here}/{theirs}/scale"] = state[f"{block}.{norm}.weight"]
+            out[f"{here}/{theirs}/bias"] = state[f"{block}.{norm}.bias"]
+        for j, part in enumerate(("query", "key", "value")):
+            rows = slice(j * width, (j + 1) * width)
+            out[f"{attention}/{part}/kernel"] = state[f"{block}.attn.qkv.weight"][rows].T.reshape(width, heads, -1)
+            out[f"{attention}/{part}/bias"] = state[f"{block}.attn.qkv.bias"][rows].reshape(heads, -1)
+        out[f"{attention}/out/kernel"] = state[f"{block}.attn.proj.weight"].T.reshape(heads, -1, width)
+        out[f"{attention}/out/bias"] = state[f"{block}.attn.proj.bias"]
+        for j in (1, 2):
+            out[f"{here}/MlpBlock_3/Dense_{j - 1}/kernel"] = state[f"{block}.mlp.fc{j}.weight"].T
+            out[f"{here}/MlpBlock_3/Dense_{j - 1}/bias"] = state[f"{block}.mlp.fc{j}.bias"]
+    return out
+
+
+def test_googles_npz_gives_the_same_network(teacher, tmp_path):
+    np.savez(tmp_path / "ViT-N_4.npz", **google_layout(teacher))
+    backbone = build(nano(tmp_path / "ViT-N_4.npz"), 7)
+    check_equal(backbone.model, teacher)
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert_close(backbone.model.eval().forward_features(images), teacher.eval().forward_features(images))
+
+
+def test_an_npz_of_another_network_is_refused(teacher, tmp_path):
+    arrays = google_layout(teacher)
+    np.savez(tmp_path / "short.npz", **{k: v for k, v in arrays.items() if "encoderblock_5" not in k})
+    patches = {"embedding/kernel": np.zeros((8, 8, 3, 128), np.float32)}
+    np.savez(tmp_path / "patches.npz", **{**arrays, **patches})
+    np.savez(tmp_path / "foreign.npz", a=np.zeros(3))
+    (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 broken")
+    for name in ("short", "patches", "foreign", "broken"):
+        with pytest.raises(UserError, match=f"(?s){name}.npz.*not a Google ViT file") as failure:
+            build(nano(tmp_path / f"{name}.npz"), 7)
+        assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize("img_size, grid", [(16, 4), (48, 12)])
+@pytest.mark.parametrize("suffix", ["pth", "npz"])
+def test_position_embeddings_are_resampled(img_size, grid, suffix, teacher, tmp_path):
+    state = body(teacher)
+    ramp = torch.linspace(-1, 1, 8).view(1, 1, 8, 1).expand(1, 8, 8, 128).reshape(1, 64, 128)
+    state["pos_embed"] = torch.cat([torch.full((1, 1, 128), 9.0), ramp], dim=1)
+    path = tmp_path / f"w.{suffix}"
+    if suffix == "pth":
+        torch.save(state, path)
+    else:
+        arrays = google_layout(teacher)
+        arrays["Transformer/posembed_input/pos_embedding"] = state["pos_embed"].numpy()
+        np.savez(path, **arrays)
+    embed = build(nano(path, img_size), 7).model.pos_embed.detach()
+    assert embed.shape == (1, 1 + grid**2, 128)
+    assert torch.equal(embed[:, 0], torch.full((1, 128), 9.0))  # the class token's is not a place in the image
+    rows = embed[0, 1:].view(grid, grid, 128)
+    assert_close(rows, rows[:1].expand_as(rows), atol=1e-5, rtol=0)  # a ramp along x stays one
+    assert rows[0, :, 0].diff().min() > 0 and rows[0, :, 0].abs().max() < 1.2
+    assert rows[0, 0, 0].item() == pytest.approx(-rows[0, -1, 0].item(), abs=1e-5)
+
+
+def test_position_embeddings_without_prefix_tokens_are_resampled(tmp_path):
+    name, path = "vit_wee_patch16_reg1_gap_256.sbb_in1k", tmp_path / "w.safetensors"
+    trained = timm.create_model(name, img_size=256, num_classes=0)
+    nn.init.constant_(trained.pos_embed, 3.0)
+    save_file(trained.state_dict(), path)
+    model = build(options(name, str(path), 128), 3).model
+    assert_close(model.pos_embed.detach(), torch.full((1, 64, 256), 3.0))
+    assert torch.equal(model.reg_token, trained.reg_token)
+
+
+def test_tables_that_swin_computes_itself_may_be_in_its_file(tmp_path):
+    name, path = "swin_tiny_patch4_window7_224.ms_in22k", tmp_path / "w.pth"
+    with torch.device("meta"):
+        trained = timm.create_model(name, num_classes=3)
+    state = {k: torch.full(v.shape, 0.5).half() for k, v in trained.state_dict().items()}
+    tables = {k: torch.zeros(v.shape) for k, v in trained.named_buffers() if k not in state}
+    assert any("attn_mask" in k for k in tables) and any("relative_position_index" in k for k in tables)
+    torch.save({**state, **tables}, path)
+    model = build(options(name, str(path)), 2).model
+    assert all((p == 0.5).all() for n, p in model.named_parameters() if not n.startswith("head."))
+    assert model.layers[0].blocks[0].attn.relative_position_index.max() > 0
+    torch.save({**state, **tables, "layers.0.blocks.0.attn.foreign": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match=r"1 unknown, .* 'layers\.0\.blocks\.0\.attn\.foreign'"):
+        build(options(name, str(path)), 2)
+
+
+def test_a_missing_file_is_told():
+    with pytest.raises(UserError, match=r"backbone\.checkpoint: no file /nowhere/w\.npz; give a \.npz, \.safetensors"):
+        build(nano(Path("/nowhere/w.npz")), 2)
+
+
+def test_weights_of_another_network_are_refused(teacher, tmp_path):
+    state = body(teacher)
+    wrong = {
+        "1 tensors missing, 0 unknown, 0 of another shape, the first is 'norm.weight'": {
+            k: v for k, v in state.items() if k != "norm.weight"
+        },
+        "0 tensors missing, 1 unknown, 0 of another shape, the first is 'blocks.6.norm1.weight'": {
+            **state,
+            "blocks.6.norm1.weight": torch.zeros(128),
+        },
+        "0 tensors missing, 0 unknown, 1 of another shape, the first is 'norm.weight'": {
+            **state,
+            "norm.weight": torch.zeros(64),
+        },
+        "0 tensors missing, 0 unknown, 1 of another shape, the first is 'pos_embed'": {
+            **state,
+            "pos_embed": torch.zeros(1, 65, 64),
+        },
+    }
+    for text, tensors in wrong.items():
+        save_file(tensors, tmp_path / "w.safetensors")
+        with pytest.raises(UserError, match=f"weights of another network: {text}"):
+            build(nano(tmp_path / "w.safetensors"), 2)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth", "npz"])
+@pytest.mark.parametrize("kept", [0, 100, -1000])
+def test_a_truncated_file_is_told_in_one_line(suffix, kept, teacher, tmp_path):
+    path = tmp_path / f"w.{suffix}"
+    if suffix == "safetensors":
+        save_file(teacher.state_dict(), path)
+    elif suffix == "pth":
+        torch.save(teacher.state_dict(), path)
+    else:
+        np.savez(path, **google_layout(teacher))
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(
+        UserError, match=rf"cannot read the weights in .*w\.{suffix}: .*fetch the file again"
+    ) as failure:
+        build(nano(path), 2)
+    assert "\n" not in str(failure.value)
+
+
+class Malicious:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.target}",)
+
+
+def test_a_pickle_that_runs_code_is_refused_and_not_run(tmp_path):
+    torch.save({"state_dict": Malicious(tmp_path / "ran")}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="cannot read the weights"):
+        build(nano(tmp_path / "w.pth"), 2)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [[torch.zeros(2)], {"epoch": 3}, torch.zeros(2), {0: torch.zeros(2)}])
+def test_a_file_without_named_tensors_is_refused(content, tmp_path):
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"w\.pth: no dictionary of tensors"):
+        build(nano(tmp_path / "w.pth"), 2)
+
+
+def test_sha256_follows_the_content(tmp_path):
+    path = tmp_path / "w.bin"
+    for content in (b"one", b"three"):
+        path.write_bytes(content)
+        assert file_sha256(path) == hashlib.sha256(content).hexdigest()
+
+
+def test_an_unreachable_hub_fails_at_once_in_one_line(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    start = time.monotonic()
+    with pytest.raises(UserError, match=r"cannot be reached .*give backbone\.checkpoint=FILE") as failure:
+        hub_file("vit_tiny_patch16_224.augreg_in21k")
+    assert time.monotonic() - start < 5
+    assert "\n" not in str(failure.value)
+
+
+def test_a_file_in_the_hubs_cache_is_used_without_the_hub(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    folder = tmp_path / "models--timm--vit_tiny_patch16_224.augreg_in21k"
+    (folder / "snapshots" / "abc").mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("abc")
+    (folder / "snapshots" / "abc" / "model.safetensors").write_bytes(b"x")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    found = hub_file("vit_tiny_patch16_224.augreg_in21k")
+    assert found == folder / "snapshots" / "abc" / "model.safetensors"
+
+
+# -- imports ---------------------------------------------------------------------------------------------------------
+
+
+def python(code: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_timm_is_imported_without_wandb(tmp_path):
+    (tmp_path / "wandb.py").write_text("print('wandb was imported')")
+    code = "from aoft_bench.utils.fast_imports import import_timm; import_timm(); print('then'); import wandb"
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    assert python(code, PYTHONPATH=path) == "then\nwandb was imported"
+
+
+def test_the_package_itself_imports_nothing_heavy():
+    code = """
+import sys, time
+start = time.perf_counter()
+import aoft_bench
+print(time.perf_counter() - start, *({"torch", "timm", "numpy", "wandb", "hydra"} & set(sys.modules)))
+"""
+    results = [python(code).split() for _ in range(3)]
+    assert all(heavy == [] for _, *heavy in results)
+    assert min(float(seconds) for seconds, *_ in results) < 0.3

@@ -1,0 +1,65 @@
+"""The embedded weights are worth adapting: a linear probe on them against the same probe on random weights."""
+
+import numpy as np
+import pytest
+import torch
+
+from aoft_bench.backbones.networks import NANO_WEIGHTS, build, read_options
+from aoft_bench.config.schema import BackboneOptions
+from aoft_bench.data.loader import to_device
+from aoft_bench.data.sources.embedded import load
+from aoft_bench.data.transforms import normalize
+
+TESTED = 500
+RATES = (1e-3, 1e-2)
+
+
+def features(model: torch.nn.Module, images: np.ndarray) -> torch.Tensor:
+    """What the head sees, (N, D)."""
+    pixels = to_device(images, 32, "bicubic")
+    with torch.inference_mode():
+        return torch.cat([model(normalize(part, (0.5,) * 3, (0.5,) * 3)) for part in pixels.split(250)]).clone()
+
+
+def probe(train: tuple[torch.Tensor, torch.Tensor], test: tuple[torch.Tensor, torch.Tensor], rate: float) -> float:
+    """Top-1 in % of a zero-initialised linear head after 20 epochs of AdamW: what method=linear computes."""
+    (x, y), (x_test, y_test) = train, test
+    head = torch.nn.Linear(x.shape[1], int(y.max()) + 1)
+    for parameter in head.parameters():
+        torch.nn.init.zeros_(parameter)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=1e-4)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        for index in torch.randperm(len(x), generator=generator).split(32):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(head(x[index]), y[index]).backward()
+            optimizer.step()
+    with torch.inference_mode():
+        return 100 * (head(x_test).argmax(1) == y_test).float().mean().item()
+
+
+def best_probe(model: torch.nn.Module, task: str) -> float:
+    """The better of two rates, chosen on the test images: this favours whichever network needs it more."""
+    splits = load(task)
+    x = features(model, np.concatenate([splits["train800"].images, splits["val200"].images]))
+    y = torch.from_numpy(np.concatenate([splits["train800"].labels, splits["val200"].labels]))
+    test = features(model, splits["test"].images[:TESTED]), torch.from_numpy(splits["test"].labels[:TESTED])
+    return max(probe((x, y), test, rate) for rate in RATES)
+
+
+@pytest.mark.parametrize("task", ["digits", "shapes_count", "shapes_location", "shapes_orientation"])
+def test_probe_beats_random_weights_by_ten_points(task):
+    options = BackboneOptions(**read_options("vit_nano"))
+    trained = build(options, num_classes=0).model.eval()
+    torch.manual_seed(0)
+    random = build(options, num_classes=0, weights=False).model.eval()
+    assert best_probe(trained, task) >= best_probe(random, task) + 10
+
+
+def test_the_file_is_small_and_has_no_head():
+    from safetensors import safe_open
+
+    assert NANO_WEIGHTS.stat().st_size <= 6e6
+    with safe_open(NANO_WEIGHTS, framework="pt") as file:
+        assert not [name for name in file.keys() if name.startswith("head")]  # noqa: SIM118
+        assert file.metadata()

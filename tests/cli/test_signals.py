@@ -1,0 +1,53 @@
+"""A run that is told to stop stops at once, says so, keeps its last epoch and leaves nothing half-written."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+WORDS = (
+    "-m method=lora,linear backbone=vit_nano dataset=digits trainer=cpu trainer.progress=lines "
+    "logger=none recipe.epochs=5000 results.root=results data.cache=cache trainer.threads=1"
+)
+# tests that run in the background of a shell inherit an ignored Ctrl-C, which a user at a terminal does not have
+AT_A_TERMINAL = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('aoft_bench', run_name='__main__', alter_sys=True)"
+)
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "said"),
+    [
+        (signal.SIGTERM, 143, "stopped by SIGTERM; finished cells are kept, and the last epoch"),
+        (signal.SIGINT, 130, "interrupted; finished cells are kept, and the last epoch"),
+    ],
+)
+def test_a_signal_ends_the_whole_sweep(sent, code, said, tmp_path):
+    environment = {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "PATH": "", "HOME": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", AT_A_TERMINAL, *WORDS.split()],
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        started = tmp_path / "results"
+        try:
+            while not list(started.rglob("lora/digits/*.ckpt")):  # written after its first epoch
+                assert process.poll() is None, process.stderr.read()
+                time.sleep(0.1)
+            process.send_signal(sent)
+            _, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == code
+    assert said in stderr and "Traceback" not in stderr
+    kept = [path for path in started.rglob("*") if path.is_file() and path.suffix != ".partial"]
+    assert sorted(path.suffix for path in kept) == [".ckpt", ".lock"]
+    assert all("unfinished" in path.parts for path in kept)
+    assert len(list(started.rglob("*.partial"))) <= 1  # the next epoch's, if the signal came while it was written

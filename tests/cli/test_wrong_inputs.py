@@ -1,0 +1,508 @@
+"""Whatever a user gets wrong: one line says what, what was got, what is allowed; exit code 2; nothing half-written."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Command, Result, call, words
+from packs import make_pack, set_line
+
+from aoft_bench import data
+from aoft_bench.data.locations import Places
+from aoft_bench.data.prepared_task import PreparedTask, prepare
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class World:
+    """What a case starts from: a folder of its own, a valid pack, and the options of a cell that would run on it."""
+
+    def __init__(self, root: Path, nano: dict[str, str], patch: pytest.MonkeyPatch, record: Path) -> None:
+        self.root, self.patch, self.trained = root, patch, record
+        self.pack = make_pack(root / "pack")
+        self.options = nano | {
+            "dataset": "folder",
+            "method": "linear",
+            "data.root": "pack",
+            "data.cache": "cache",
+            "results.root": "results",
+        }
+
+    def prepared(self) -> PreparedTask:
+        """The pack's cache, made."""
+        return prepare(data.task("folder"), Places(self.root / "cache", self.pack), image_size=32)
+
+    def record(self) -> Path:
+        """A copy of a true record and its parameters, to be damaged."""
+        folder = self.root / "kept" / "records"
+        folder.mkdir(parents=True)
+        for path in (self.trained, self.trained.with_suffix(".safetensors")):
+            shutil.copy(path, folder)
+        return folder / self.trained.name
+
+    def weights(self) -> Path:
+        """A copy of the network's weights, to be damaged."""
+        from aoft_bench.backbones.networks import NANO_WEIGHTS
+
+        given = self.options.get("backbone.checkpoint", str(NANO_WEIGHTS))
+        return Path(shutil.copy(given, self.root / "mine.safetensors"))
+
+
+Case = Callable[[World], list[str]]
+CASES: list[tuple[str, str, Case, tuple[str, ...]]] = []
+RUN, EVALUATE, TABLES, LIST = (f"aoft_bench.{name}" for name in ("__main__", "cli.evaluate", "cli.tables", "cli.list"))
+PREPARE, EXPORT = "aoft_bench.cli.prepare", "aoft_bench.cli.export"
+
+
+def case(name: str, *expected: str, module: str = RUN) -> Callable[[Case], Case]:
+    """Adds a case whose words come from a function that may break something first."""
+
+    def add(make: Case) -> Case:
+        CASES.append((name, module, make, expected))
+        return make
+
+    return add
+
+
+def wrong(name: str, line: str, *expected: str) -> None:
+    """Adds a case that only changes options of the valid cell; words without = or with - first stand as they are."""
+
+    def make(world: World) -> list[str]:
+        given = line.split()
+        plain = [w for w in given if w.startswith("-") or "=" not in w or w.startswith("=")]
+        changes = dict(w.split("=", 1) for w in given if w not in plain)
+        return plain + words(world.options | changes)
+
+    CASES.append((name, RUN, make, expected))
+
+
+# names
+wrong("unknown method", "method=lorra", "unknown method 'lorra' (did you mean 'lora'?)", "allowed: lora, rlrr", "list")
+wrong("unknown dataset", "dataset=cifar10", "unknown dataset 'cifar10' (did you mean 'cifar100'?)", "list datasets")
+wrong("unknown backbone", "backbone=vit_b16", "unknown backbone 'vit_b16' (did you mean 'vit_b16_in21k'?)")
+wrong("unknown protocol", "protocol=cleen", "unknown protocol 'cleen' (did you mean 'clean'?)", "literature, tune")
+wrong("unknown trainer", "trainer=gpu", "unknown trainer 'gpu'", "auto", "cpu")
+wrong("unknown logger", "logger=tensorboard", "unknown logger 'tensorboard'", "none, wandb")
+wrong("unknown experiment", "experiment=nothing", "unknown experiment 'nothing'")
+wrong("null group", "dataset=null", "unknown dataset 'None'", "digits")
+wrong("unknown hparams", "hparams=aoft/cifar10", "unknown hparams 'aoft/cifar10' (did you mean 'aoft/cifar100'?)")
+wrong("unknown section", "recpie.lr=1", "unknown section 'recpie' (did you mean 'recipe'?)")
+wrong("unknown name", "sed=1", "unknown name 'sed' (did you mean 'seed'?)")
+wrong("typo in an option", "recipe.lrr=1", "unknown option of recipe 'lrr' (did you mean 'lr'?)", "allowed: lr")
+wrong("unknown method option", "method=lora method.rnk=2", "method lora 'rnk' (did you mean 'rank'?)", "alpha, targets")
+wrong("option of a method without", "method=linear method.rank=2", "method linear 'rank'", "it has no options")
+wrong("unknown -cn", "-cn confg", "unknown configuration (-cn) 'confg' (did you mean 'config'?)")
+wrong("missing -cd", "-cd nowhere -cn x", "-cd nowhere: no such folder", "sweeps/")
+wrong("unknown flag", "--fast", "--fast", "python -m aoft_bench --help")
+wrong("interpolation", "recipe.lr=${nothing}", "'nothing' not found")
+# values
+wrong("wrong type", "recipe.epochs=ten", "recipe.epochs: got 'ten', must be an integer")
+wrong("not a boolean", "dry_run=maybe", "dry_run: got 'maybe', must be true or false")
+wrong("unknown choice", "results.mode=froce", "results.mode: got 'froce'", "(did you mean 'force'?)", "only-cached")
+wrong("negative rate", "recipe.lr=-1e-3", "recipe.lr: got -0.001, must be above 0")
+wrong("infinite rate", "recipe.lr=inf", "recipe.lr: got inf, give a finite number")
+wrong("negative seed", "seed=-1", "seed: got -1, must be at least 0")
+wrong("zero epochs", "recipe.epochs=0", "recipe.epochs: got 0, must be at least 1")
+wrong(
+    "long warm-up", "recipe.epochs=3 recipe.warmup_epochs=5", "recipe.warmup_epochs: got 5 of 3 epochs, must be fewer"
+)
+wrong("rate below min_lr", "recipe.lr=1e-9", "recipe.lr: got 1e-09", "must not be below recipe.min_lr (1e-08)")
+wrong("drop path 1.5", "recipe.drop_path=1.5", "recipe.drop_path: got 1.5, must be below 1")
+wrong("rank above width", "method=lora method.rank=500", "rank is too large: got 500", "give 1 to 128")
+wrong("rank 0", "method=aoft method.rank=0", "method.rank: got 0, must be at least 1")
+wrong("no target", "method=aoft method.targets=[]", "method.targets: got [], must have at least 1")
+wrong("unknown target", "method=aoft method.targets=[q,w]", "unknown value 'w'", "allowed: fc1, fc2, k, proj, q, v")
+wrong("target twice", "method=aoft method.targets=[q,q]", "method.targets: got ['q', 'q'], each may be named once")
+wrong("no value", "recipe.lr", "cannot read the argument 'recipe.lr'", "give name=value")
+wrong("malformed value", "recipe.lr=[1", "cannot read the argument 'recipe.lr=[1'", "give name=value")
+wrong(
+    "several problems at once",
+    "method=lorra recipe.lr=-1 recipe.epochs=0 sed=1",
+    "4 problems\n  1. ",
+    "unknown method 'lorra'",
+    "recipe.lr: got -1",
+    "recipe.epochs: got 0",
+    "unknown name 'sed'",
+)
+
+
+# the data commands
+def asked(name: str, module: str, line: str, *expected: str) -> None:
+    """Adds a case of words for another command."""
+    CASES.append((name, module, lambda world: line.split(), expected))
+
+
+asked("prepare: which dataset", PREPARE, "dataset=", "which dataset? give dataset=<cifar100|")
+asked("prepare: only settings", PREPARE, "data.cache=cache", "which dataset?")
+asked("prepare: a bare name", PREPARE, "svhn", "cannot read the argument 'svhn'", "as in dataset=svhn")
+asked("prepare: a flag", PREPARE, "-x dataset=digits", "cannot read the argument '-x'", "name=value")
+asked(
+    "prepare: no such task", PREPARE, "dataset=digits,dgits", "unknown dataset or suite 'dgits'", "mean 'digits'", "all"
+)
+asked("prepare: no such option", PREPARE, "dataset=digits data.cach=x", "unknown option of data 'cach'", "mean 'cache'")
+asked(
+    "prepare: no TensorFlow", PREPARE, "dataset=svhn", "no data for svhn", "needs TensorFlow", "pip install -e", "pack"
+)
+asked(
+    "prepare: FGVC by TF's bilinear",
+    PREPARE,
+    "dataset=cub data.interpolation=bilinear_tf",
+    "bilinear_tf is not defined",
+)
+asked("export: where to", EXPORT, "dataset=digits", "where to? give out=<folder>")
+asked("export: no such format", EXPORT, "dataset=digits format=zip out=o", "unknown format 'zip'", "allowed: folder")
+# what is not there, or may not be
+wrong("no such pack", "data.root=nowhere", "data.root=nowhere does not exist", "train800.txt")
+wrong("no data", "dataset=cifar100 data.root=null", "no data for cifar100", "data/packs", "data.root=<folder>")
+wrong("no FGVC set", "dataset=cub data.root=null", "no folder of cub", "data/packs/CUB_200_2011", "train.json")
+wrong("FGVC set of a pack", "dataset=cub", "data.root=pack holds no train.json", "CUB_200_2011 or cub", "val.json")
+wrong("unknown source", "data.source=tfd", "data.source: got 'tfd'", "did you mean 'tfds'")
+wrong("TFDS for one's own", "dataset=digits data.source=tfds data.root=null", "digits: data.source=tfds")
+wrong(
+    "TFDS and a pack", "dataset=cifar100 data.source=tfds", "data.source=tfds and data.root=pack contradict each other"
+)
+wrong(
+    "only-cached",
+    "results.mode=only-cached",
+    "has no record at results/records/vit_nano",
+    "results.mode=missing runs it",
+)
+wrong(
+    "too high a rate", "recipe.lr=1e30 recipe.batch_size=2", "training loss is nan", "recipe.lr=1e+30", "a tenth of it"
+)
+wrong("no such weights", "backbone.checkpoint=no.npz", "no file no.npz", "give a .npz, .safetensors or .pth file")
+wrong(
+    "results in a file", "results.root=pack/test.txt/x", "cannot write results to pack/test.txt/x", "results.root=DIR"
+)
+wrong("results in /proc", "results.root=/proc/x", "cannot write results to /proc/x", "results.root=DIR")
+wrong(
+    "cache in a file", "data.cache=pack/test.txt/x", "cannot write the cache in pack/test.txt/x", "data.cache=<folder>"
+)
+wrong("name is no folder", "backbone.name=a/b", "got the name 'a/b'", "use letters")
+TAGLESS = "backbone=vit_ti16_file backbone.checkpoint=null"
+wrong("tagless timm name", TAGLESS, "'vit_tiny_patch16_224', a name without a tag", "give one of", "augreg_in21k")
+TAG = "backbone=vit_b16_in21k backbone.checkpoint=null backbone.timm="
+wrong("unknown tag", f"{TAG}vit_base_patch16_224.orig_in22k", "'orig_in22k' (did you mean 'orig_in21k'?)", "allowed:")
+wrong("unknown network", f"{TAG}vit_bse_patch16_224.orig_in21k", "unknown timm model", "vit_bse_patch16_224")
+wrong("image size", "backbone.img_size=30", "backbone.img_size: got 30, must be a multiple of 4")
+
+
+@case("no CUDA", "trainer.accelerator=cuda: torch sees no CUDA device", "trainer.accelerator=cpu")
+def _(world: World) -> list[str]:
+    world.patch.setattr("torch.cuda.is_available", lambda: False)
+    return words(world.options, trainer__accelerator="cuda")
+
+
+@case("no list file", "has no val200.txt", "write it")
+def _(world: World) -> list[str]:
+    (world.pack / "val200.txt").unlink()
+    return words(world.options)
+
+
+@case("missing image", "train800.txt line 2", "'images/train800/000001.png' is not there", "restore it")
+def _(world: World) -> list[str]:
+    (world.pack / "images/train800/000001.png").unlink()
+    return words(world.options)
+
+
+@case("corrupt image", "images/train800/000001.png", "train800.txt line 2")
+def _(world: World) -> list[str]:
+    (world.pack / "images/train800/000001.png").write_bytes(b"no image at all")
+    return words(world.options)
+
+
+@case("truncated image", "images/test/000002.png", "test.txt line 3")
+def _(world: World) -> list[str]:
+    path = world.pack / "images/test/000002.png"
+    path.write_bytes(path.read_bytes()[:150])
+    return words(world.options)
+
+
+@case("label out of range", "train800.txt line 1: the label 7 is out of range", "allowed: 0 to 2")
+def _(world: World) -> list[str]:
+    make_pack(world.pack, class_names=True)
+    set_line(world.pack, "train800", 1, "images/train800/000000.png 7")
+    return words(world.options)
+
+
+@case("negative label", "val200.txt line 2: the label -1 is negative", "count from 0")
+def _(world: World) -> list[str]:
+    set_line(world.pack, "val200", 2, "images/val200/000001.png -1")
+    return words(world.options)
+
+
+@case("label is a word", "train800.txt line 1: the label 'cat' is not an integer", "write 0, 1, 2")
+def _(world: World) -> list[str]:
+    set_line(world.pack, "train800", 1, "images/train800/000000.png cat")
+    return words(world.options)
+
+
+@case("image outside the pack", "test.txt line 1: '../secret.png' points outside the pack", "relative to it")
+def _(world: World) -> list[str]:
+    set_line(world.pack, "test", 1, "../secret.png 0")
+    return words(world.options)
+
+
+@case("empty split", "val200.txt lists no images", "write one")
+def _(world: World) -> list[str]:
+    (world.pack / "val200.txt").write_text("\n")
+    return words(world.options)
+
+
+@case("test image in training", "images/test/000000.png is listed twice", "train800.txt line 1", "test.txt line 1")
+def _(world: World) -> list[str]:
+    set_line(world.pack, "train800", 1, "images/test/000000.png 0")
+    return words(world.options)
+
+
+@case("wrong class count", "classes.txt names 11 classes but eurosat has 10", "dataset=folder")
+def _(world: World) -> list[str]:
+    (world.pack / "classes.txt").write_text("".join(f"c{i}\n" for i in range(11)))
+    return words(world.options, dataset="eurosat")
+
+
+@case("truncated weights", "cannot read the weights in mine.safetensors", "fetch the file again")
+def _(world: World) -> list[str]:
+    path = world.weights()
+    path.write_bytes(path.read_bytes()[:5000])
+    return words(world.options, backbone__checkpoint=path.name)
+
+
+@case("weights of another network", "holds weights of another network", "'blocks.", "choose the backbone")
+def _(world: World) -> list[str]:
+    options = {"backbone": "vit_ti16_file", "backbone.img_size": "32", "backbone.checkpoint": world.weights().name}
+    return words(world.options | options)
+
+
+@case("corrupt cache", "test.npy is corrupt (its SHA-256 does not match)", "delete cache/folder/", "run again")
+def _(world: World) -> list[str]:
+    path = world.prepared().directory / "test.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    return words(world.options)
+
+
+@case("truncated cache", "train800.npy is truncated or corrupt", "delete cache/folder/", "run again")
+def _(world: World) -> list[str]:
+    path = world.prepared().directory / "train800.npy"
+    path.write_bytes(path.read_bytes()[:-50])
+    return words(world.options)
+
+
+@case("cache of another task", "meta.json is of another cache (dtd/", "delete cache/folder/")
+def _(world: World) -> list[str]:
+    mine = world.prepared().directory
+    other = prepare(data.task("dtd"), Places(world.root / "elsewhere", world.pack), image_size=32).directory
+    shutil.rmtree(mine)
+    shutil.copytree(other, mine)
+    return words(world.options)
+
+
+@case("cache of an older version", "has format version 0, this version reads", "delete cache/folder/")
+def _(world: World) -> list[str]:
+    path = world.prepared().directory / "meta.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 0}))
+    return words(world.options)
+
+
+@case("disk full at the record", "cannot write", "the disk is full", "results.root=DIR")
+def _(world: World) -> list[str]:
+    if not _full_disk(world.root / "results"):
+        world.prepared()
+        world.patch.setattr("aoft_bench.utils.files.os.fsync", _raise_full)
+    return words(world.options)
+
+
+@case("disk full at the cache", "the disk is full", "data.cache=<folder>")
+def _(world: World) -> list[str]:
+    if not _full_disk(world.root / "cache"):
+        world.patch.setattr("aoft_bench.data.cache.os.fsync", _raise_full)
+    return words(world.options)
+
+
+@case("evaluate: no record", "no record nowhere.json", "<results>/records/", module=EVALUATE)
+def _(world: World) -> list[str]:
+    return ["nowhere.json"]
+
+
+@case("evaluate: truncated record", "is not a whole record", "run the cell again", module=EVALUATE)
+def _(world: World) -> list[str]:
+    path = world.record()
+    path.write_text(path.read_text()[:300])
+    return [str(path)]
+
+
+@case("evaluate: other schema", "has schema 99, this version reads 1", module=EVALUATE)
+def _(world: World) -> list[str]:
+    return [str(_edited(world.record(), schema=99))]
+
+
+@case("evaluate: configuration taken out", "config.backbone.img_size is None", "run the cell again", module=EVALUATE)
+def _(world: World) -> list[str]:
+    return [str(_edited(world.record(), config=None))]
+
+
+@case("evaluate: no parameters", ".safetensors is not here", "run it again", module=EVALUATE)
+def _(world: World) -> list[str]:
+    path = world.record()
+    path.with_suffix(".safetensors").unlink()
+    return [str(path)]
+
+
+@case("evaluate: damaged parameters", ".safetensors is damaged", "results.mode=force", module=EVALUATE)
+def _(world: World) -> list[str]:
+    path = world.record()
+    path.with_suffix(".safetensors").write_bytes(b"no tensors")
+    return [str(path)]
+
+
+@case("evaluate: other data", "the data here are not those of the record", "the record has", module=EVALUATE)
+def _(world: World) -> list[str]:
+    make_pack(world.pack, seed=1)
+    return [str(world.record()), "data.root=pack", "data.cache=cache"]
+
+
+@case("evaluate: unknown change", "unknown change 'data.rot' (did you mean 'data.root'?)", module=EVALUATE)
+def _(world: World) -> list[str]:
+    return [str(world.record()), "data.rot=x"]
+
+
+@case("evaluate: wrong change", "trainer.threads: got 'many', must be an integer", module=EVALUATE)
+def _(world: World) -> list[str]:
+    return [str(world.record()), "trainer.threads=many"]
+
+
+@case("tables: no records", "no records below nowhere/records", "run a cell first", module=TABLES)
+def _(world: World) -> list[str]:
+    return ["nowhere"]
+
+
+@case("two flags at once", "got -m and --cfg, of which one can be given")
+def _(world: World) -> list[str]:
+    return ["-m", "--cfg", "job"]
+
+
+@case("unknown launcher", "unknown launcher 'jobblib' (did you mean 'joblib'?)", "docs/clusters.md")
+def _(world: World) -> list[str]:
+    return ["-m", "hydra/launcher=jobblib", "seed=0,1"]
+
+
+@case("a grid over what does not exist", "unknown option of recipe 'lrr' (did you mean 'lr'?)")
+def _(world: World) -> list[str]:
+    return ["-m", "recipe.lrr=1e-3,1e-2"]
+
+
+@case("list: unknown kind", "unknown list 'methodz' (did you mean 'methods'?)", module=LIST)
+def _(world: World) -> list[str]:
+    return ["methodz"]
+
+
+def _raise_full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def _full_disk(folder: Path) -> bool:
+    """Mount a small file system of its own at `folder` and fill it; False where that is not allowed."""
+    if os.geteuid() or not shutil.which("mount"):
+        return False
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        return False
+    with pytest.raises(OSError, match="No space"), (folder / "filler").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    return True
+
+
+def _edited(path: Path, **changes: object) -> Path:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, nano: dict[str, str]) -> Path:
+    """The record of a true cell."""
+    root = tmp_path_factory.mktemp("trained")
+    make_pack(root / "pack")
+    places = {"data.root": root / "pack", "data.cache": root / "cache", "results.root": root / "results"}
+    options = nano | {"dataset": "folder", "method": "linear"} | {k: str(v) for k, v in places.items()}
+    done = call(*words(options), cwd=root)
+    assert done.code == 0, done.err
+    (record,) = (root / "results").rglob("*.json")
+    return record
+
+
+@pytest.fixture
+def world(tmp_path: Path, nano: dict[str, str], monkeypatch: pytest.MonkeyPatch, trained: Path) -> Iterator[World]:
+    monkeypatch.delenv("AOFT_BENCH_DATA", raising=False)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    monkeypatch.setitem(sys.modules, "tensorflow", None)  # as if it were not installed
+    yield World(tmp_path, nano, monkeypatch, trained)
+    for name in ("results", "cache"):
+        if os.path.ismount(tmp_path / name):
+            subprocess.run(["umount", str(tmp_path / name)], check=True)
+
+
+@pytest.mark.parametrize(("module", "make", "expected"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_wrong_input(module: str, make: Case, expected: tuple[str, ...], world: World, cli: Command) -> None:
+    given = make(world)
+    result = cli(*given, module=module)
+    _is_one_error(result, numbered="problems\n" in expected[0])
+    for text in expected:
+        assert text in result.err
+    assert not list(world.root.rglob("*.partial"))
+    assert not list((world.root / "results/records").rglob("*.json"))
+    assert not list((world.root / "results").rglob("*.safetensors"))
+
+
+def _is_one_error(result: Result, numbered: bool = False) -> None:
+    assert result.code == 2, (result.out, result.err)
+    assert result.err.startswith("aoft_bench: ")
+    assert "Traceback" not in result.err
+    lines = result.err.rstrip("\n").split("\n")
+    if numbered:
+        assert all(line.startswith(f"  {i}. ") for i, line in enumerate(lines[1:], 1))
+    else:
+        assert len(lines) == 1, lines
+    assert len(CASES) >= 30
+
+
+def test_no_weights_and_no_network_is_said_within_10_seconds(tmp_path: Path) -> None:
+    """The hub's cache is empty and nothing answers at its address. Imports, 3 s on an idle core, are not counted."""
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9", "PYTHONPATH": str(ROOT)}
+    environment.pop("HF_HUB_CACHE", None)
+    program = (
+        "import sys, time, hydra, huggingface_hub, aoft_bench.experiments.run\n"
+        "from aoft_bench.cli.run import main\n"
+        "sys.argv = ['aoft_bench', 'method=aoft', 'dataset=cifar100', 'logger=none']\n"
+        "start = time.monotonic()\ncode = main()\nprint(time.monotonic() - start)\nsys.exit(code)\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    _is_one_error(Result(done.returncode, done.stdout, done.stderr), numbered=True)  # the data are missing too
+    expected = (
+        "vit_base_patch16_224.orig_in21k are not here",
+        "cannot be reached",
+        "backbone.checkpoint=FILE",
+        "vit_nano",
+    )
+    for text in expected:
+        assert text in done.stderr
+    assert float(done.stdout) < 10
+
+
+def test_the_true_command_prints_one_line_and_exits_with_2(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "aoft_bench", "method=lorra"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    _is_one_error(Result(done.returncode, done.stdout, done.stderr))
+    assert "did you mean 'lora'" in done.stderr
+    assert not list(tmp_path.iterdir())

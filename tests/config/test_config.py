@@ -1,0 +1,169 @@
+"""Every file of conf/ and sweeps/ composes, is checked, and says what it is for; who wins over whom."""
+
+import dataclasses
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from aoft_bench import methods
+from aoft_bench.config import choices as presets
+from aoft_bench.config.schema import SECTIONS, RunConfig, Scalars, conf_dir, from_dict
+
+CONF = conf_dir()
+SWEEPS = CONF.parent / "sweeps"
+GROUPS = ("dataset", "backbone", "method", "protocol", "trainer", "logger", "experiment", "hparams")
+CHOICES = [
+    (group, str(path.relative_to(CONF / group).with_suffix("")))
+    for group in GROUPS
+    for path in sorted((CONF / group).rglob("*.yaml"))
+    if "nothing is tuned" not in path.read_text("utf-8")  # select's, which refuse: tests/test_select_whole_way.py
+]
+FILES = sorted([*CONF.rglob("*.yaml"), *SWEEPS.glob("*.yaml")])
+
+
+def tree(*overrides: str, name: str = "config", folder: Path = CONF) -> dict[str, Any]:
+    """The composed configuration as plain dictionaries."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base="1.3", config_dir=str(folder)):
+        composed = compose(config_name=name, overrides=list(overrides))
+    plain = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(plain, dict)
+    return plain  # type: ignore[return-value]
+
+
+def test_all_groups_were_found() -> None:
+    assert {group for group, _ in CHOICES} >= set(GROUPS) - {"experiment"}
+    assert {path.name for path in CONF.iterdir() if path.is_dir()} <= {*GROUPS, "hydra"}
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES, ids=["/".join(c) for c in CHOICES])
+def test_every_choice_composes_and_is_valid(group: str, choice: str) -> None:
+    # what a file of hparams stands for is applied to its own method and dataset
+    words = [f"{group}={choice}"]
+    if group == "hparams" and "/" in choice:
+        *budget, method, dataset = choice.split("/")  # or a budget and a method
+        of_all = not budget and method in ("full", "short")
+        words += [f"method={dataset}"] if of_all else [f"method={method}", f"dataset={dataset}"]
+    if group == "method":
+        words.append("hparams=none")  # which may set options for the default dataset
+    config = from_dict(tree(*words))
+    assert isinstance(config, RunConfig)
+    if group in ("dataset", "protocol", "logger"):
+        assert getattr(config, group).name == choice
+    if group == "method":
+        name, options = presets.read(choice)
+        assert (config.method_name, config.method_options) == (name, options)
+        assert config.method_label == choice or name == "peft"
+        assert set(config.method_options) == {f.name for f in dataclasses.fields(methods.get(name))}
+
+
+@pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_sweep_composes(path: Path, tmp_path: Path) -> None:
+    both = tmp_path / "conf"
+    shutil.copytree(CONF, both)
+    for sweep in SWEEPS.glob("*.yaml"):  # some start from others
+        shutil.copy(sweep, both)
+    assert isinstance(from_dict(tree(name=path.stem, folder=both)), RunConfig)
+
+
+def test_sections_of_the_yaml_are_the_dataclasses() -> None:
+    found = tree()
+    assert set(found) == {*SECTIONS, "method", *(f.name for f in dataclasses.fields(Scalars))}
+    for name, cls in SECTIONS.items():
+        assert set(found[name]) == {f.name for f in dataclasses.fields(cls)}, name
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_file_opens_with_its_purpose_and_command(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comments = []
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        comments.append(line)
+    if comments and comments[0].startswith("# @package"):
+        comments.pop(0)
+    assert len(comments) >= 2
+    assert re.match(r"# \S.{20,}", comments[0]), "the first line says what it is for"
+    assert any(re.match(r"#   python -m aoft_bench\b", line) for line in comments[1:]), "a later one is its command"
+
+
+# batch size, lr, dropout rate of the branches, weight decay, flip: spec/aoft.md, "Training recipe of the authors' code"
+AUTHORS: dict[str, tuple[int, float, float, float, bool]] = {
+    "cifar100": (32, 1e-2, 0.5, 5e-1, False),
+    "caltech101": (32, 3e-3, 0.3, 5e-5, False),
+    "dtd": (32, 3e-3, 0.2, 5e-4, True),
+    "flowers102": (32, 5e-3, 0.3, 5e-2, False),
+    "pets": (32, 1e-3, 0.3, 5e-5, True),
+    "svhn": (32, 5e-3, 0.3, 5e-5, False),
+    "sun397": (32, 5e-3, 0.3, 5e-5, False),
+    "patch_camelyon": (32, 1e-4, 0.3, 5e-4, True),
+    "eurosat": (32, 3e-4, 0.1, 5e-3, True),
+    "resisc45": (32, 2e-3, 0.2, 5e-3, False),
+    "retinopathy": (16, 3e-4, 0.1, 5e-4, True),
+    "clevr_count": (16, 1e-3, 0.5, 5e-4, True),
+    "clevr_distance": (32, 5e-3, 0.2, 5e-4, True),
+    "dmlab": (32, 3e-3, 0.2, 5e-5, True),
+    "kitti": (32, 1e-2, 0.2, 5e-4, True),
+    "dsprites_location": (16, 5e-3, 0.1, 5e-4, False),
+    "dsprites_orientation": (16, 3e-3, 0.1, 5e-4, False),
+    "smallnorb_azimuth": (32, 3e-4, 0.5, 5e-1, False),
+    "smallnorb_elevation": (32, 5e-3, 0.2, 5e-4, True),
+    "cub": (32, 5e-3, 0.1, 5e-2, True),
+    "nabirds": (32, 1e-3, 0.3, 5e-3, True),
+    "flowers": (32, 1e-2, 0.2, 5e-2, True),
+    "cars": (32, 1e-4, 0.0, 5e-4, True),
+    "dogs": (32, 1e-4, 0.0, 5e-2, True),
+}
+FGVC = ("cub", "nabirds", "flowers", "cars", "dogs")
+
+
+def test_the_authors_table_is_complete() -> None:
+    assert {path.stem for path in (CONF / "hparams" / "aoft").glob("*.yaml")} == {*AUTHORS, "digits"}
+
+
+@pytest.mark.parametrize("dataset", AUTHORS)
+def test_aoft_uses_the_authors_recipe(dataset: str) -> None:
+    config = from_dict(tree("method=aoft", f"dataset={dataset}"))
+    recipe = config.recipe
+    assert (config.method_options["lambda_lr"], config.method_options["lambda_decay"]) == (1.0, 1.0)
+    found = (recipe.batch_size, recipe.lr, recipe.drop_path, recipe.weight_decay, recipe.flip)
+    assert found == AUTHORS[dataset]
+    assert recipe.epochs == (50 if dataset in FGVC else 100)
+    assert (recipe.warmup_epochs, recipe.warmup_lr, recipe.min_lr) == (10, 1e-7, 1e-8)
+    assert (recipe.drop_path_kind, recipe.mlp_dropout, recipe.label_smoothing) == ("element", 0.1, 0.0)
+
+
+def test_without_hparams_the_methods_own_recipe_holds() -> None:
+    own = OmegaConf.load(CONF / "method" / "aoft.yaml").recipe
+    recipe = from_dict(tree("method=aoft", "dataset=cifar100", "hparams=none")).recipe
+    assert (recipe.lr, recipe.weight_decay) == (own.lr, own.weight_decay)
+    assert (recipe.drop_path, recipe.mlp_dropout, recipe.drop_path_kind) == (0.0, 0.0, "sample")
+    assert recipe == from_dict(tree("method=aoft", "dataset=shapes_count")).recipe  # which has no hparams of its own
+
+
+def test_another_method_does_not_get_aofts_recipe() -> None:
+    assert from_dict(tree("method=lora", "dataset=cifar100")).recipe.mlp_dropout == 0.0
+
+
+def test_the_command_line_wins() -> None:
+    recipe = from_dict(tree("method=aoft", "dataset=cifar100", "recipe.lr=0.25")).recipe
+    assert (recipe.lr, recipe.weight_decay) == (0.25, 5e-1)
+
+
+def test_defaults_are_the_real_thing() -> None:
+    config = from_dict(tree())
+    assert (config.method_name, config.dataset.name, config.protocol.name) == ("aoft", "cifar100", "clean")
+    assert config.backbone.timm == "vit_base_patch16_224.orig_in21k"
+
+
+def test_a_configuration_survives_a_record() -> None:
+    """evaluate reads it back from JSON."""
+    config = from_dict(tree("method=aoft", "dataset=dtd"))
+    assert from_dict(config.as_dict()) == config

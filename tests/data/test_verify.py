@@ -1,0 +1,342 @@
+"""Caches held against themselves and against the official lists."""
+
+import hashlib
+import importlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from packs import make_pack
+from raw.common import registered
+
+from aoft_bench.data import TASKS, cache, manifest, task
+from aoft_bench.data.locations import Places
+from aoft_bench.data.manifest import Row
+from aoft_bench.data.prepared_task import PreparedTask, fill, prepare
+from aoft_bench.data.sources.base import Example, Source
+from aoft_bench.data.tasks import SPLITS
+from aoft_bench.data.tfds import official, process
+from aoft_bench.data.verify import differences, glance, id_of_key, official_ids, verify
+from aoft_bench.utils.errors import UserError
+
+OWN = task("folder")
+LISTED = [name for name in TASKS if official.example_ids(task(name)) is not None]
+
+
+def tfds_cache(folder: Path, name: str, ids: Mapping[str, Sequence[str]]) -> PreparedTask:
+    """A cache as TFDS would give it, of 2 x 2 images, with these ids."""
+    entry = task(name)
+
+    def read(split: str, index: int) -> Example:
+        image = np.array([SPLITS.index(split), index // 256, index % 256, 7] * 3, np.uint8).reshape(2, 2, 3)
+        return Example(image, index % entry.classes, ids[split][index])
+
+    source = Source(
+        kind="tfds",
+        note="TFDS, generated",
+        official=True,
+        official_note="",
+        classes=entry.classes,
+        class_names=None,
+        stamp=process.stamp(entry),
+        sizes={split: len(ids[split]) for split in SPLITS},
+        native_shape=lambda limit: (2, 2, 3),
+        channels=lambda: 3,
+        read=read,
+    )
+    return fill(entry, source, Places(folder / "cache"), 16, "bicubic")
+
+
+# written by hand: the first keys of each list, as docs/splits.md says that they stand in an example
+FIRST_IDS = {
+    "cifar100": ("train_16399", "train_01680"),
+    "svhn": ("train_016399", "train_001680"),
+    "sun397": ("/r/rope_bridge/sun_biqflnsoednmhvce.jpg", "/t/tower/sun_avxiyhlcnzjayhrk.jpg"),
+    "patch_camelyon": ("train_251464", "train_132287"),
+    "eurosat": ("Forest_687.jpg", "Residential_188.jpg"),
+    "resisc45": ("dense_residential_068.jpg", "palace_207.jpg"),
+    "clevr_count": ("CLEVR_train_043876.png", "CLEVR_train_033421.png"),
+    "clevr_distance": ("CLEVR_train_043876.png", "CLEVR_train_033421.png"),
+    "dsprites_location": ("016399", "634903"),
+    "dsprites_orientation": ("016399", "634903"),
+    "smallnorb_azimuth": ("train_16399", "train_01680"),
+    "smallnorb_elevation": ("train_16399", "train_01680"),
+}
+
+
+@pytest.mark.parametrize("name", FIRST_IDS)
+def test_official_ids_are_those_of_the_examples(name):
+    ids = official_ids(task(name))
+    assert ids is not None and ids["train800"][:2] == FIRST_IDS[name]
+    assert {split: len(set(ids[split])) for split in SPLITS} == task(name).sizes
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "prefix"),
+    [
+        ("cifar100", "val200", "train_"),
+        ("cifar100", "test", "test_"),
+        ("svhn", "test", "test_"),
+        ("smallnorb_azimuth", "val200", "test_"),
+        ("patch_camelyon", "val200", "valid_"),
+        ("clevr_count", "test", "CLEVR_val_"),
+    ],
+)
+def test_ids_name_the_split_that_they_are_taken_from(name, split, prefix):
+    ids = official_ids(task(name))
+    assert ids is not None and all(one.startswith(prefix) for one in ids[split])
+
+
+def test_every_list_has_a_rule_and_no_other_task_has_one():
+    assert sorted(LISTED) == sorted(FIRST_IDS)
+    for name in set(TASKS) - set(LISTED):
+        assert official_ids(task(name)) is None
+        assert differences(task(name), {split: (Row(0, "train_0", ""),) for split in SPLITS}) is None
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("wanted", "feature"),
+    [
+        ("cifar100", "id"),
+        ("clevr", "file_name"),
+        ("dsprites:2.1.0", "id"),
+        ("eurosat/rgb", "filename"),
+        ("patch_camelyon", "id"),
+        ("resisc45", "filename"),
+        ("smallnorb:2.1.0", "id"),
+        ("sun397/tfds", "file_name"),
+        ("svhn_cropped", "id"),
+    ],
+)
+def test_ids_are_those_that_tfds_builders_write(wanted, feature, tmp_path):
+    pytest.importorskip("tensorflow", reason="TensorFlow is not installed; make test-data runs this test")
+    import tensorflow_datasets as tfds
+
+    tfds.disable_progress_bar()
+    name = wanted.replace(":", "/").split("/")[0]
+    raw = importlib.import_module(f"raw.{name}").write(tmp_path / "manual")
+    builder = tfds.builder(wanted, data_dir=tmp_path / "data")
+    registered(builder, raw, tmp_path / "manual")
+    config = tfds.download.DownloadConfig(manual_dir=tmp_path / "manual")
+    builder.download_and_prepare(file_format="array_record", download_config=config)
+    for split, examples in raw.splits.items():
+        keys = official.tfds_order(split, [example.key for example in examples])
+        got = [record[feature].decode() for record in builder.as_data_source(split)]
+        assert got == [id_of_key(name, split, key) for key in keys]
+
+
+@pytest.fixture(scope="module")
+def eurosat() -> dict[str, tuple[Row, ...]]:
+    """The manifest of the official examples, without images."""
+    ids = official_ids(task("eurosat"))
+    assert ids is not None
+    return {split: tuple(Row(0, one, "") for one in ids[split]) for split in SPLITS}
+
+
+def test_official_examples_in_the_official_order_agree(eurosat):
+    entry = task("eurosat")
+    assert differences(entry, eurosat) == []
+    first, second, *rest = eurosat["val200"]
+    for changed in ((second, first, *rest), (first, *rest), (first, first, *rest), (first, Row(0, "", ""), *rest)):
+        assert differences(entry, eurosat | {"val200": changed})
+    assert differences(entry, {"train800": eurosat["train800"]})
+
+
+def test_without_ids_nothing_is_said(eurosat):
+    bare = {split: tuple(row._replace(id="") for row in rows) for split, rows in eurosat.items()}
+    assert differences(task("eurosat"), bare) is None
+
+
+def prepared(folder: Path, size: int = 16) -> PreparedTask:
+    if not (folder / "pack").exists():
+        make_pack(folder / "pack")
+    return prepare(OWN, Places(folder / "cache", folder / "pack"), image_size=size)
+
+
+def problems(ready: PreparedTask) -> list[str]:
+    """What is wrong with a cache: each text one line that ends with the remedy."""
+    found = verify(ready.task, ready.directory)
+    assert not found.sound
+    for text in found.problems:
+        assert "\n" not in text and str(ready.directory) in text.partition("; delete ")[2]
+    return list(found.problems)
+
+
+def test_a_sound_cache(tmp_path):
+    ready = prepared(tmp_path)
+    assert verify(OWN, ready.directory).problems == ()
+    assert verify(OWN, ready.directory).sound == "15 images whole"
+    squashed = prepared(tmp_path, 8)
+    assert "15 images whole; digests not checked" in verify(OWN, squashed.directory).sound
+    digits = prepare(task("digits"), Places(tmp_path), image_size=16)
+    assert verify(digits.task, digits.directory).sound == "1,797 images whole"
+
+
+def test_a_sound_cache_of_images_of_different_sizes(tmp_path):
+    make_pack(tmp_path / "cub", shape=[(9, 12), (14, 8)])
+    for split, name in zip(SPLITS, ("train", "val", "test"), strict=True):
+        lines = (line.split() for line in (tmp_path / f"cub/{split}.txt").read_text().splitlines())
+        entries = {image: int(label) for image, label in lines}
+        (tmp_path / f"cub/{name}.json").write_text(json.dumps(entries))
+    ready = prepare(task("cub"), Places(tmp_path / "cache", tmp_path), image_size=16)
+    assert verify(ready.task, ready.directory).problems == ()
+    sizes = ready.directory / "test_sizes.npy"
+    resign(ready, "test_sizes.npy", np.load(sizes)[::-1].repeat(1, axis=0) + 1)
+    assert any("test_sizes.npy does not fit its images" in text for text in problems(ready))
+
+
+def test_a_cache_of_a_pack_cannot_be_held_against_a_list(tmp_path):
+    make_pack(tmp_path / "eurosat")
+    ready = prepare(task("eurosat"), Places(tmp_path / "cache", tmp_path), image_size=16)
+    found = verify(ready.task, ready.directory)
+    assert found.official is None and "a folder pack has no ids" in found.sound
+
+
+def test_a_cache_from_tfds_is_held_against_the_list(tmp_path, eurosat):
+    ids = {split: [row.id for row in rows] for split, rows in eurosat.items()}
+    ready = tfds_cache(tmp_path / "right", "eurosat", ids)
+    found = verify(ready.task, ready.directory)
+    assert found.official is True and found.sound == "6,400 images whole; ids are the official ones"
+    ids["val200"][4:6] = reversed(ids["val200"][4:6])
+    ids["test"].pop()
+    ready = tfds_cache(tmp_path / "wrong", "eurosat", ids)
+    assert verify(ready.task, ready.directory).official is False
+    first, second = problems(ready)
+    assert "2 of 200 ids of val200 differ, the first at position 4" in first and "delete" in first
+    assert "test has 5,399 examples instead of 5,400" in second
+
+
+def test_a_cache_from_tfds_without_ids_or_list_says_so(tmp_path):
+    bare = {"train800": [""] * 4, "val200": [""] * 2, "test": [""] * 3}
+    for name, says in (("smallnorb_azimuth", "have no ids"), ("dtd", "no official list")):
+        ready = tfds_cache(tmp_path, name, bare)
+        found = verify(ready.task, ready.directory)
+        assert found.official is None and not found.problems and says in found.sound
+
+
+def flip_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+FILES = ["meta.json", "manifest.tsv.gz", "train800.npy", "val200_labels.npy", "test.npy", "test_labels.npy"]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", [flip_byte, truncate, Path.unlink])
+def test_each_damaged_file_is_named(tmp_path, name, damage):
+    ready = prepared(tmp_path)
+    damage(ready.directory / name)
+    assert [name in text for text in problems(ready)] == [True]
+
+
+def test_any_altered_byte_is_told_without_a_crash(tmp_path):
+    ready = prepared(tmp_path)
+    for name in ("manifest.tsv.gz", "test_labels.npy"):
+        path = ready.directory / name
+        whole = path.read_bytes()
+        for place in range(10, len(whole), 5):  # the first ten bytes of a gzip file say when and where it was made
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+            found = verify(OWN, ready.directory).problems
+            if found:
+                assert [name in text and "\n" not in text for text in found] == [True]
+            else:  # a blank of the header became another character that counts for nothing
+                np.testing.assert_array_equal(np.load(path), [0, 1, 2, 0, 1, 2])
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", [truncate, Path.unlink])
+def test_a_glance_finds_what_is_missing_or_cut(tmp_path, name, damage):
+    ready = prepared(tmp_path)
+    assert glance(ready.directory, "folder") == ready.meta
+    damage(ready.directory / name)
+    if name == "manifest.tsv.gz" and damage is truncate:
+        assert glance(ready.directory, "folder") == ready.meta  # a glance does not unpack it
+        return
+    with pytest.raises(UserError, match=f"{name} .*; delete {ready.directory} and (prepare|run) again"):
+        glance(ready.directory, "folder")
+
+
+def test_the_rest_is_checked_after_a_problem(tmp_path):
+    ready = prepared(tmp_path)
+    for name in ("train800.npy", "test_labels.npy", "manifest.tsv.gz"):
+        flip_byte(ready.directory / name)
+    assert sorted(text.partition(str(ready.directory) + "/")[2].split()[0].rstrip(":") for text in problems(ready)) == [
+        "manifest.tsv.gz",
+        "test_labels.npy",
+        "train800.npy",
+    ]
+
+
+def test_another_format_and_a_foreign_cache_are_refused(tmp_path):
+    small, ready = prepared(tmp_path, 8), prepared(tmp_path)
+    resign_meta(ready, format=1)
+    assert [f"format version 1, this version reads {cache.FORMAT}" in text for text in problems(ready)] == [True]
+    moved = shutil.move(small.directory, ready.directory.with_name("0" * 16))
+    assert "is of another cache" in verify(OWN, Path(moved)).problems[0]
+
+
+def resign_meta(ready: PreparedTask, **changes: Any) -> None:
+    """Change meta.json and make its checksum right: what a faulty writer, not a faulty disk, would leave."""
+    meta = json.loads((ready.directory / "meta.json").read_text()) | changes
+    del meta["checksum"]
+    meta["checksum"] = hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+    (ready.directory / "meta.json").write_text(json.dumps(meta))
+
+
+def resign(ready: PreparedTask, name: str, array: np.ndarray) -> None:
+    """Replace an array and its SHA-256, but not the fingerprint."""
+    np.save(ready.directory / name, array)
+    files = json.loads((ready.directory / "meta.json").read_text())["files"]
+    resign_meta(ready, files=files | {name: hashlib.sha256(array.tobytes()).hexdigest()})
+
+
+def rewrite_manifest(ready: PreparedTask, change: Callable[[dict[str, tuple[Row, ...]]], None]) -> None:
+    """Replace the manifest and its SHA-256."""
+    rows = dict(ready.read_manifest())
+    change(rows)
+    resign_meta(ready, manifest=manifest.write(ready.directory / manifest.NAME, "folder", rows))
+
+
+def test_parts_that_contradict_each_other_are_told(tmp_path):
+    ready = prepared(tmp_path)
+    labels = np.array([0, 1, 7, 0, 1, 2])
+    resign(ready, "test_labels.npy", labels)
+    fingerprint, outside, other = problems(ready)
+    assert "meta.json has another fingerprint than its arrays" in fingerprint
+    assert "test_labels.npy holds the label 7, out of range for 3 classes" in outside
+    assert "manifest.tsv.gz has another label than test_labels.npy, first at position 2" in other
+
+
+def test_a_manifest_of_other_images_is_told(tmp_path):
+    ready = prepared(tmp_path)
+
+    def swap(rows: dict[str, tuple[Row, ...]]) -> None:
+        first, second, third = rows["val200"]
+        rows["val200"] = (first, second._replace(digest=third.digest), third)
+        rows["test"] = rows["test"][1:]
+
+    rewrite_manifest(ready, swap)
+    digests, count = problems(ready)
+    assert "has another digest than the image of val200 at position 1" in digests
+    assert "lists 5 images of test, the cache holds 6" in count
+
+
+def test_more_images_than_labels_are_told(tmp_path):
+    ready = prepared(tmp_path)
+    images = np.load(ready.directory / "val200.npy")
+    stored = ready.meta["stored"] | {"val200": [4, 12, 12, 3]}
+    resign(ready, "val200.npy", np.concatenate([images, images[:1]]))
+    resign_meta(ready, stored=stored)
+    assert any("val200.npy has 4 images for 3 labels" in text for text in problems(ready))

@@ -1,0 +1,328 @@
+"""One cell trained by several processes: the same experiment as in one, one record, and no process left behind."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import call, words
+from packs import make_pack
+from safetensors.torch import load_file
+from torch import nn
+from wandb_files import offline_folders, read_run
+
+from aoft_bench.config.schema import TrainerOptions
+from aoft_bench.data.loader import DeviceBatches
+from aoft_bench.records.files import read_record
+from aoft_bench.records.unfinished import read_failure
+from aoft_bench.training import hardware
+from aoft_bench.training.module import share_of_loss
+from aoft_bench.training.shards import NOBODY, Share, Shares
+from aoft_bench.utils.errors import UserError
+
+METHODS = ("lora", "aoft", "full", "bitfit")
+EPOCHS = 3
+# 25 + 9 images in batches of 11, 11, 11 and 1: two processes have 5 and 6 of a batch, and of the last one 0 and 1
+SIZES = {"train800": 25, "val200": 9, "test": 20}
+RECIPE = {
+    "recipe.epochs": str(EPOCHS),
+    "recipe.batch_size": "11",
+    "recipe.warmup_epochs": "1",
+    "recipe.flip": "true",
+    "recipe.label_smoothing": "0.1",
+}
+TOGETHER = {"trainer": "ddp", "trainer.accelerator": "cpu", "trainer.devices": "2", "trainer.precision": "fp32"}
+
+
+@pytest.fixture(scope="module")
+def cell(tmp_path_factory: pytest.TempPathFactory, nano: dict[str, str]) -> dict[str, str]:
+    root = tmp_path_factory.mktemp("pack")
+    make_pack(root / "pack", sizes=SIZES, shape=(32, 32))
+    return nano | RECIPE | {"dataset": "folder", "data.root": str(root / "pack"), "data.cache": str(root / "cache")}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, cell: dict[str, str]) -> Path:
+    """The results of one process for each of `METHODS`."""
+    folder = tmp_path_factory.mktemp("alone")
+    done = call("-m", *words(cell, method=",".join(METHODS)), cwd=folder)
+    assert done.code == 0, done.err
+    return folder
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory, cell: dict[str, str]) -> Path:
+    """The results of two processes for each of `METHODS`, one after the other in one command."""
+    folder = tmp_path_factory.mktemp("together")
+    done = call("-m", *words(cell | TOGETHER, method=",".join(METHODS)), cwd=folder)
+    assert done.code == 0, done.err
+    return folder
+
+
+def finished(folder: Path, method: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    (path,) = (folder / "results/records").rglob(f"{method}/*/*.json")
+    return read_record(path), load_file(path.with_suffix(".safetensors"))
+
+
+def same_experiment(one: Path, other: Path, method: str) -> None:
+    """In float32, sums in another order differ by some 1e-7 of a value; Adam divides gradients by their size, which
+    lets that grow to some 1e-6 in the dozen steps taken here."""
+    (record, tensors), (mine, my_tensors) = finished(one, method), finished(other, method)
+    assert mine["hash"] == record["hash"] and mine["metrics"] == record["metrics"]
+    assert mine["curves"].keys() == record["curves"].keys()
+    for name, curve in record["curves"].items():
+        assert mine["curves"][name] == pytest.approx(curve, abs=5e-6)
+    assert my_tensors.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        apart = (my_tensors[name] - tensor).abs()
+        if name.endswith("qkv.bias"):
+            # the bias of keys has no gradient (softmax does not see it): Adam moves it by rounding errors
+            apart = torch.cat([part for place, part in zip("qkv", apart.chunk(3), strict=True) if place != "k"])
+        assert apart.max() < 1e-5, name
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_shares_are_the_batches_of_one_process_cut(count: int) -> None:
+    images = torch.arange(23 * 3 * 2 * 2).view(23, 3, 2, 2).to(torch.uint8)
+
+    def batches() -> DeviceBatches:
+        return DeviceBatches(images, torch.arange(23), 4, shuffle=True, random_flip=True, seed=3)
+
+    loaders = [Shares(batches(), Share(rank, count)) for rank in range(count)]
+    whole = batches()
+    for loader in [whole, *loaders]:
+        loader.sampler.set_epoch(2)
+        assert len(loader) == 6
+    for (pictures, labels), *parts in zip(whole, *loaders, strict=True):
+        assert all(len(mine[1]) for mine in parts) and {mine[2] for mine in parts} == {len(labels)}
+        counted = [(mine, numbers) for mine, numbers, _ in parts if NOBODY not in numbers]
+        assert torch.equal(torch.cat([numbers for _, numbers in counted]), labels)
+        assert torch.equal(torch.cat([mine for mine, _ in counted]), pictures)
+        sizes = [len(numbers) for _, numbers in counted]
+        assert max(sizes) - min(sizes) <= 1 and len(sizes) == min(count, len(labels))
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+@pytest.mark.parametrize("whole", [1, 2, 4, 7])
+def test_the_mean_gradient_of_the_shares_is_that_of_the_whole_batch(count: int, whole: int) -> None:
+    generator = torch.Generator().manual_seed(whole)
+    layer = nn.Linear(6, 4).double()
+    images = torch.randn(whole, 6, generator=generator, dtype=torch.float64)
+    labels = torch.randint(4, (whole,), generator=generator)
+    nn.functional.cross_entropy(layer(images), labels, label_smoothing=0.1).backward()
+    expected = [p.grad.clone() for p in layer.parameters()]
+    sums = [torch.zeros_like(p) for p in layer.parameters()]
+    for rank in range(count):
+        ((mine, numbers, total),) = Shares([(images, labels)], Share(rank, count))
+        layer.zero_grad()
+        share_of_loss(layer(mine), numbers, total, count, 0.1).backward()
+        for kept, parameter in zip(sums, layer.parameters(), strict=True):
+            kept += parameter.grad / count
+    for got, wanted in zip(sums, expected, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_processes_do_what_one_does(method: str, alone: Path, together: Path) -> None:
+    same_experiment(alone, together, method)
+    record, _ = finished(together, method)
+    assert record["hardware"]["processes"] == 2 and record["cost"]["peak_memory_bytes"] > 1e8
+    assert finished(alone, method)[0]["hardware"]["processes"] == 1
+    left = [path for path in (together / "results").rglob("*") if path.is_file() and "records" not in path.parts]
+    assert not left
+
+
+def test_every_epoch_scores_each_image_once_and_one_run_is_mirrored(
+    cell: dict[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = (
+        cell
+        | {"method": "lora", "protocol": "literature", "trainer.eval_batch_size": "19", "logger": "wandb"}
+        | {"logger.dir": "out"}
+    )
+    for name, more in (("one", {}), ("two", TOGETHER | {"trainer.progress": "lines"})):
+        (tmp_path / name).mkdir()
+        done = call(*words(options | more), cwd=tmp_path / name)
+        assert done.code == 0, done.err
+    same_experiment(tmp_path / "one", tmp_path / "two", "lora")
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == EPOCHS and all(f"epoch {n}/{EPOCHS}, loss" in line for n, line in enumerate(said, 1))
+    (folder,) = offline_folders(tmp_path / "two/out")
+    rows = read_run(folder).metrics()
+    curves = finished(tmp_path / "two", "lora")[0]["curves"]
+    for name, curve in (("train/loss", curves["train_loss"]), ("test/top1", curves["test_top1"])):
+        assert [row[name] for row in rows if name in row] == pytest.approx(curve, abs=1e-4)
+
+
+AT_A_TERMINAL = (
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('aoft_bench', run_name='__main__', alter_sys=True)"
+)
+needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes in /proc")
+
+
+def start(options: dict[str, str], folder: Path) -> "subprocess.Popen[str]":
+    """A command of its own, returned after its first epoch."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", AT_A_TERMINAL, *words(options)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    while not list((folder / "results").rglob("*.ckpt")):
+        if process.poll() is not None:
+            raise AssertionError(process.communicate()[1])
+        time.sleep(0.02)
+    return process
+
+
+def workers(parent: int) -> dict[int, int]:
+    """Process ids of the processes that `parent` started to train, by rank."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            command, state = (path / "cmdline").read_text(), (path / "stat").read_text().rpartition(")")[2].split()
+            if "aoft_bench.experiments.ddp_worker" in command and int(state[1]) == parent and state[0] != "Z":
+                variables = dict(v.split("=", 1) for v in (path / "environ").read_text().split("\0") if "=" in v)
+                found[int(variables["LOCAL_RANK"])] = int(path.name)
+        except (OSError, ValueError):
+            continue  # ended meanwhile
+    return found
+
+
+def gone(pids: list[int]) -> bool:
+    """Whether none of the processes is there any more, within ten seconds."""
+    for _ in range(100):
+        if not any(Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_text() for pid in pids):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@needs_proc
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda sent: sent.name)
+def test_a_signal_ends_all_processes_and_keeps_the_last_epoch(
+    sent: signal.Signals, cell: dict[str, str], tmp_path: Path
+) -> None:
+    process = start(cell | TOGETHER | {"method": "lora", "recipe.epochs": "5000"}, tmp_path)
+    try:
+        pids = workers(process.pid)
+        process.send_signal(sent)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert sorted(pids) == [0, 1] and gone(list(pids.values()))
+    assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGKILL: -9}[sent]
+    assert "Traceback" not in stderr and len(stderr.strip().splitlines()) == (sent != signal.SIGKILL)
+    assert len(list((tmp_path / "results/unfinished").rglob("*.ckpt"))) == 1
+    assert not list((tmp_path / "results").rglob("*.json")) or sent == signal.SIGKILL
+
+
+@needs_proc
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_process_that_dies_ends_all_and_the_run_goes_on(lost: int, cell: dict[str, str], tmp_path: Path) -> None:
+    """With one process to the numbers of one, within rounding; with two to those of two, bit for bit, dropout too."""
+    dropout = {"recipe.drop_path": "0.3", "recipe.mlp_dropout": "0.1"} if lost else {}
+    again = TOGETHER if lost else {}
+    options = cell | dropout | {"method": "lora", "recipe.epochs": "12"}
+    process = start(options | TOGETHER, tmp_path)
+    try:
+        pids = workers(process.pid)
+        os.kill(pids[lost], signal.SIGKILL)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 2 and gone(list(pids.values()))
+    (line,) = stderr.strip().splitlines()
+    assert f"process {lost} of 2 (from 0) was ended by SIGKILL" in line and "goes on from there" in line
+    assert not list((tmp_path / "results/records").rglob("*.json"))
+    done = call(*words(options | again), cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert finished(tmp_path, "lora")[0]["cost"]["resumed"] == 1
+    (tmp_path / "whole").mkdir()
+    assert call(*words(options | again), cwd=tmp_path / "whole").code == 0
+    shutil.move(tmp_path / "results", tmp_path / "resumed/results")
+    if not lost:
+        same_experiment(tmp_path / "whole", tmp_path / "resumed", "lora")
+        return
+    (record, tensors), (mine, my_tensors) = (finished(tmp_path / name, "lora") for name in ("whole", "resumed"))
+    assert mine["curves"] == record["curves"] and mine["metrics"] == record["metrics"]
+    assert all(torch.equal(my_tensors[name], tensor) for name, tensor in tensors.items())
+
+
+def test_what_a_process_refuses_is_said_once(cell: dict[str, str], tmp_path: Path) -> None:
+    done = call(*words(cell | TOGETHER | {"method": "lora", "recipe.lr": "1e30"}), cwd=tmp_path)
+    assert done.code == 2
+    (line,) = done.err.strip().splitlines()
+    assert line.startswith("aoft_bench: the training loss is nan in epoch") and "recipe.lr=1e+30 is too high" in line
+    assert not list((tmp_path / "results/records").rglob("*.json"))
+
+
+def test_what_one_process_cannot_do_ends_the_others(cell: dict[str, str], tmp_path: Path) -> None:
+    """Only the first process writes; the second waits for it."""
+    assert call(*words(cell | {"dry_run": "true"}), cwd=tmp_path).code == 0  # prepares the images
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))  # bytes; a checkpoint of LoRA has 300,000
+    try:
+        done = call(*words(cell | TOGETHER | {"method": "lora"}), cwd=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert done.code == 2
+    (line,) = done.err.strip().splitlines()
+    assert line.startswith("aoft_bench: cannot write ") and ".ckpt: " in line and "results.root=DIR" in line
+    (failure,) = (tmp_path / "results/failures").rglob("*.json")
+    assert read_failure(failure)["explained"]
+    assert not list((tmp_path / "results").rglob("*.ckpt*"))
+
+
+def trainer(**changes: Any) -> TrainerOptions:
+    values: dict[str, Any] = {"accelerator": "auto", "precision": "auto", "threads": None, "eval_batch_size": 8}
+    return TrainerOptions(**{**values, "progress": "none", **changes})
+
+
+@pytest.mark.parametrize(
+    ("gpus", "asked", "expected"),
+    [
+        (0, {}, 1),
+        (2, {}, 1),
+        (2, {"devices": None}, 2),
+        (1, {"devices": None}, 1),
+        (4, {"devices": 3}, 3),
+        (2, {"devices": 3, "accelerator": "cpu"}, 3),
+        (2, {"devices": 3}, "trainer.devices=3: torch sees 2 CUDA devices; give at most"),
+        (0, {"devices": 2}, "trainer.devices=2: torch sees no CUDA device; give trainer.devices=1, or trainer.acc"),
+        (0, {"devices": None}, "torch sees no CUDA device; for processes on the CPU give trainer.accelerator=cpu and"),
+        (2, {"devices": None, "accelerator": "cpu"}, "as in trainer.devices=2"),
+    ],
+)
+def test_how_many_processes(gpus: int, asked: dict[str, Any], expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    if isinstance(expected, int):
+        assert hardware.processes_of(trainer(**asked)) == expected
+    else:
+        with pytest.raises(UserError, match=expected) as refused:
+            hardware.processes_of(trainer(**asked))
+        assert "\n" not in str(refused.value)
+
+
+def test_no_devices_are_refused(cell: dict[str, str], tmp_path: Path) -> None:
+    done = call(*words(cell | TOGETHER | {"trainer.devices": "0"}), cwd=tmp_path)
+    assert done.code == 2 and "trainer.devices: got 0, must be at least 1" in done.err
+    assert len(done.err.strip().splitlines()) == 1
+
+
+def test_one_device_just_runs(cell: dict[str, str], alone: Path, tmp_path: Path) -> None:
+    done = call(*words(cell | TOGETHER | {"trainer.devices": "1", "method": "lora"}), cwd=tmp_path)
+    assert done.code == 0, done.err
+    tensors = finished(alone, "lora")[1]
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in finished(tmp_path, "lora")[1].items())

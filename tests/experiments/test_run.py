@@ -1,0 +1,327 @@
+"""Whole cells through the command line: what is recorded, when test is opened, what is done again and what is not."""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Command, Result, call, words
+from packs import make_pack
+from safetensors.torch import load_file
+
+import aoft_bench.experiments.run as run_module
+from aoft_bench.backbones.networks import file_sha256
+from aoft_bench.config.schema import RunConfig, from_dict
+from aoft_bench.data.prepared_task import PreparedTask
+from aoft_bench.experiments.experiment import identity_of
+from aoft_bench.records.files import cell_hash, read_record
+
+SIZES = {"train800": 24, "val200": 8, "test": 20}
+
+
+@dataclass
+class Done:
+    """A finished cell. options: of its command; folder: where it ran; events: training and test openings."""
+
+    options: dict[str, str]
+    folder: Path
+    result: Result
+    events: list[str]
+
+    @property
+    def path(self) -> Path:
+        (path,) = (self.folder / "results").rglob("*.json")
+        return path
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return read_record(self.path)
+
+
+def watched(*arguments: str, cwd: Path) -> tuple[Result, list[str]]:
+    """Run a command and note when training starts and ends and when the test split is opened."""
+    events: list[str] = []
+    train, open_test = run_module.fit, PreparedTask.open_test
+
+    def noted_fit(*args: Any, **kwargs: Any) -> Any:
+        events.append("train")
+        done = train(*args, **kwargs)
+        events.append("trained")
+        return done
+
+    def noted_open(self: PreparedTask) -> Any:
+        events.append("test")
+        return open_test(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "fit", noted_fit)
+        patch.setattr(PreparedTask, "open_test", noted_open)
+        return call(*arguments, cwd=cwd), events
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory, nano: dict[str, str]) -> tuple[Path, dict[str, str]]:
+    """A folder with a small pack in it, and the options of a cell that trains a linear probe on that."""
+    root = tmp_path_factory.mktemp("places")
+    make_pack(root / "pack", sizes=SIZES, shape=(32, 32))
+    mine = {"dataset": "folder", "method": "linear", "data.root": str(root / "pack"), "data.cache": str(root / "cache")}
+    return root, nano | mine
+
+
+def finish(root: Path, name: str, options: dict[str, str]) -> Done:
+    folder = root / name
+    folder.mkdir()
+    result, events = watched(*words(options), cwd=folder)
+    assert result.code == 0, result.err
+    return Done(options, folder, result, events)
+
+
+@pytest.fixture(scope="module")
+def digits(places: tuple[Path, dict[str, str]]) -> Done:
+    root, options = places
+    return finish(root, "digits", options | {"dataset": "digits", "method": "lora", "data.root": "null"})
+
+
+@pytest.fixture(scope="module")
+def literature(places: tuple[Path, dict[str, str]]) -> Done:
+    root, options = places
+    change = {"protocol": "literature", "recipe.epochs": "3", "recipe.lr": "3e-2"}
+    return finish(root, "literature", options | change)
+
+
+@pytest.fixture(scope="module")
+def tuned(places: tuple[Path, dict[str, str]]) -> Done:
+    root, options = places
+    return finish(root, "tune", options | {"protocol": "tune", "recipe.epochs": "2"})
+
+
+def test_the_record_says_what_was_measured(digits: Done, nano_weights: Path) -> None:
+    record = digits.record
+    assert digits.path.parent == digits.folder / "results/records/vit_nano/lora/digits"
+    assert digits.path.name == f"seed0-{record['hash']}.json"
+    assert record["protocol"] == {"name": "clean", "train": "train800val200", "score": "test", "epoch": "last"}
+    metrics = record["metrics"]
+    assert (metrics["split"], metrics["total"]) == ("test", 797)
+    assert metrics["top1"] == 100 * metrics["correct"] / 797
+    trained, head = 6 * 8 * 2 * (128 + 128), 128 * 10 + 10
+    counts = record["parameters"]
+    assert (counts["trained"], counts["head"], counts["trained_with_head"]) == (trained, head, trained + head)
+    assert counts["backbone"] == sum(t.numel() for t in load_file(nano_weights).values())
+    assert record["data"]["sizes"] == {"train800": 800, "val200": 200, "test": 797}
+    assert len(record["data"]["fingerprint"]) == 64
+    assert record["weights"]["sha256"] == hashlib.sha256(nano_weights.read_bytes()).hexdigest()
+    cost = record["cost"]
+    assert all(cost[name] > 0 for name in ("train_seconds", "train_images_per_second", "peak_memory_bytes"))
+    assert cost["trained_file_bytes"] == digits.path.with_suffix(".safetensors").stat().st_size
+    assert (
+        record["versions"]["torch"] == torch.__version__.partition("+")[0]
+        or record["versions"]["torch"] == torch.__version__
+    )
+    assert record["hardware"]["device"] == "cpu" and record["hardware"]["threads"] == 1
+    assert set(record["git"]) == {"commit", "dirty"}
+    assert record["config"]["method"] == {"name": "lora", "rank": 8, "alpha": 8.0, "targets": ["q", "v"]}
+    assert record["command"] == "python -m aoft_bench " + " ".join(words(digits.options))
+    assert f"{metrics['top1']:.2f} %" in digits.result.out
+
+
+def test_only_what_was_trained_is_saved(digits: Done) -> None:
+    saved = load_file(digits.path.with_suffix(".safetensors"))
+    assert sum(t.numel() for t in saved.values()) == digits.record["parameters"]["trained_with_head"]
+    assert {name for name in saved if ".updates." not in name} == {"head.weight", "head.bias"}
+    assert not list(digits.folder.rglob("*.partial"))
+
+
+def test_a_done_cell_is_skipped(digits: Done) -> None:
+    before = digits.path.stat().st_mtime_ns
+    result, events = watched(*words(digits.options), cwd=digits.folder)
+    assert result.code == 0 and "done before" in result.out
+    assert events == []
+    assert digits.path.stat().st_mtime_ns == before
+
+
+def test_evaluate_reproduces_the_number(digits: Done) -> None:
+    result = call(str(digits.path), module="aoft_bench.cli.evaluate", cwd=digits.folder)
+    assert result.code == 0, result.err
+    metrics = digits.record["metrics"]
+    assert result.out.count(f"({metrics['correct']} of 797)") == 2
+    assert result.out.endswith("equal\n")
+
+
+def test_evaluate_notices_another_number(digits: Done, tmp_path: Path) -> None:
+    record = digits.record
+    record["metrics"]["correct"] -= 1
+    copy = tmp_path / digits.path.name
+    copy.write_text(json.dumps(record))
+    copy.with_suffix(".safetensors").write_bytes(digits.path.with_suffix(".safetensors").read_bytes())
+    result = call(str(copy), module="aoft_bench.cli.evaluate", cwd=digits.folder)
+    assert result.code == 1
+    assert "NOT equal" in result.out
+
+
+def test_forcing_runs_again_and_gives_the_same_bits(places: tuple[Path, dict[str, str]]) -> None:
+    root, options = places
+    changes = {"method": "aoft", "recipe.epochs": "2", "recipe.drop_path": "0.2", "recipe.mlp_dropout": "0.1"}
+    first = finish(root, "force", options | changes | {"recipe.flip": "true"})
+    record, saved = first.record, load_file(first.path.with_suffix(".safetensors"))
+    first.path.with_suffix(".safetensors").unlink()
+    result, events = watched(*words(first.options), "results.mode=force", cwd=first.folder)
+    assert result.code == 0 and "done before" not in result.out
+    assert events == ["train", "trained", "test"]
+    again, second = first.record, load_file(first.path.with_suffix(".safetensors"))
+    assert again["metrics"] == record["metrics"] and again["curves"] == record["curves"]
+    assert saved.keys() == second.keys()
+    assert all(torch.equal(saved[name], second[name]) for name in saved)
+
+
+def test_clean_opens_test_once_after_training(digits: Done) -> None:
+    assert digits.events == ["train", "trained", "test"]
+    assert set(digits.record["curves"]) == {"train_loss"}
+    assert "best_test_epoch" not in digits.record["metrics"]
+
+
+def test_tune_never_opens_test(tuned: Done) -> None:
+    record = tuned.record
+    assert tuned.events == ["train", "trained"]
+    assert record["protocol"]["train"] == "train800"
+    assert (record["metrics"]["split"], record["metrics"]["total"]) == ("val200", SIZES["val200"])
+    assert set(record["curves"]) == {"train_loss", "val200_top1"} and len(record["curves"]["val200_top1"]) == 2
+
+
+def test_literature_records_the_best_epoch_beside_the_last(literature: Done) -> None:
+    record = literature.record
+    curve, metrics = record["curves"]["test_top1"], record["metrics"]
+    assert len(curve) == 3
+    assert metrics["best_test_epoch_top1"] == max(curve)
+    assert metrics["best_test_epoch"] == 1 + curve.index(max(curve))
+    assert metrics["top1"] == pytest.approx(curve[-1], abs=1e-3)
+    assert record["protocol"]["epoch"] == "last"
+    assert literature.events.count("test") == 1
+
+
+@pytest.fixture
+def config(literature: Done) -> RunConfig:
+    return from_dict(literature.record["config"])
+
+
+def digest(config: RunConfig, fingerprint: str = "f", weights: str = "w", precision: str = "fp32") -> str:
+    return cell_hash(identity_of(config, fingerprint, weights, precision))
+
+
+def test_what_changes_the_number_changes_the_hash(config: RunConfig) -> None:
+    others = [
+        replace(config, seed=1),
+        replace(config, recipe=replace(config.recipe, lr=1e-4)),
+        replace(config, recipe=replace(config.recipe, epochs=4)),
+        replace(config, protocol=replace(config.protocol, name="clean")),
+        replace(config, method={"name": "lora", "rank": 8}),
+        replace(config, method={"name": "lora", "rank": 4}),
+        replace(config, data=replace(config.data, normalization="none")),
+        replace(config, data=replace(config.data, interpolation="bilinear")),
+        replace(config, backbone=replace(config.backbone, img_size=64)),
+    ]
+    found = [digest(c) for c in [config, *others]]
+    found += [digest(config, "g"), digest(config, weights="v"), digest(config, precision="bf16")]
+    assert len(set(found)) == len(found)
+
+
+def test_what_does_not_change_the_number_does_not_change_the_hash(config: RunConfig) -> None:
+    others = [
+        replace(config, logger=replace(config.logger, name="wandb", project="other")),
+        replace(config, data=replace(config.data, root="/elsewhere", cache="/elsewhere")),
+        replace(config, results=replace(config.results, root="/elsewhere", mode="force")),
+        replace(config, trainer=replace(config.trainer, threads=7, accelerator="auto", eval_batch_size=1)),
+        replace(config, backbone=replace(config.backbone, checkpoint="/elsewhere", name="mine")),
+        replace(config, method={**config.method, "label": "mine"}),
+        # null stands for a tenth of the epochs, here 0
+        replace(config, recipe=replace(config.recipe, warmup_epochs=0)),
+    ]
+    assert {digest(c) for c in others} == {digest(config)}
+
+
+def test_a_labelled_setting_is_a_row_of_its_own(places: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    _, options = places
+    label = "method.label=lora_tiny"
+    both = call("-m", *words(options | {"method": "lora_matched"}), "method.label=lora_matched,lora_tiny", cwd=tmp_path)
+    assert both.code == 0, both.err
+    matched, tiny = (tmp_path / f"results/records/vit_nano/{name}/folder" for name in ("lora_matched", "lora_tiny"))
+    (one,), (other,) = matched.glob("*.json"), tiny.glob("*.json")
+    assert one.name == other.name  # the same cell by another name
+    record = read_record(one)
+    assert record["method"] == "lora_matched" and record["config"]["method"]["name"] == "lora"
+    assert from_dict(record["config"]).method_label == "lora_matched"
+    assert "│ lora_matched │" in both.out and "│ lora_tiny" in both.out
+    again = call(str(one), module="aoft_bench.cli.evaluate", cwd=tmp_path)
+    assert again.code == 0 and "equal" in again.out
+    assert call(*words(options | {"method": "lora"}), f"{label}!", cwd=tmp_path).code == 2
+
+
+def test_the_hash_of_a_fixed_identity_stays() -> None:
+    """Were it to change, done cells would no longer be found: change SCHEMA with it."""
+    identity = {
+        "dataset": "cifar100",
+        "seed": 3,
+        "recipe": {"lr": 1e-3, "epochs": 100},
+        "method": {"targets": ["q", "v"]},
+    }
+    assert cell_hash(identity) == "eab039643f"
+    assert cell_hash(dict(reversed(identity.items()))) == "eab039643f"
+
+
+def test_the_identity_of_the_default_command_stays() -> None:
+    """The same for `identity_of`: this is `python -m aoft_bench` with made-up data and weights."""
+    from test_config import tree
+
+    assert digest(from_dict(tree())) == "5c506d60f1"
+
+
+def test_a_failing_cell_does_not_stop_the_others(places: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
+    _, options = places
+    result = call("-m", *words(options), "backbone.img_size=30,32", cwd=tmp_path)
+    assert result.code == 2
+    assert "backbone.img_size: got 30, must be a multiple of 4" in result.err
+    assert "backbone.img_size=30" in result.err.split("]")[0]  # which cell it was
+    assert "2 cells: 1 done, 1 failed" in result.err
+    assert "Traceback" not in result.err
+    (path,) = (tmp_path / "results/records").rglob("*.json")
+    assert read_record(path)["config"]["backbone"]["img_size"] == 32
+
+
+def test_dry_run_needs_neither_data_nor_weights(cli: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise AssertionError("a dry run reads nothing")
+
+    monkeypatch.setattr("aoft_bench.backbones.networks.weight_file", forbidden)
+    monkeypatch.setattr("aoft_bench.experiments.experiment.prepare", forbidden)
+    result = cli("dry_run=true", "dataset=cifar100", "method=aoft")
+    assert result.code == 0, result.err
+    lines = {line.split("  ")[1]: line for line in result.out.splitlines() if line.startswith("  ")}
+    assert " 129,408 " in lines["trained without the head"]
+    assert lines["trained with the head"].endswith(f" {129_408 + 76_900:,}")
+    assert lines["backbone"].endswith(" 85,798,656")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_broken_wandb_leaves_the_run_going(
+    places: tuple[Path, dict[str, str]], tmp_path: Path, cli: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no service")
+
+    monkeypatch.setattr(wandb, "init", broken)
+    result = cli(*words(places[1], logger="wandb", logger__dir=str(tmp_path / "mirror")))
+    assert result.code == 0, result.err
+    assert result.err == "aoft_bench: W&B is left out (RuntimeError: no service); the record is kept\n"
+    assert len(list((tmp_path / "results").rglob("*.json"))) == 1
+
+
+def test_file_sha256_is_that_of_the_content(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"abc")
+    assert file_sha256(path) == hashlib.sha256(b"abc").hexdigest()
+    path.write_bytes(b"abcd")  # noticed although the path is the same
+    assert file_sha256(path) == hashlib.sha256(b"abcd").hexdigest()

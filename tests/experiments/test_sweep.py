@@ -1,0 +1,297 @@
+"""Sweeps: each cell once, whoever runs it; failures named and gone past; how far a sweep is."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import call, words
+from packs import make_pack
+
+import aoft_bench.experiments.run as run_module
+from aoft_bench.cli.status import Place, time_left, told
+from aoft_bench.experiments.sweep import Job, jobs_of, summary
+from aoft_bench.records.files import read_record
+from aoft_bench.records.unfinished import read_failure
+from aoft_bench.utils.locks import claim, is_held
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory: pytest.TempPathFactory, nano: dict[str, str]) -> dict[str, str]:
+    root = tmp_path_factory.mktemp("pack")
+    make_pack(root / "pack", sizes={"train800": 24, "val200": 8, "test": 20}, shape=(32, 32))
+    mine = {"dataset": "folder", "data.root": str(root / "pack"), "data.cache": str(root / "cache")}
+    return nano | {"recipe.batch_size": "12"} | mine
+
+
+def start(options: list[str], folder: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "aoft_bench", *options],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def records(folder: Path) -> list[Path]:
+    return sorted((folder / "results/records").rglob("*.json"))
+
+
+def files(folder: Path, ending: str) -> list[Path]:
+    return sorted(path for path in (folder / "results").rglob(f"*{ending}") if path.is_file())
+
+
+def test_workers_that_race_for_cells_do_each_once(pack: dict[str, str], tmp_path: Path) -> None:
+    """Three processes with the same sweep of three cells; each counts what it did itself."""
+    options = ["-m", *words(pack, method="linear,lora,adapter", recipe__epochs="30")]
+    racing = [start(options, tmp_path) for _ in range(3)]
+    done = 0
+    for process in racing:
+        out, err = process.communicate(timeout=600)
+        assert process.returncode == 0, err
+        (counts,) = [line for line in out.splitlines() if line.startswith("3 cells: ")]
+        done += sum(
+            int(part.split()[0]) for part in counts.removeprefix("3 cells: ").split(", ") if part[1:] == " done"
+        )
+    assert done == 3
+    assert [path.parent.parent.name for path in records(tmp_path)] == ["adapter", "linear", "lora"]
+    assert not files(tmp_path, ".ckpt") and not files(tmp_path, ".worker.json")
+
+
+def test_a_single_cell_waits_for_the_process_that_runs_it(pack: dict[str, str], tmp_path: Path) -> None:
+    options = words(pack, method="lora", recipe__epochs="60")
+    with start(options, tmp_path) as first:
+        while not files(tmp_path, ".ckpt"):
+            assert first.poll() is None
+        with start(options, tmp_path) as second:
+            out, err = second.communicate(timeout=600)
+            assert second.returncode == 0
+        first.communicate(timeout=600)
+    assert "another process runs lora" in err and "done before" in out
+    assert len(records(tmp_path)) == 1
+
+
+def test_a_sweep_leaves_a_cell_to_the_process_that_runs_it(pack: dict[str, str], tmp_path: Path) -> None:
+    options = pack | {"method": "linear"}
+    assert call(*words(options), cwd=tmp_path).code == 0
+    (record,) = records(tmp_path)
+    lock = tmp_path / "results/unfinished" / record.relative_to(tmp_path / "results/records").with_suffix(".lock")
+    record.unlink()
+    with claim(lock, "it", wait=False) as mine:
+        assert mine
+        result = call("-m", *words(options), cwd=tmp_path)
+    assert result.code == 0
+    assert "runs in another process" in result.out and "1 cells: 1 running in other processes" in result.out
+    assert not records(tmp_path)
+    assert "1 cells: 1 done" in call("-m", *words(options), cwd=tmp_path).out
+
+
+def crash(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("CUDA out of memory\nmore of it")
+
+
+def test_a_failed_cell_is_recorded_and_the_sweep_goes_on(
+    pack: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = run_module.fit
+
+    def fit_or_crash(handle: Any, *args: Any, **kwargs: Any) -> Any:
+        return (crash if type(handle.method).__name__ == "LoRA" else fit)(handle, *args, **kwargs)
+
+    monkeypatch.setattr(run_module, "fit", fit_or_crash)
+    options = ["-m", *words(pack, method="lora,linear,full", recipe__lr="1e-3")]
+    result = call(*options, cwd=tmp_path)
+    assert result.code == 2
+    assert "3 cells: 2 done, 1 failed" in result.err and "RuntimeError: CUDA out of memory" in result.err
+    assert "Traceback" not in result.err
+    assert len(records(tmp_path)) == 2
+    (path,) = files(tmp_path / "results/failures", ".json") or (tmp_path / "results/failures").rglob("*.json")
+    failure: Any = read_failure(path)
+    assert failure["error"] == "RuntimeError: CUDA out of memory\nmore of it"
+    assert 'raise RuntimeError("CUDA out of memory' in failure["traceback"]
+    assert "method=lora" in failure["command"] and not failure["explained"]
+    told = call(*options[1:], module="aoft_bench.cli.status", cwd=tmp_path)
+    assert "3 cells: 2 █ done, 1 ✗ failed" in told.out
+    monkeypatch.undo()
+    again = call(*options, cwd=tmp_path)
+    assert again.code == 0 and "3 cells: 1 done, 2 done before" in again.out
+    assert not path.exists()
+
+
+def test_a_mistake_of_the_user_in_one_cell(pack: dict[str, str], tmp_path: Path) -> None:
+    result = call("-m", *words(pack, method="full", recipe__lr="1e30,1e-3", recipe__epochs="2"), cwd=tmp_path)
+    assert result.code == 2
+    assert "2 cells: 1 done, 1 failed" in result.err and "the training loss is" in result.err
+    assert "full" in result.out  # the other one's line
+
+
+def test_a_crash_of_a_single_cell_shows_where(
+    pack: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "fit", crash)
+    with pytest.raises(RuntimeError, match="CUDA out of memory"):
+        call(*words(pack, method="linear"), cwd=tmp_path)
+    assert len(list((tmp_path / "results/failures").rglob("*.json"))) == 1
+
+
+def test_two_versions_of_the_code_do_not_write_one_folder(pack: dict[str, str], tmp_path: Path) -> None:
+    place = tmp_path / "results/unfinished/b/m/d"
+    place.mkdir(parents=True)
+    worker = {"host": "node7", "pid": 4711, "version": "0.0.1", "code": "feedfeedfeedfeed"}
+    (place / "seed0-0123456789.worker.json").write_text(json.dumps(worker))
+    options = words(pack, method="linear")
+    with claim(place / "seed0-0123456789.lock", "it", wait=False):
+        result = call(*options, cwd=tmp_path)
+        assert result.code == 2
+        assert "another version of the code writes to results: process 4711 on node7 runs 0.0.1" in result.err
+        assert not records(tmp_path)
+    assert call(*options, cwd=tmp_path).code == 0  # it was only left by a process that was killed
+
+
+def test_clocks_do_not_matter(pack: dict[str, str], tmp_path: Path) -> None:
+    """A record from tomorrow is done; a lock of last year is free, one that is held is not, whatever its time."""
+    options = words(pack, method="linear")
+    assert call(*options, cwd=tmp_path).code == 0
+    (record,) = records(tmp_path)
+    tomorrow = record.stat().st_mtime + 86_400
+    os.utime(record, (tomorrow, tomorrow))
+    assert "done before" in call(*options, cwd=tmp_path).out
+    lock = tmp_path / "some.lock"
+    with claim(lock, "it", wait=False):
+        os.utime(lock, (0, 0))
+        assert is_held(lock)
+    lock.touch()
+    os.utime(lock, (tomorrow, tomorrow))
+    assert not is_held(lock)
+
+
+def test_what_a_killed_process_left_is_removed(pack: dict[str, str], tmp_path: Path) -> None:
+    options = words(pack, method="linear")
+    assert call(*options, cwd=tmp_path).code == 0
+    (record,) = records(tmp_path)
+    unfinished = tmp_path / "results/unfinished" / record.parent.relative_to(tmp_path / "results/records")
+    left = [record.with_name(f"{record.name}.0123abcd.partial"), unfinished / f"{record.stem}.ckpt.4567abcd.partial"]
+    record.unlink()
+    for path in left:
+        path.write_text("half")
+    assert call(*options, cwd=tmp_path).code == 0
+    assert not any(path.exists() for path in left)
+
+
+def test_a_cell_done_again_by_force_has_one_record(pack: dict[str, str], tmp_path: Path) -> None:
+    options = words(pack, method="linear")
+    call(*options, cwd=tmp_path)
+    before = read_record(records(tmp_path)[0])
+    result = call("-m", *options, "results.mode=force", cwd=tmp_path)
+    assert result.code == 0 and "1 cells: 1 done" in result.out
+    after = read_record(records(tmp_path)[0])
+    assert after["metrics"] == before["metrics"] and after["cost"] != before["cost"]
+
+
+def test_the_grid_of_a_sweep(pack: dict[str, str], tmp_path: Path) -> None:
+    options = words(pack, method="linear,lora", seed="0,1,2")
+    assert call("-m", *words(pack, method="linear", seed="0,2"), cwd=tmp_path).code == 0
+    result = call(*options, module="aoft_bench.cli.status", cwd=tmp_path)
+    assert result.code == 0
+    assert [line.split("│")[1:3] for line in result.out.splitlines() if "│" in line] == [
+        [" linear ", " █·█    "],
+        [" lora   ", " ···    "],
+    ]
+    assert "6 cells: 2 █ done, 4 · missing" in result.out and "time left: about 1 min for one worker" in result.out
+
+
+def test_the_grid_of_a_sweep_whose_data_is_missing(nano: dict[str, str], tmp_path: Path) -> None:
+    options = words(nano, method="linear", dataset="folder", data__root=str(tmp_path / "nowhere"))
+    result = call(*options, module="aoft_bench.cli.status", cwd=tmp_path)
+    assert result.code == 0
+    assert "1 cells: 1 · missing" in result.out and "1 of them: " in result.out and "nowhere" in result.out
+
+
+def test_the_grid_of_a_sweep_file(nano: dict[str, str], tmp_path: Path) -> None:
+    """Datasets downwards where there are more of them than methods; nothing is written."""
+    words = ["-cd", str(ROOT / "sweeps"), "-cn", "embedded", "seed=0", "method=linear,lora"]
+    result = call(
+        *words,
+        f"results.root={tmp_path}/none",
+        f"data.cache={tmp_path}/cache",
+        module="aoft_bench.cli.status",
+        cwd=tmp_path,
+    )
+    assert result.code == 0
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.out.splitlines() if "│" in line]
+    assert len(rows) == 4 and ["digits", "·", "·"] in rows
+    assert "8 cells: 8 · missing" in result.out
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_words_of_status(tmp_path: Path) -> None:
+    result = call("-cn", "vtab2k", module="aoft_bench.cli.status", cwd=ROOT)
+    assert result.code == 2 and "vtab1k" in result.err and "Traceback" not in result.err
+    result = call("-cn", "demo", "recipe.lrr=1,2", module="aoft_bench.cli.status", cwd=ROOT)
+    assert result.code == 2 and "recipe" in result.err and "lr" in result.err
+
+
+def test_time_left_is_that_of_cells_alike() -> None:
+    done = [
+        Place("lora", "dtd", 0, "done", 10.0),
+        Place("lora", "dtd", 1, "done", 20.0),
+        Place("full", "dtd", 0, "done", 90.0),
+    ]
+    left = [
+        Place("lora", "dtd", 2, "missing"),  # 15: as its own kind
+        Place("full", "svhn", 0, "running"),  # 90: as its method
+        Place("ssf", "dtd", 0, "failed"),  # 40: as all
+    ]
+    assert time_left(done + left) == 15 + 90 + 40
+    assert time_left(left) is None
+    assert "unknown until the first cell is done" in told(left)
+    assert "time left: about 2 min for one worker" in told(done + left)
+
+
+def test_problems_of_a_sweep_are_told_in_one_line() -> None:
+    left = [
+        Place("lora", name, 0, "missing", problem=f"no data for {name}: get it") for name in ("dtd", "pets", "pets")
+    ]
+    assert told(left[:1]).splitlines()[-1] == "1 of them: no data for dtd: get it"
+    assert told(left).splitlines()[-1] == (
+        "3 of them: no data for pets (2), no data for dtd (1); `python -m aoft_bench doctor` tells what to do"
+    )
+
+
+def test_the_jobs_of_a_sweep_and_what_the_command_line_changes() -> None:
+    params = {"method": "aoft,lora", "seed": "0,1"}
+    assert jobs_of(params, []) == [
+        ["method=aoft", "seed=0"],
+        ["method=aoft", "seed=1"],
+        ["method=lora", "seed=0"],
+        ["method=lora", "seed=1"],
+    ]
+    assert jobs_of(params, ["method=full", "recipe.epochs=3"]) == [
+        ["method=full", "seed=0", "recipe.epochs=3"],
+        ["method=full", "seed=1", "recipe.epochs=3"],
+    ]
+
+
+def test_a_summary_names_what_failed_and_what_is_missing() -> None:
+    jobs = [Job(["seed=0"], "done"), Job(["seed=1"], "failed", problem="disk full"), Job(["seed=2"], "missing")]
+    assert summary(jobs).splitlines() == [
+        "3 cells: 1 done, 1 failed, 1 missing",
+        "  failed: [seed=1] disk full",
+        "  missing: [seed=2]",
+    ]
+    many = [Job([f"seed={n}"], "missing") for n in range(100)]
+    assert len(summary(many).splitlines()) == 22 and "... and 80 more missing" in summary(many)
+
+
+@pytest.mark.parametrize("arguments", [["method=lora", "--cfg", "job"], ["--cfg", "job"]])
+def test_flags_may_follow_the_overrides(arguments: list[str], tmp_path: Path) -> None:
+    result = call(*arguments, cwd=tmp_path)
+    assert result.code == 0 and "recipe:" in result.out, result.err
+    assert not list(tmp_path.iterdir())

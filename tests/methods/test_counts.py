@@ -1,0 +1,33 @@
+"""Counts of what is trained and of what is not, whatever a method does to the network."""
+
+import pytest
+from networks import vit
+
+from aoft_bench import methods
+from aoft_bench.methods.counts import parameter_counts
+
+
+class Biases:
+    """A method that inserts nothing and trains a part of the network."""
+
+    mergeable = True
+
+    def attach(self, model):
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.endswith("bias"))
+
+
+@pytest.mark.parametrize("method", [*methods.names(), Biases()])
+def test_the_backbone_counts_its_own_parameters_only(method):
+    fresh = vit()
+    head = sum(p.numel() for p in fresh.head.parameters())
+    own = sum(p.numel() for p in fresh.parameters()) - head
+    counts = parameter_counts(methods.attach(fresh, method))
+    assert (counts["backbone"], counts["head"]) == (own, head)
+    assert counts["trained_with_head"] == counts["trained"] + head
+
+
+def test_a_part_of_the_network_is_counted_as_trained():
+    fresh = vit()
+    biases = sum(p.numel() for name, p in fresh.named_parameters() if name.endswith("bias") and "head" not in name)
+    assert parameter_counts(methods.attach(fresh, Biases()))["trained"] == biases

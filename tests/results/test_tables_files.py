@@ -1,0 +1,307 @@
+"""`python -m aoft_bench tables`: every file that it writes, what it says of records left out, and how fast it is."""
+
+import csv
+import io
+import re
+import shutil
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from conftest import Command
+from record_cases import markdown_rows, record, write
+
+from aoft_bench.data.tasks import TASKS
+from aoft_bench.results.table import Block, Cell, Column, Grid
+from aoft_bench.results.writers.csv import to_long_csv, to_wide_csv
+from aoft_bench.results.writers.latex import escape, to_latex
+from aoft_bench.results.writers.markdown import to_html
+
+ROOT = Path(__file__).resolve().parents[2]
+VTAB = [name for name, task in TASKS.items() if task.suite == "vtab1k"]
+FILES = {"accuracy", "ablations", "cost", "published"}
+
+GRID = Grid(
+    "A title_1",
+    "100 % of A & B",
+    [
+        Column("method", text=True),
+        Column("x_1", "One", rotated=True),
+        Column("y", "One", rotated=True, mark="*"),
+        Column("m"),
+    ],
+    [
+        Block(
+            "",
+            [
+                [
+                    Cell("a & b"),
+                    Cell("61.0", "1.4", "best", "", (60.0, 62.0), (0, 1)),
+                    Cell("50.0", mark="second"),
+                    Cell("missing"),
+                ]
+            ],
+        ),
+        Block("published: <B>", [[Cell("AOFT†", note="a"), Cell("n/a"), Cell("1,234"), Cell("7.0")]]),
+    ],
+    ["[a] 5 # of λ."],
+    {"suite": "vtab1k"},
+)
+
+LATEX = r"""\begin{table}[p]
+\centering
+\caption{A title\_1. 100 \% of A \& B.}
+\label{tab:a-title-1}
+\smallskip
+\setlength{\tabcolsep}{2.5pt}
+\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%
+\begin{tabular}{lrrr}
+\toprule
+\multicolumn{1}{c}{} & \multicolumn{2}{c}{One} & \multicolumn{1}{c}{} \\
+\cmidrule(lr){2-3}
+method & \rotatebox{90}{x\_1} & \rotatebox{90}{y*} & m \\
+\midrule
+a \& b & \textbf{61.0}{\tiny$\pm$1.4} & \underline{50.0} & missing \\
+\midrule
+\multicolumn{4}{l}{\itshape published: \textless{}B\textgreater{}} \\
+AOFT\dag{}\textsuperscript{a} & n/a & 1,234 & 7.0 \\
+\bottomrule
+\end{tabular}}
+\par\smallskip\raggedright\footnotesize {[}a] 5 \# of $\lambda$.
+\end{table}
+"""
+
+HTML = """<caption><strong>A title_1</strong><br>100 % of A &amp; B.</caption>
+<thead>
+<tr><td></td><th scope="colgroup" colspan="2">One</th><td></td></tr>
+<tr><th scope="col" class="text">method</th><th scope="col" class="rotated"><span>x_1</span></th>\
+<th scope="col" class="rotated"><span>y*</span></th><th scope="col">m</th></tr>
+</thead>
+<tbody>
+<tr><th scope="row">a &amp; b</th><td><strong>61.0</strong> <small>± 1.4</small></td>\
+<td><u>50.0</u></td><td>missing</td></tr>
+</tbody>
+<tbody>
+<tr><th scope="rowgroup" colspan="4">published: &lt;B&gt;</th></tr>
+<tr><th scope="row">AOFT† <sup>a</sup></th><td>n/a</td><td>1,234</td><td>7.0</td></tr>
+</tbody>
+</table>
+<p>[a] 5 # of λ.</p>
+"""
+
+
+def test_golden_latex() -> None:
+    assert LATEX in to_latex([GRID])
+
+
+def test_golden_html() -> None:
+    assert HTML in to_html("T", [GRID])
+
+
+def test_golden_csv() -> None:
+    assert to_long_csv([GRID]) == (
+        "table,suite,block,row,column,mean,std,n,seeds,mark\n"
+        "A title_1,vtab1k,,a & b,x_1,61,1.41421,2,0 1,best\n"
+        "A title_1,vtab1k,,a & b,m,,,0,,\n"
+    )
+    assert to_wide_csv([GRID]) == (
+        "table,suite,block,method,x_1,x_1 std,y,m\n"
+        "A title_1,vtab1k,,a & b,61.0,1.4,50.0,missing\n"
+        "A title_1,vtab1k,published: <B>,AOFT† [a],n/a,,1234,7.0\n"
+    )
+
+
+def test_latex_escapes() -> None:
+    assert escape(r"\a_b^c~{d}#$%&") == r"\textbackslash{}a\_b\textasciicircum{}c\textasciitilde{}\{d\}\#\$\%\&"
+    assert escape("Demšar é λ") == r"Demsar é $\lambda$"
+    assert escape("数") == "?"
+
+
+def test_a_long_table_is_continued_with_all_of_its_rows() -> None:
+    rows = [[Cell(f"r{i}"), Cell("1")] for i in range(80)]
+    text = to_latex([Grid("T", "c", [Column("method", text=True), Column("x")], [Block("b", rows)], ["end"])])
+    assert re.findall(r"^r\d+", text, re.MULTILINE) == [f"r{i}" for i in range(80)]
+    assert text.count(r"\toprule") == 3 and text.count(", continued") == 2
+    assert text.count("end\n") == 1 and text.count(r"\itshape b") == 3
+
+
+def lay_down(root: Path) -> None:
+    """Records of a field's table, of FGVC and of a pack, with two seeds, a missing cell and a best test epoch."""
+    pack = {"data__official": False, "data__source": "folder", "data__official_note": "a_pack & <more> 100 %"}
+    for method, shift in (("aoft", 2.0), ("lora", 0.0), ("lora_matched", 1.0)):
+        options = {"name": method.removesuffix("_matched"), "rank": 8 - 7 * (method == "lora_matched")}
+        options |= {"label": method} if options["name"] != method else {}
+        for i, name in enumerate(VTAB):
+            for seed in (0, 1):
+                if (method, name) != ("lora", "svhn"):
+                    made = record(60.0 + shift + i + seed, name, method, seed, config__method=options)
+                    write(root, made)
+        write(root, record(50.0 + shift, "cub", method, config__method=options, **pack))
+        metrics = {"split": "test", "top1": 60.0, "correct": 3, "total": 5, "best_test_epoch_top1": 61.0}
+        literature = {"protocol__name": "literature", "config__protocol__name": "literature", "metrics": metrics}
+        write(root, record(0.0, method=method, config__method=options, **literature, **pack))
+
+
+class Tags(HTMLParser):
+    """Checks that what is opened is closed, and counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.counts: dict[str, int] = {}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.counts[tag] = self.counts.get(tag, 0) + 1
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_every_file_is_written_and_whole(tmp_path: Path, cli: Command) -> None:
+    lay_down(tmp_path / "results")
+    done = cli(module="aoft_bench.cli.tables")
+    assert done.code == 0, done.err
+    written = {path.name for path in (tmp_path / "results" / "tables").iterdir()}
+    assert written == {f"{name}{end}" for name in FILES for end in (".md", ".tex", ".html", "_wide.csv")} | {
+        *(f"{name}_long.csv" for name in FILES - {"published"}),
+        *("statistics.md", "statistics.csv"),
+    }
+    texts = {name: (tmp_path / "results" / "tables" / name).read_text() for name in written}
+    assert texts["accuracy.md"].strip() in done.out
+    for name, text in texts.items():
+        assert text.endswith("\n") and str(tmp_path) not in text
+        if name.endswith(".html"):
+            parser = Tags()
+            parser.feed(text)
+            assert not parser.open and parser.counts["table"] == parser.counts["caption"] > 0
+        if name.endswith(".csv"):
+            lines = list(csv.reader(io.StringIO(text)))
+            assert {len(line) for line in lines} == {len(lines[0])}
+    long = list(csv.DictReader(io.StringIO(texts["accuracy_long.csv"])))
+    (missing,) = [line for line in long if (line["row"], line["column"]) == ("lora", "svhn")]
+    assert (missing["n"], missing["mean"]) == ("0", "")
+    (aoft,) = [line for line in long if (line["row"], line["column"], line["official"]) == ("aoft", "svhn", "true")]
+    assert (aoft["mean"], aoft["n"], aoft["seeds"], aoft["mark"]) == ("67.5", "2", "0 1", "best")
+    assert "published, not ranked with ours" in texts["accuracy.md"]  # the network is ViT-B/16
+    assert "| lora_matched | 1 |" in texts["ablations.md"]
+    assert re.search(
+        r"\| aoft \| lora_matched \| 19 \| 19 \| 0 \| 0 \| 1\.0 \| 0\.\d to 1\.\d \|", texts["statistics.md"]
+    )
+
+
+def test_the_same_records_give_the_same_bytes(tmp_path: Path, cli: Command) -> None:
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        lay_down(folder / "results")
+        assert cli(module="aoft_bench.cli.tables", cwd=folder).code == 0
+    first, second = ({p.name: p.read_bytes() for p in (folder / "results" / "tables").iterdir()} for folder in folders)
+    assert first == second
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="pdflatex is not installed (texlive-latex-recommended)")
+def test_pdflatex_compiles_every_file_alone_and_in_a_paper(tmp_path: Path, cli: Command) -> None:
+    lay_down(tmp_path / "results")
+    assert cli(module="aoft_bench.cli.tables").code == 0
+    folder = tmp_path / "results" / "tables"
+    (folder / "paper.tex").write_text(
+        r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{booktabs,graphicx}\begin{document}"
+        r"See \ref{tab:x}.\input{accuracy}\input{ablations} And more.\end{document}"
+    )
+    for name in ("accuracy", "ablations", "cost", "published", "paper"):
+        words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-draftmode", f"{name}.tex"]
+        done = subprocess.run(words, cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-2000:]
+        log = (folder / f"{name}.log").read_text(errors="replace")
+        assert "Overfull" not in log and "Missing character" not in log
+        if name != "paper":  # its page is smaller than those that the tables are cut for
+            assert "Float too large" not in log
+
+
+def test_records_left_out_are_named_and_the_others_are_used(tmp_path: Path, cli: Command) -> None:
+    root = tmp_path / "results"
+    write(root, record(60.0))
+    bad = write(root, record(70.0, seed=1))
+    bad.write_text(bad.read_text().replace('"top1": 70.0', '"top1": 90.0'))
+    done = cli(module="aoft_bench.cli.tables")
+    assert done.code == 0
+    assert done.err.count("\n") == 1 and f"left out results/{bad.relative_to(root)}: metrics.top1 is 90" in done.err
+    for name in ("accuracy.md", "accuracy.tex", "accuracy.html", "statistics.md"):
+        text = (root / "tables" / name).read_text().replace(r"\_", "_")
+        assert f"Left out: {bad.relative_to(root)}: metrics.top1 is 90" in text
+    assert markdown_rows(done.out)[1][3] == "60.0"
+
+
+def test_nothing_that_can_be_used_is_a_mistake(tmp_path: Path, cli: Command) -> None:
+    none = cli(module="aoft_bench.cli.tables")
+    assert none.code == 2 and none.err.count("\n") == 1 and "no records below results/records" in none.err
+    path = write(tmp_path / "results", record(60.0))
+    path.write_text("{")
+    bad = cli(module="aoft_bench.cli.tables")
+    assert bad.code == 2 and bad.err.count("\n") == 2 and "none of the 1 records can be used" in bad.err
+    assert not (tmp_path / "results" / "tables").exists()
+
+
+def test_files_that_are_out_of_date_go(tmp_path: Path, cli: Command) -> None:
+    root = tmp_path / "results"
+    write(root, record(60.0))
+    (root / "tables").mkdir()
+    for name in ("ablations.tex", "mine.md"):
+        (root / "tables" / name).write_text("old")
+    assert cli(module="aoft_bench.cli.tables").code == 0
+    assert not (root / "tables" / "ablations.tex").exists()
+    assert (root / "tables" / "mine.md").read_text() == "old"
+
+
+PROGRAM = """import runpy, sys, time
+start = time.process_time()
+sys.argv = ['tables', 'results']
+try:
+    import aoft_bench.cli.tables; sys.exit(aoft_bench.cli.tables.main())
+except SystemExit as stopped:
+    assert not stopped.code, stopped.code
+print('seconds', time.process_time() - start)
+heavy = {'torch', 'timm', 'wandb', 'pytorch_lightning', 'hydra', 'tensorflow', 'sklearn', 'requests'} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def run_alone(folder: Path) -> str:
+    words = [sys.executable, "-W", "error", "-c", PROGRAM]
+    done = subprocess.run(words, cwd=folder, env={"PYTHONPATH": str(ROOT), "PATH": ""}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_command_needs_no_torch(tmp_path: Path) -> None:
+    lay_down(tmp_path / "results")
+    assert f"{3 * (19 * 2 + 2) - 2} records" in run_alone(tmp_path)
+
+
+def test_two_thousand_records_take_less_than_ten_seconds(tmp_path: Path) -> None:
+    """Counted in seconds of the processor, start-up among them: other tests run at the same time."""
+    for method in range(21):
+        for name in VTAB:
+            for seed in range(5):
+                made = record(50.0 + method + seed / 10, name, f"m{method}", seed, parameters__trained=1000 * method)
+                made["cost"] |= {"filler": list(range(600))}  # as long as a real record
+                write(tmp_path / "results", made)
+    start = time.monotonic()
+    shown = run_alone(tmp_path)
+    assert "1995 records" in shown
+    assert float(shown.rsplit("seconds ", 1)[1]) < 10, time.monotonic() - start
+
+
+def test_the_committed_tables_are_those_of_the_committed_records(tmp_path: Path, cli: Command) -> None:
+    results = ROOT / "results"
+    if not (results / "records").is_dir():
+        pytest.skip("a source distribution has no results")
+    for name in ("records", "published"):
+        shutil.copytree(results / name, tmp_path / "results" / name, ignore=shutil.ignore_patterns("*.safetensors"))
+    assert cli(module="aoft_bench.cli.tables").code == 0
+    for path in sorted((tmp_path / "results" / "tables").iterdir()):
+        assert path.read_text() == (results / "tables" / path.name).read_text(), f"make tables changes {path.name}"

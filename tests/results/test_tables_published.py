@@ -1,0 +1,160 @@
+"""Published rows: their arithmetic, beside which tables they stand, and what is said of what differs."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+from record_cases import markdown_rows, record
+
+from aoft_bench.data.tasks import TASKS
+from aoft_bench.results.accuracy_table import accuracy
+from aoft_bench.results.published import Published, PublishedRow, load
+from aoft_bench.results.settings import Table, build_tables
+from aoft_bench.results.writers.markdown import to_markdown
+from aoft_bench.utils.errors import UserError
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+FGVC = ("cub", "nabirds", "flowers", "dogs", "cars")
+UNPROVEN = {"data__official": False, "data__source": "fgvc", "data__official_note": "unproven"}
+
+
+def published(**changes: Any) -> PublishedRow:
+    """A row of five FGVC cells with the mean 88."""
+    values: dict[str, Any] = {
+        "method": "ARC",
+        "benchmark": "fgvc",
+        "backbone": "ViT-B/16 IN-21k sup. (orig)",
+        "source": "a paper",
+        "params_m": 0.25,
+        "cells": dict(zip(FGVC, (86.0, 87.0, 88.0, 89.0, 90.0), strict=True)),
+        "groups": {},
+        "mean": 88.0,
+        "mean_kind": "mean19",
+        "checkpoint": "last epoch",
+        "images": "not stated",
+        "normalization": "half",
+    }
+    return PublishedRow(**(values | changes))
+
+
+def fgvc_table(top1: float = 80.0, **changes: Any) -> Table:
+    (table,) = build_tables([record(top1, name, **UNPROVEN, **changes) for name in FGVC])
+    return table
+
+
+GOLDEN = r"""### FGVC: vit_b16_in21k, protocol clean, 224 px, 100 epochs
+
+Top-1 in % on test, last epoch, seed 0; 100 epochs, 224 px bicubic, mean 0.5, std 0.5, fp32, weights aaaaaaaaaaaa; images: fgvc, not official.
+
+| method | trained (M) | with head (M) | cub\* | nabirds\* | flowers\* | dogs\* | cars\* | mean |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| lora | 0.295 | 0.372 | 80.0 | 80.0 | 80.0 | 80.0 | 80.0 | 80.0 |
+| *published, not ranked with ours: a paper* |  |  |  |  |  |  |  |  |
+| ARC [a] | 0.25 | n/a | 86.0 | 87.0 | 88.0 | 89.0 | 90.0 | 88.0 |
+| SSF [b,c,d] | n/a | n/a | 86.0 | 87.0 | 88.0 | 89.0 | 90.0 | 88.0 |
+| *published, not ranked with ours: another paper* |  |  |  |  |  |  |  |  |
+| RLRR [a] | 0.25 | n/a | 86.0 | 87.0 | 88.0 | 89.0 | 90.0 | 88.0 |
+
+\* not the official images or splits (unproven): not comparable with published rows.
+
+[a] images not stated (ours: not official, from fgvc).
+
+[b] checkpoint best test epoch (ours: last epoch); backbone ViT-B/16 IN-21k AugReg (ours: vit_base_patch16_224.orig_in21k); images not stated (ours: not official, from fgvc); normalisation ImageNet (ours: half).
+
+[c] typed by hand.
+
+[d] prints 89 as its flat mean, its cells give 88.00.
+"""  # noqa: E501 - the text as it is printed
+
+
+def test_golden_table_with_published_rows() -> None:
+    other = {"checkpoint": "best test epoch", "backbone": "ViT-B/16 IN-21k AugReg", "normalization": "ImageNet"}
+    rows = [
+        published(),
+        published(method="RLRR", source="another paper"),
+        published(method="SSF", params_m=None, mean=89.0, note="typed by hand", **other),
+    ]
+    assert to_markdown([accuracy(fgvc_table(), rows)]) == GOLDEN
+
+
+def test_a_higher_published_number_takes_no_mark_from_ours() -> None:
+    (table,) = build_tables([record(80.0, "cub", **UNPROVEN), record(70.0, "cub", method="ssf", **UNPROVEN)])
+    grid = accuracy(table, [published()])
+    marks = {row[0].text: row[3].mark for block in grid.blocks for row in block.rows}
+    assert marks == {"lora": "best", "ssf": "second", "ARC": ""}
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"protocol__name": "tune", "metrics__split": "val200"}, "scored on test (ours: val200)"),
+        ({"config__backbone__img_size": 112}, "224 px (ours: 112)"),
+        ({"weights__source": "mine.npz"}, "backbone ViT-B/16 IN-21k sup. (orig) (ours: mine.npz)"),
+        ({"data__mean": [0.0] * 3, "data__std": [1.0] * 3}, "normalisation half (ours: none)"),
+        (
+            {"data__mean": [0.485, 0.456, 0.406], "data__std": [0.229, 0.224, 0.225]},
+            "normalisation half (ours: ImageNet)",
+        ),
+    ],
+)
+def test_the_reason_names_what_differs(changes: dict[str, Any], text: str) -> None:
+    grid = accuracy(fgvc_table(**changes), [published()])
+    assert text in grid.notes[-1]
+
+
+def test_published_rows_stand_only_beside_their_benchmark_and_kind_of_network() -> None:
+    known = Published([published(), published(canonical=False), published(backbone="ViT-L/16 IN-21k")])
+    assert known.beside(fgvc_table()) == [known.rows[0]]
+    assert not known.beside(fgvc_table(config__backbone__timm="vit_nano"))
+    (pack,) = build_tables([record(60.0, data__official=False, data__source="folder")])
+    assert not known.beside(pack)
+
+
+def test_the_shipped_files_agree_with_the_check_of_who_typed_them() -> None:
+    """`check` was worked out apart from this code; every line of it is found again, and nothing else."""
+    rows = load(RESULTS).rows
+    for name, benchmark in (("vtab", "vtab1k"), ("vtab_other_backbones", "vtab1k"), ("fgvc", "fgvc")):
+        with (RESULTS / "published" / f"{name}.csv").open(newline="") as file:
+            lines = list(csv.DictReader(file))
+        for line in lines:
+            wanted = "printed" in line["check"] and line["check"] != "no printed mean"
+            (row,) = [
+                row
+                for row in rows
+                if (row.method, row.source, row.benchmark) == (line["method"], line["source"], benchmark)
+            ]
+            assert bool(row.disagreements) == wanted, (line["method"], line["check"], row.disagreements)
+
+
+def test_the_shipped_rows_are_whole() -> None:
+    rows = load(RESULTS).rows
+    assert len(rows) == 147 + 21 + 29 + 6
+    for row in rows:
+        tasks = {name for name, task in TASKS.items() if task.suite == row.benchmark}
+        assert row.cells.keys() == tasks or (not row.cells and row.method.endswith(("AOFT", "AOFT†"))), row
+    (lora,) = [row for row in rows if row.method == "LoRA" and row.source.startswith("synbol")]
+    assert round(lora.computed["mean19"], 2) == 72.25 and round(lora.computed["group3"], 2) == 74.60
+    (wrong,) = [row for row in rows if row.method == "FFT (PSOFT re-run)"]
+    assert wrong.disagreements == [
+        "prints 67.8 as its mean of the group means, its cells give 71.07; the printed number is their flat mean"
+    ]
+    (noah,) = [row for row in rows if row.method == "NOAH" and row.canonical]
+    assert (noah.checkpoint, noah.images) == ("best test epoch", "JPEG pack")
+
+
+def test_aofts_own_means_are_shown_without_cells() -> None:
+    (row,) = [row for row in load(RESULTS).rows if row.method == "Adapter+AOFT†" and row.benchmark == "vtab1k"]
+    (table,) = build_tables([record(60.0)])
+    header, _, _, cells = markdown_rows(to_markdown([accuracy(table, [row])]))
+    shown = dict(zip(header, cells, strict=True))
+    means = [shown[name] for name in ("natural mean", "specialized mean", "structured mean", "mean", "mean of groups")]
+    assert means == ["81.4", "83.9", "59.4", "72.7", "n/a"] and shown["cifar100"] == "n/a"
+
+
+def test_a_line_that_is_not_a_row_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    folder.mkdir()
+    (folder / "fgvc.csv").write_text("method,params_m,cub200,reported_mean,source\nLoRA,0.1,87.x,87,paper\n")
+    with pytest.raises(UserError, match=r"fgvc\.csv, line 2: .*87\.x"):
+        load(tmp_path)

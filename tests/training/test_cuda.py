@@ -1,0 +1,124 @@
+"""What only a GPU can show: CUDA graphs compute the same, and a stopped run goes on bit for bit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import call, words
+from networks import vit
+from packs import make_pack
+from safetensors.torch import load_file
+from test_resume import EPOCHS, RECIPE, STEPS, finished, killed_in_step, same, stop_and_go_on
+from torch import Tensor, nn
+
+import aoft_bench
+from aoft_bench.data.loader import StreamedBatches
+from aoft_bench.training.cuda_graph import GraphedStep
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+CUDA = "cuda"
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory: pytest.TempPathFactory, nano: dict[str, str]) -> dict[str, str]:
+    root = tmp_path_factory.mktemp("pack")
+    make_pack(root / "pack", sizes={"train800": 24, "val200": 8, "test": 20}, shape=(32, 32))
+    mine = {"dataset": "folder", "data.root": str(root / "pack"), "data.cache": str(root / "cache")}
+    return nano | RECIPE | mine | {"trainer": "auto", "trainer.accelerator": "cuda"}
+
+
+def losses(method: str, graphs: bool, dropout: float = 0.0, steps: int = 4) -> tuple[list[float], list[Tensor]]:
+    """Losses of some steps of SGD in float64, the third of a smaller batch, and what was trained."""
+    model = vit(pos_drop_rate=dropout, proj_drop_rate=dropout).train()
+    handle = aoft_bench.attach(model, method)
+    model.to(CUDA)
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(model(images.double() / 255), labels)
+
+    run: Any = GraphedStep(step, model, "fp32") if graphs else step
+    torch.manual_seed(0)
+    torch.cuda.manual_seed(1)
+    optimizer = torch.optim.SGD([p for _, p in handle.trained()], lr=0.1)
+    seen = []
+    for number in range(steps):
+        count = 2 if number == 2 else 4
+        images = torch.randint(0, 256, (count, 3, 16, 16), dtype=torch.uint8).to(CUDA)
+        optimizer.zero_grad()
+        loss = run(images, (torch.arange(count) % 5).to(CUDA))
+        loss.backward()
+        optimizer.step()
+        seen.append(loss.detach())
+    if graphs:
+        assert run._run is not None, "the step was not recorded"
+    return [loss.item() for loss in seen], [p.detach().cpu() for _, p in handle.trained()]
+
+
+@pytest.mark.parametrize(
+    "method", ["aoft", "lora", "full", "adapter", "ssf", "vpt_deep", "hta", "fact_tt", "linear", "aoft_adapter"]
+)
+def test_a_graph_computes_the_same(method: str) -> None:
+    (one, state), (other, state_with_graph) = losses(method, False), losses(method, True)
+    assert one == pytest.approx(other, abs=1e-10) and len(set(one)) == len(one)
+    for a, b in zip(state, state_with_graph, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+
+
+def test_dropout_is_drawn_anew_in_every_step_and_as_without_graphs() -> None:
+    one, other = losses("lora", False, dropout=0.5)[0], losses("lora", True, dropout=0.5)[0]
+    again = losses("lora", True, dropout=0.5)[0]
+    assert other == again and other != losses("lora", True)[0]
+    assert one[0] == pytest.approx(other[0], abs=1e-10), "recording must draw no random numbers"
+
+
+def test_a_step_that_waits_for_the_device_runs_without_a_graph(capsys: pytest.CaptureFixture[str]) -> None:
+    layer = nn.Linear(3, 1).to(CUDA)
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        value = layer(images.float().mean((2, 3))).mean()
+        return value * (2 if value.item() > 0 else 1)
+
+    run = GraphedStep(step, layer, "fp32")
+    images = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8, device=CUDA)
+    run(images, images[:, 0, 0, 0].long()).backward()
+    assert layer.weight.grad is not None and layer.weight.grad.isfinite().all()
+    assert "without a CUDA graph" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["lora", "aoft", "full", "adapter"])
+@pytest.mark.parametrize("graphs", [True, False], ids=["graphs", "kernels"])
+def test_a_stopped_run_goes_on_bit_for_bit(method: str, graphs: bool, pack: dict[str, str], tmp_path: Path) -> None:
+    options = pack | {"method": method, "trainer.cuda_graphs": str(graphs).lower()}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+    result = call(*words(options), cwd=whole)
+    assert result.code == 0 and "without a CUDA graph" not in result.err, result.err
+    result = stop_and_go_on(parts, options, killed_in_step(STEPS + 2), killed_in_step(STEPS + 1))
+    assert result.code == 0, result.err
+    same(parts, finished(whole))
+    assert finished(parts)[0]["cost"]["resumed"] == 2 and EPOCHS > 2
+
+
+def test_a_run_twice_is_the_same_and_evaluate_reproduces_it(pack: dict[str, str], tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        assert call(*words(pack | {"method": "aoft"}), cwd=tmp_path / name).code == 0
+    same(tmp_path / "two", finished(tmp_path / "one"))
+    (path,) = (tmp_path / "one/results/records").rglob("*.json")
+    assert load_file(path.with_suffix(".safetensors"))
+    result = call(str(path), module="aoft_bench.cli.evaluate", cwd=tmp_path / "one")
+    assert result.code == 0 and "equal" in result.out, result.out + result.err
+
+
+def test_images_arrive_as_on_the_cpu() -> None:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (70, 20, 28, 3), dtype=np.uint8), np.arange(70)
+    here = list(StreamedBatches(images, labels, 16, size=32))
+    there = list(StreamedBatches(images, labels, 16, size=32, device=CUDA))
+    assert len(here) == len(there) == 5
+    for (a, x), (b, y) in zip(here, there, strict=True):
+        assert torch.equal(a, b.cpu()) and torch.equal(x, y.cpu())
