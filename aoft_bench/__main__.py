@@ -1,4 +1,4 @@
-"""`python -m aoft_bench [COMMAND]`: the same as `aoft-bench`."""
+"""`python -m aoft_bench ...`: the same as `aoft-bench ...`."""
 
 import sys
 

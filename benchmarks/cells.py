@@ -22,15 +22,15 @@ _FIRST_STEP = """
 import sys, time
 from aoft_bench.training.fit import GraphedStep
 from aoft_bench.training.module import FineTuning
-began, real = float(sys.argv.pop(1)), FineTuning.training_step
+began, real = float(sys.argv[1]), FineTuning.training_step
 def first(self, batch, index):
     loss = real(self, batch, index)
     loss.item()
     print("seconds", time.time() - began, flush=True)
     import os; os._exit(0)
 FineTuning.training_step = first
-from aoft_bench.cli.run import main
-main()
+from aoft_bench.cli import main
+main(sys.argv[2:])
 """
 
 

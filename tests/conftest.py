@@ -1,10 +1,8 @@
 """What several test modules share: the command line in this process, and the embedded network's weights."""
 
 import contextlib
-import importlib
 import io
 import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,14 +30,16 @@ def call(*words: str, module: str = "aoft_bench.__main__", cwd: Path) -> Result:
     """Run the command line of `module` in this process, in the folder `cwd`, and catch what it prints."""
     from hydra.core.global_hydra import GlobalHydra
 
+    from aoft_bench.cli import main
+
+    command = [] if module == "aoft_bench.__main__" else [module.rpartition(".")[2]]
     GlobalHydra.instance().clear()
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.chdir(cwd)
-        patch.setattr(sys, "argv", [module, *words])
         patch.setenv("HYDRA_FULL_ERROR", "1")
         try:
-            code = importlib.import_module(module).main()
+            code = main([*command, *words])
         except SystemExit as stopped:  # argparse
             code = int(stopped.code or 0)
     return Result(code, out.getvalue(), err.getvalue())

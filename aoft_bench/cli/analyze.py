@@ -6,9 +6,11 @@ summary.md and figures/ into the folder of out=DIR.
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aoft_bench.cli import ArgumentParser
 from aoft_bench.utils.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -22,10 +24,10 @@ python -m aoft_bench analyze results/records/vit_nano/lora out=results/analysis
 python -m aoft_bench analyze results/records/vit_nano/lora/digits/seed0-0123456789.json"""
 
 
-def main() -> int:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(
-        prog="python -m aoft_bench analyze",
+def main(arguments: Sequence[str]) -> int:
+    """Measure what the command line names and write the table, the summary and the figures."""
+    parser = ArgumentParser(
+        "analyze",
         description="Angles, coherence and spectral norms of a backbone and of trained W_down and W_up.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -33,11 +35,7 @@ def main() -> int:
     parser.add_argument(
         "words", nargs="*", metavar="WHAT", help=f"records, folders of records, and name=value: {', '.join(CHANGES)}"
     )
-    try:
-        return _analyze(parser.parse_args().words)
-    except UserError as error:
-        print(f"aoft_bench: {error}", file=sys.stderr)
-        return 2
+    return _analyze(parser.parse_args(arguments).words)
 
 
 def _analyze(words: list[str]) -> int:
@@ -100,7 +98,3 @@ def _options(changes: dict[str, str]) -> "BackboneOptions":
 
     given = {key: changes[f"backbone.{key}"] for key in ("name", "checkpoint") if f"backbone.{key}" in changes}
     return BackboneOptions(**{**read_options(changes["backbone"]), **given})
-
-
-if __name__ == "__main__":
-    sys.exit(main())

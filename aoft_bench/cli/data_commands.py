@@ -8,7 +8,7 @@ data.root=DIR ...           any other value of conf/, as for a run
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from aoft_bench import data
@@ -52,23 +52,15 @@ def chosen_tasks(words: list[str], default: str | None = None) -> list[ChosenTas
     ]
 
 
-def run_command(usage: str, interrupted: str, run: Callable[[list[str]], int]) -> int:
-    """Run a command line: `run` gets its words and says how many tasks failed. Returns the exit code.
+def run_command(usage: str, arguments: Sequence[str], run: Callable[[list[str]], int]) -> int:
+    """Call `run`, which returns the number of tasks that failed. Returns the exit code.
 
-    Without words, and for --help, the usage is printed; a mistake is one line, Ctrl-C prints what it means.
+    Without arguments, and for --help, the usage is printed.
     """
-    words = sys.argv[1:]
-    if not words or words[0] in ("-h", "--help"):
+    if not arguments or arguments[0] in ("-h", "--help"):
         print(usage)
-        return 0 if words else 2
-    try:
-        return 2 if run(words) else 0
-    except UserError as error:
-        print(f"aoft_bench: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"\naoft_bench: interrupted; {interrupted}", file=sys.stderr)
-        return 130
+        return 0 if arguments else 2
+    return 2 if run(list(arguments)) else 0
 
 
 def each_task(tasks: list[ChosenTask], done: str, work: Callable[[ChosenTask], tuple[str, object]]) -> int:

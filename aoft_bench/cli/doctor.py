@@ -13,8 +13,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from aoft_bench.cli import ArgumentParser
 from aoft_bench.utils.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -38,42 +39,31 @@ USAGE = f"""{__doc__}
   data.root=DIR  data.tfds_dir=DIR  data.manual_dir=DIR  data.source=tfds|folder  backbone=NAME    as for a run"""
 
 
-def main() -> int:
-    """The command line of this module."""
-    if {"-h", "--help"} & set(sys.argv[1:]):
+def main(arguments: Sequence[str]) -> int:
+    """Report on, verify or compare prepared data. Exit code 1 if a comparison finds a difference."""
+    if {"-h", "--help"} & set(arguments):
         print(USAGE)
         return 0
-    try:
-        asked = _parse(sys.argv[1:])
-        if asked.compare:
-            return _compare(asked.compare, asked.csv, asked.words)
-        return _verify(asked.words) if asked.verify else _report(asked.words)
-    except UserError as error:
-        print(f"aoft_bench: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\naoft_bench: interrupted", file=sys.stderr)
-        return 130
+    asked = _parse(arguments)
+    if asked.compare:
+        return _compare(asked.compare, asked.csv, asked.words)
+    return _verify(asked.words) if asked.verify else _report(asked.words)
 
 
-def _parse(words: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = ArgumentParser("doctor", add_help=False, allow_abbrev=False)
     parser.add_argument("--verify", action="store_true")
     parser.add_argument("--compare", nargs=2, metavar=("A", "B"))
     parser.add_argument("--csv", type=Path, metavar="FILE")
     parser.add_argument("words", nargs="*")
 
-    def refuse(message: str) -> NoReturn:
-        raise UserError(f"{message}; see python -m aoft_bench doctor --help")
-
-    parser.error = refuse  # type: ignore[method-assign]
     asked, strange = parser.parse_known_intermixed_args(words)
     if strange:
         raise unknown("flag", strange[0], FLAGS)
     if asked.verify and asked.compare:
-        refuse("--verify and --compare are two questions, ask one")
+        parser.error("--verify and --compare are two questions, ask one")
     if asked.csv and not asked.compare:
-        refuse("--csv goes with --compare A B")
+        parser.error("--csv goes with --compare A B")
     return asked
 
 
@@ -312,7 +302,3 @@ def _sides(texts: Sequence[str], words: list[str]) -> tuple["Side", "Side"]:
             sides[index] = prepared_side(text, chosen[0], sides[1 - index])
     assert sides[0] and sides[1]
     return sides[0], sides[1]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

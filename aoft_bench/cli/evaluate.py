@@ -4,11 +4,11 @@ Prints the recorded and the reproduced accuracy; exit code 0 if they are equal, 
 compared. Paths may be given anew where they differ on this machine: data.root, data.cache, backbone.checkpoint ...
 """
 
-import argparse
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from aoft_bench.cli import ArgumentParser
 from aoft_bench.records.files import read_record
 from aoft_bench.utils.errors import UserError, unknown
 
@@ -19,18 +19,14 @@ MOVABLE = (
 )
 
 
-def main() -> int:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(prog="python -m aoft_bench evaluate", description=__doc__.splitlines()[0])
+def main(arguments: Sequence[str]) -> int:
+    """Score a record's parameters again. Exit code 1 if the number of correct images differs."""
+    parser = ArgumentParser("evaluate", description=__doc__.splitlines()[0])
     parser.add_argument("record", type=Path, help="a JSON file below results/records")
     parser.add_argument("changes", nargs="*", metavar="name=value", help=f"one of {', '.join(MOVABLE)}")
-    arguments = parser.parse_args()
-    try:
-        record = read_record(arguments.record)
-        correct, total = reproduce(record, arguments.record, parse_changes(arguments.changes))
-    except UserError as error:
-        print(f"aoft_bench: {error}", file=sys.stderr)
-        return 2
+    parsed = parser.parse_args(arguments)
+    record = read_record(parsed.record)
+    correct, total = reproduce(record, parsed.record, parse_changes(parsed.changes))
     recorded = record["metrics"]
     same = (correct, total) == (recorded["correct"], recorded["total"])
     print(
@@ -97,7 +93,3 @@ def parse_changes(words: list[str]) -> dict[str, Any]:
             raise unknown("change", name, MOVABLE, "everything else is part of what the record's number means")
         changes[name] = int(value) if value.isdigit() else value
     return changes
-
-
-if __name__ == "__main__":
-    sys.exit(main())

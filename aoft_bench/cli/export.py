@@ -5,7 +5,7 @@ Images are prepared first, as a run would. Nothing is ever overwritten, and a pa
 Exit code 2 if a task could not be exported; the others are exported all the same.
 """
 
-import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -26,9 +26,12 @@ USAGE = f"""{__doc__}
 A pack in data/packs or $AOFT_BENCH_DATA is found by later runs; keep exports elsewhere if they are for others."""
 
 
-def main() -> int:
-    """The command line of this module."""
-    return run_command(USAGE, "packs that were not complete are not there", export_all)
+INTERRUPTED = "packs that were not complete are not there"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Export each task of a command line. Exit code 2 if one could not be exported."""
+    return run_command(USAGE, arguments, export_all)
 
 
 def export_all(words: list[str]) -> int:
@@ -58,7 +61,3 @@ def _take(words: list[str], name: str) -> tuple[str | None, list[str]]:
     if len(found) > 1:
         raise UserError(f"{name}= is given {len(found)} times ({', '.join(found)}); give it once")
     return (found[0] if found else None), [word for word in words if word.partition("=")[0] != name]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

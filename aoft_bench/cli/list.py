@@ -1,34 +1,30 @@
 """`python -m aoft_bench list [methods|datasets|backbones]`: what there is, with parameter counts and sources."""
 
-import argparse
 import dataclasses
 import inspect
-import sys
+from collections.abc import Sequence
 from typing import Any
 
 import rich.box
 from rich.console import Console
 from rich.table import Table
 
-from aoft_bench.utils.errors import UserError, unknown
+from aoft_bench.cli import ArgumentParser
+from aoft_bench.utils.errors import unknown
 
 KINDS = ("methods", "datasets", "backbones")
 
 
-def main() -> int:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(prog="python -m aoft_bench list", description=__doc__)
+def main(arguments: Sequence[str]) -> int:
+    """Print the lists that are asked for; all of them by default."""
+    parser = ArgumentParser("list", description=__doc__)
     parser.add_argument("kinds", nargs="*", metavar="|".join(KINDS), help="default: all of them")
-    kinds = parser.parse_args().kinds or list(KINDS)
-    try:
-        for kind in kinds:
-            if kind not in KINDS:
-                raise unknown("list", kind, KINDS)
-        for kind in kinds:
-            _print({"methods": methods_table, "datasets": datasets_table, "backbones": backbones_table}[kind]())
-    except UserError as error:
-        print(f"aoft_bench: {error}", file=sys.stderr)
-        return 2
+    kinds = parser.parse_args(arguments).kinds or list(KINDS)
+    for kind in kinds:
+        if kind not in KINDS:
+            raise unknown("list", kind, KINDS)
+    for kind in kinds:
+        _print({"methods": methods_table, "datasets": datasets_table, "backbones": backbones_table}[kind]())
     return 0
 
 
@@ -122,7 +118,3 @@ def _print(table: Table) -> None:
     console = Console()
     # in a pipe or a log there is no width to fit: rows stay whole, for grep
     Console(width=console.width if console.is_terminal else 160).print(table)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

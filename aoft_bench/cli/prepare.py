@@ -5,7 +5,7 @@ its own task on first use; preparing apart is for machines whose compute nodes h
 alone, and what was interrupted goes on. Exit code 2 if a task could not be prepared; the others are all the same.
 """
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from aoft_bench.cli.data_commands import ChosenTask, chosen_tasks, each_task, run_command
@@ -19,9 +19,12 @@ USAGE = f"""{__doc__}
   backbone=NAME            the model they are for: larger images are squashed to its input size"""
 
 
-def main() -> int:
-    """The command line of this module."""
-    return run_command(USAGE, "the same command goes on from here", prepare_all)
+INTERRUPTED = "the same command goes on from here"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prepare each task of a command line. Exit code 2 if one could not be prepared."""
+    return run_command(USAGE, arguments, prepare_all)
 
 
 def prepare_all(words: list[str]) -> int:
@@ -43,7 +46,3 @@ def _prepare(chosen: ChosenTask) -> tuple[str, Path]:
 def megabytes(folder: Path) -> str:
     """Size of the files of a folder, to read."""
     return f"{sum(path.stat().st_size for path in folder.rglob('*') if path.is_file()) / 1e6:,.1f} MB"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,6 +10,7 @@ import shlex
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -26,18 +27,15 @@ if TYPE_CHECKING:
 _single: list["Job"] = []
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run what the command line asks for. Exit code 0: done; 2: something failed, named in a line."""
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0
     install_signal_handlers()
     _single.clear()
     folder = Path("outputs/multirun") / f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}-{os.getpid()}"
-    try:
-        folder = _compose_and_run(folder)
-    except UserError as error:
-        return _refuse(str(error))
-    except KeyboardInterrupt:
-        print("\naoft_bench: interrupted; " + KEPT, file=sys.stderr)
-        return 130
+    folder = _compose_and_run(list(arguments), folder)
     if not (folder / "multirun.yaml").is_file():
         return 2 if any(job.outcome == "failed" for job in _single) else 0
     return _end_of_sweep(folder)
@@ -55,15 +53,12 @@ def install_signal_handlers() -> None:
 
 def _terminated(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_IGN)  # Slurm often sends two, the second into the cleaning up
-    print(f"aoft_bench: stopped by {signal.Signals(number).name}; " + KEPT, file=sys.stderr, flush=True)
+    print(f"aoft_bench: stopped by {signal.Signals(number).name}; {INTERRUPTED}", file=sys.stderr, flush=True)
     sys.exit(128 + number)
 
 
-def _compose_and_run(folder: Path) -> Path:
+def _compose_and_run(arguments: list[str], folder: Path) -> Path:
     """Run the cell or the sweep; returns the folder of the sweep, `folder` unless the command line names another."""
-    if sys.argv[1:] and sys.argv[1] in ("-h", "--help"):
-        print(USAGE)
-        return folder
     import hydra
     import yaml
     from hydra.errors import HydraException
@@ -72,23 +67,27 @@ def _compose_and_run(folder: Path) -> Path:
     from aoft_bench.config.command_line import check_command_line
     from aoft_bench.config.schema import conf_dir
 
-    asked = check_command_line(sys.argv[1:])
+    asked = check_command_line(arguments)
     given = [word.partition("=")[2] for word in asked.overrides if word.startswith("hydra.sweep.dir=")]
     if given:
         folder = Path(given[-1])
     else:
         # beside the other overrides, which a flag may follow
-        last = max((i for i, word in enumerate(sys.argv) if word in asked.overrides), default=0)
-        sys.argv.insert(last + 1, f"hydra.sweep.dir={folder}")
+        last = max((i for i, word in enumerate(arguments) if word in asked.overrides), default=-1)
+        arguments.insert(last + 1, f"hydra.sweep.dir={folder}")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed with a traceback
     start = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
+    given_to_process = sys.argv
+    sys.argv = [sys.argv[0], *arguments]  # where hydra.main looks for its arguments
     try:
         start(run_job)()
     except yaml.YAMLError as error:
         raise UserError(f"a configuration file is not YAML: {' '.join(str(error).split())}") from None
     except (HydraException, OmegaConfBaseException) as error:
         text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
-        raise UserError(f"{text}; `python -m aoft_bench --help` shows how to ask") from None
+        raise UserError(f"{text}; `aoft-bench run --help` shows how to ask") from None
+    finally:
+        sys.argv = given_to_process
     return folder
 
 
@@ -182,7 +181,7 @@ def _refuse(text: str) -> int:
     return 2
 
 
-KEPT = "finished cells are kept, and the last epoch of an unfinished one: the same command goes on from there"
+INTERRUPTED = "finished cells are kept, and the last epoch of an unfinished one: the same command goes on from there"
 
 USAGE = """python -m aoft_bench [name=value ...]                one cell: train, test, record
   method=aoft dataset=cifar100 backbone=vit_b16_in21k   what to run; `python -m aoft_bench list` shows the choices

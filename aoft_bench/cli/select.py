@@ -8,9 +8,10 @@ conf/hparams/NAME, for `hparams=NAME`. See docs/tuning.md.
 import argparse
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from aoft_bench.cli import ArgumentParser
 from aoft_bench.config.check import problems_of
 from aoft_bench.config.choices import choices
 from aoft_bench.config.schema import conf_dir
@@ -22,18 +23,14 @@ from aoft_bench.utils.errors import UserError, unknown
 TUNE = "python -m aoft_bench -cd sweeps -cn tune"
 
 
-def main() -> int:
-    """The command line of this module. Exit code 2, and no file written, if anything cannot be decided."""
-    try:
-        _select(_parse(sys.argv[1:]))
-    except UserError as error:
-        print(f"aoft_bench: {error}", file=sys.stderr)
-        return 2
+def main(arguments: Sequence[str]) -> int:
+    """Write the chosen settings. Raises `UserError`, and writes no file, if anything cannot be decided."""
+    _select(_parse(arguments))
     return 0
 
 
-def _parse(words: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m aoft_bench select", description=__doc__.splitlines()[0])
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = ArgumentParser("select", description=__doc__.splitlines()[0])
     parser.add_argument("results", nargs="?", default="results/tuning", type=Path, help="default: results/tuning")
     parser.add_argument("--methods", metavar="A,B", help="only these rows")
     parser.add_argument("--datasets", metavar="A,B", help="only these tasks")
@@ -48,10 +45,6 @@ def _parse(words: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be chosen and write nothing")
 
-    def refuse(message: str) -> NoReturn:
-        raise UserError(f"{message}; see python -m aoft_bench select --help")
-
-    parser.error = refuse  # type: ignore[method-assign]
     return parser.parse_args(words)
 
 
@@ -144,7 +137,3 @@ def _report(choice: Choice, path: Path, arguments: argparse.Namespace) -> None:
         print(f"  {bundled} exists too, and hparams={arguments.name} takes that one first")
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     print(f"  {'would be written to ' if arguments.dry_run else ''}{shown}", flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,7 +8,7 @@ nothing and downloads nothing; can be asked at any time, from any machine that s
 import statistics
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,16 +34,12 @@ class Place:
     problem: str | None = None
 
 
-def main() -> int:
-    """The command line of this module. Exit code 2 for a mistake in it."""
-    if sys.argv[1:] and sys.argv[1] in ("-h", "--help"):
+def main(arguments: Sequence[str]) -> int:
+    """Print the grid of a sweep's cells, their counts and the time left."""
+    if arguments and arguments[0] in ("-h", "--help"):
         print(__doc__)
         return 0
-    try:
-        places = survey(sys.argv[1:])
-    except UserError as error:
-        print(f"aoft_bench: {error}", file=sys.stderr)
-        return 2
+    places = survey(list(arguments))
     print(grid(places))
     print(told(places))
     return 0
@@ -180,7 +176,3 @@ def _in_words(seconds: float | None, workers: int) -> str:
 def _hours(seconds: float) -> str:
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{max(1, minutes)} min"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,9 +1,10 @@
 """`python -m aoft_bench tables [RESULTS]`: the tables of a results folder, printed, and written in every format."""
 
-import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from aoft_bench.cli import ArgumentParser
 from aoft_bench.results.collect import Collected, collect
 from aoft_bench.results.files import NAMES, table_files
 from aoft_bench.results.published import load
@@ -12,33 +13,27 @@ from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import write_text_atomically
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Write the tables of all records that can be used; those that cannot are named and left out.
 
-    Exit code 2 where nothing can be used, or where a file cannot be written.
+    Raises `UserError` where nothing can be used, or where a file cannot be written.
     """
-    parser = argparse.ArgumentParser(prog="python -m aoft_bench tables", description=__doc__)
+    parser = ArgumentParser("tables", description=__doc__)
     parser.add_argument(
         "results", nargs="?", default="results", type=Path, help="folder with records/ (default: results)"
     )
-    root = parser.parse_args().results
-    try:
-        found = collect(root)
-        for left in found.left_out:
-            print(f"aoft_bench: left out {left}", file=sys.stderr)
-        if not found.records:
-            why = (
-                "no records" if not found.left_out else f"none of the {len(found.left_out)} records can be used (above)"
-            )
-            raise UserError(f"{why} below {root / 'records'}; run a cell first: python -m aoft_bench --help")
-        files = table_files(build_tables(found.records), load(root), _notes(root, found))
-        for name, text in files.items():
-            write_text_atomically(root / "tables" / name, text)
-        for name in NAMES - files.keys():
-            (root / "tables" / name).unlink(missing_ok=True)
-    except UserError as error:
-        print(f"aoft_bench: {error}", file=sys.stderr)
-        return 2
+    root = parser.parse_args(arguments).results
+    found = collect(root)
+    for left in found.left_out:
+        print(f"aoft_bench: left out {left}", file=sys.stderr)
+    if not found.records:
+        why = f"none of the {len(found.left_out)} records can be used (above)" if found.left_out else "no records"
+        raise UserError(f"{why} below {root / 'records'}; run a cell first: aoft-bench --help")
+    files = table_files(build_tables(found.records), load(root), _notes(root, found))
+    for name, text in files.items():
+        write_text_atomically(root / "tables" / name, text)
+    for name in NAMES - files.keys():
+        (root / "tables" / name).unlink(missing_ok=True)
     print(files["accuracy.md"])
     print(f"{len(found.records)} records -> {root / 'tables'}: {', '.join(sorted(files))}")
     return 0
@@ -49,7 +44,3 @@ def _notes(root: Path, found: Collected) -> list[str]:
     return [
         f"Left out: {left.path.relative_to(root)}: {left.reason.replace(f'{root}/', '')}." for left in found.left_out
     ]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -325,8 +325,7 @@ def test_tensorflow_is_not_imported(tmp_path):
 import sys
 from aoft_bench.cli import doctor
 for flags in ([], ["--verify"]):
-    sys.argv = ["doctor", *flags, "dataset=eurosat", "data.cache=cache"]
-    assert doctor.main() == 0
+    assert doctor.main([*flags, "dataset=eurosat", "data.cache=cache"]) == 0
 print([name for name in ("tensorflow", "tensorflow_datasets") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120)

@@ -81,7 +81,10 @@ def test_ctrl_c_ends_all_processes_and_leaves_whole_files(tmp_path: Path) -> Non
         tmp_path / "results",
         [one for name in backbones for one in ranked(backbone=name, config__backbone__name=name)],
     )
-    command = "import aoft_bench.cli.figures as m; m.cores = lambda: 2; raise SystemExit(m.main())"
+    command = (
+        "import aoft_bench.cli.figures as m; m.cores = lambda: 2; "
+        "from aoft_bench.cli import main; raise SystemExit(main(['figures']))"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", command],
         cwd=tmp_path,

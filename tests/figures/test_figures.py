@@ -467,8 +467,7 @@ def test_each_part_of_a_setting_changes_the_names() -> None:
 
 PROGRAM = (
     "import runpy, sys\n"
-    "sys.argv = ['figures', 'results']\n"
-    "try:\n    import aoft_bench.cli.figures as f; sys.exit(f.main())\n"
+    "try:\n    from aoft_bench.cli import main; sys.exit(main(['figures', 'results']))\n"
     "except SystemExit as stopped:\n    assert not stopped.code, stopped.code\n"
     "heavy = {'torch', 'timm', 'wandb', 'pytorch_lightning', 'hydra', 'tensorflow'} & set(sys.modules)\n"
     "assert not heavy, heavy\n"

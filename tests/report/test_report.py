@@ -280,9 +280,8 @@ def test_it_needs_neither_torch_nor_a_connection(tmp_path: Path) -> None:
     code = (
         "import socket, sys\n"
         "socket.socket.connect = lambda *a: sys.exit('it asked for a connection')\n"
-        "sys.argv = ['report', sys.argv[1]]\n"
-        "from aoft_bench.cli.report import main\n"
-        "code = main()\n"
+        "from aoft_bench.cli import main\n"
+        "code = main(['report', sys.argv[1]])\n"
         "heavy = {'torch', 'timm', 'matplotlib', 'pandas', 'itables'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else code)\n"
     )

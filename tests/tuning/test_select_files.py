@@ -177,7 +177,7 @@ def test_no_tuning_records(world: World) -> None:
         ("--epochs 11", "unknown epochs '11'"),
         ("--backbone vit_nani", "unknown backbone 'vit_nani' (did you mean 'vit_nano'?)"),
         ("--as ../lora", "--as takes a name of letters, digits and _, not '../lora'"),
-        ("--fast", "unrecognized arguments: --fast; see python -m aoft_bench select --help"),
+        ("--fast", "unrecognized arguments: --fast; see aoft-bench select --help"),
         ("--epochs", "expected one argument"),
     ],
 )
