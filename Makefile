@@ -1,17 +1,21 @@
-# make demo | test | test-data | test-browser | test-cluster | lint | bench | tables | figures | report | clean. Each installs what it needs
-# into .venv first.
+# make demo | test | test-slow | test-data | test-browser | test-cluster | coverage | lint | bench | tables | figures | report | clean. Each
+# installs what it needs into .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-data test-browser test-cluster lint bench tables figures report clean
+PARALLEL := --numprocesses auto --dist worksteal
+FAST := not slow and not data and not browser and not cluster
+.PHONY: help install demo test test-slow test-data test-browser test-cluster coverage lint bench tables figures report clean
 
 help:
 	@echo "make demo       train five methods on embedded data, print the table (no network once installed)"
-	@echo "make test       run the tests"
+	@echo "make test       run the tests; those of one method: .venv/bin/python -m pytest --method lora"
+	@echo "make test-slow     run those that take long and break rarely: wheels, races, kills, several processes"
 	@echo "make test-data     run those that prepare datasets with TensorFlow, which it installs"
 	@echo "make test-browser  run those of the page in Debian's chromium (apt-get install chromium)"
 	@echo "make test-cluster  run those on a real Slurm and Ray, and kill -9 (apt-get install slurmctld slurmd slurm-client munge)"
+	@echo "make coverage      run the tests, and list the lines of the package that none of them reaches"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      time and memory of training and scoring, as ratios (docs/performance.md)"
 	@echo "make tables     tables from results/ (no torch)"
@@ -31,7 +35,13 @@ demo: install
 	$(BIN)/python -m aoft_bench -cd sweeps -cn demo
 
 test: install
-	$(BIN)/python -m pytest --numprocesses auto -m "not data and not browser and not cluster"
+	$(BIN)/python -m pytest $(PARALLEL) -m "$(FAST)"
+
+test-slow: install
+	$(BIN)/python -m pytest $(PARALLEL) -m "slow and not data and not browser and not cluster"
+
+coverage: install
+	$(BIN)/python -m pytest $(PARALLEL) -m "$(FAST)" --cov --cov-report=term-missing
 
 # TensorFlow is needed to prepare the originals of VTAB-1k, never to train
 test-data: $(BIN)/.tensorflow

@@ -1,17 +1,67 @@
-"""What several test modules share: the command line in this process, and the embedded network's weights."""
+"""What several test modules share: the option --method, the command line in this process, the embedded network."""
 
 import contextlib
 import io
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["WANDB_MODE"] = "offline"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+# the same examples every time, and no limit of seconds, since the machine may be busy
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, max_examples=100)
+hypothesis.settings.load_profile("repeatable")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--method", metavar="NAME", help="run only the tests that concern one method, such as lora")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a --method that is not registered."""
+    if name := config.getoption("--method"):
+        from aoft_bench import methods
+        from aoft_bench.utils.errors import UserError
+
+        try:
+            methods.get(name)
+        except UserError as error:
+            pytest.exit(str(error), returncode=2)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With --method, leave files unread in which no test can have a parameter of that name."""
+    name = config.getoption("--method")
+    if not name or not collection_path.match("test_*.py") or collection_path.name == f"test_{name}.py":
+        return None
+    has_parameter = re.search(r"def test_\w+\([^)]*\bmethod\b", collection_path.read_text(encoding="utf-8"))
+    return None if has_parameter else True
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --method NAME, keep tests whose parameter `method` is NAME, and those of tests/methods/test_NAME.py."""
+    name = config.getoption("--method")
+    if not name:
+        return
+    kept = [item for item in items if item.path.name == f"test_{name}.py" or method_of(item) == name]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
+def method_of(item: pytest.Item) -> Any:
+    """The name of the method that a test's parameter `method` gives: as text, or as a case with a name or a method."""
+    value = getattr(getattr(item, "callspec", None), "params", {}).get("method")
+    for attribute in ("name", "method"):
+        value = getattr(value, attribute, value)
+    return value
 
 
 @dataclass(frozen=True)
