@@ -1,0 +1,60 @@
+"""Eight records as earlier versions wrote them: they load, keep their hash and stand in a table in every later version.
+
+Six are of results/records when this test was made, the oldest of them without options that came later; one each of the
+protocols literature and tune was made for it. Do not change them: a version that cannot read them cannot read the
+records that others have.
+"""
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import Command
+
+from aoft_bench.records.files import cell_hash, read_record
+from aoft_bench.results.collect import collect, identity
+
+ROOT = Path(__file__).parent / "frozen"
+PATHS = sorted(ROOT.rglob("*.json"))
+EVERY = sorted((Path(__file__).resolve().parents[2] / "results/records").rglob("*.json"))
+
+
+def test_the_frozen_records_are_all_here() -> None:
+    assert {path.stem for path in PATHS} == {
+        "seed0-0a2b13ca23",  # aoft, bf16: before the digest of the code, the manifest of the data, four trainer options
+        "seed0-305d181f1c",  # adapter, fp32
+        "seed0-ce12ec656c",  # a tuner of peft
+        "seed2-4afae957eb",  # lora
+        "seed1-f254d6be28",  # lora_matched: a row with a label of its own
+        "seed0-7c4ffd6dc7",  # linear on random weights
+        "seed3-1162cadbee",  # lora, protocol literature
+        "seed0-05c3b4e7f6",  # aoft_adapter, protocol tune
+    }
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_frozen_record_keeps_its_hash(path: Path) -> None:
+    record = read_record(path)
+    assert cell_hash(identity(record)) == record["hash"]
+    assert path.stem == f"seed{record['seed']}-{record['hash']}"
+
+
+def test_frozen_records_stand_in_tables(tmp_path: Path, cli: Command) -> None:
+    found = collect(ROOT)
+    assert not found.left_out and found.paths == PATHS
+    shutil.copytree(ROOT, tmp_path / "results")
+    done = cli(module="aoft_bench.cli.tables")
+    assert done.code == 0 and not done.err
+    with (tmp_path / "results/tables/accuracy_long.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["mean"]]
+    shown = {(row["row"], row["column"], round(float(row["mean"]), 1)) for row in rows}
+    for record in found.records:
+        assert (record["method"], record["dataset"], round(record["metrics"]["top1"], 1)) in shown, record["hash"]
+
+
+def test_every_record_of_the_results_folder_keeps_its_hash() -> None:
+    assert len(EVERY) >= 249
+    for path in EVERY:
+        record = read_record(path)
+        assert cell_hash(identity(record)) == record["hash"] == path.stem.partition("-")[2]
