@@ -16,7 +16,7 @@ import aoft_bench
 from aoft_bench.backbones.networks import build
 from aoft_bench.config.schema import BackboneOptions
 from aoft_bench.data.loader import DeviceBatches, to_device
-from aoft_bench.data.locations import Places
+from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import prepare
 from aoft_bench.data.transforms import normalize
 from aoft_bench.training.hardware import autocast, prefer_fast_attention
@@ -35,8 +35,8 @@ def main() -> int:
     parser.add_argument("--lr", type=float, help="instead of the methods' own rates")
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    places = Places(Path("data/cache"), options.pack, "folder")
-    task = prepare(aoft_bench.data.task("folder"), places, image_size=options.size, interpolation="bicubic")
+    locations = Locations(Path("data/cache"), options.pack, "folder")
+    task = prepare(aoft_bench.data.task("folder"), locations, image_size=options.size, interpolation="bicubic")
     images, labels = task.train("train800val200")
     batches = DeviceBatches(to_device(images, options.size, "bicubic", device), labels, 32, shuffle=True)
     backbone = BackboneOptions("vit_ti", "vit_tiny_patch16_224", options.weights, options.size)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from aoft_bench import data
 from aoft_bench.data import SUITES, TASKS, Task
-from aoft_bench.data.locations import Places
+from aoft_bench.data.locations import Locations
 from aoft_bench.utils.errors import UserError, unknown
 
 EVERYTHING = "all"
@@ -24,7 +24,7 @@ class ChosenTask:
     """A task as a run of this configuration would prepare it."""
 
     task: Task
-    places: Places
+    locations: Locations
     image_size: int
     interpolation: str
 
@@ -47,7 +47,7 @@ def chosen_tasks(words: list[str], default: str | None = None) -> list[ChosenTas
 
     config = from_dict(_compose([f"dataset={names[0]}", *others]))
     return [
-        ChosenTask(data.task(name), config.data.places, config.backbone.img_size, config.data.interpolation)
+        ChosenTask(data.task(name), Locations.of(config.data), config.backbone.img_size, config.data.interpolation)
         for name in names
     ]
 

@@ -33,7 +33,7 @@ USAGE = f"""{__doc__}
   A, B                     each a cache directory (the table shows them); or, with dataset=NAME, a folder pack, a folder
                            with FGVC's json files, `tfds` or `folder` (what data.source=tfds or folder gives): these are
                            prepared into the cache first
-  --csv FILE               one line an image pair: split, places, labels, id, mean absolute error in grey levels
+  --csv FILE               one line an image pair: split, locations, labels, id, mean absolute error in grey levels
   dataset=cifar100,svhn    tasks; suites: vtab1k, fgvc, embedded; default: all
   data.cache=DIR           where prepared images are kept
   data.root=DIR  data.tfds_dir=DIR  data.manual_dir=DIR  data.source=tfds|folder  backbone=NAME    as for a run"""
@@ -97,7 +97,7 @@ def rows(chosen: "ChosenTask", settings: Sequence[str]) -> list[Row]:
 
     kind, problem = "", ""
     try:
-        kind = source_of(chosen.task, chosen.places, chosen.image_size, chosen.interpolation)
+        kind = source_of(chosen.task, chosen.locations, chosen.image_size, chosen.interpolation)
     except UserError as error:
         problem = str(error)
     found = [_cache_row(chosen, directory, kind, problem) for directory in caches(chosen)]
@@ -108,7 +108,7 @@ def rows(chosen: "ChosenTask", settings: Sequence[str]) -> list[Row]:
 
 def caches(chosen: "ChosenTask") -> list[Path]:
     """The cache directories of a task; what a killed preparation left is none of them."""
-    inside = chosen.places.cache_of(chosen.task)
+    inside = chosen.locations.cache_of(chosen.task)
     try:
         return sorted(path for path in inside.iterdir() if path.is_dir() and not path.name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
@@ -159,14 +159,14 @@ def _source_row(chosen: "ChosenTask", kind: str, problem: str, settings: Sequenc
     from aoft_bench.data.locations import choose
     from aoft_bench.data.sources import folder
 
-    task, places = chosen.task, chosen.places
+    task, locations = chosen.task, chosen.locations
     command = shlex.join(["python", "-m", "aoft_bench", "prepare", f"dataset={task.name}", *settings])
     if kind == "embedded":
         return Row(task.name, "can be generated", "", "generator in aoft_bench", command)
     if kind in ("folder", "json"):
-        return Row(task.name, "pack found", "", str(folder.find_pack(task, places.root)), command)
+        return Row(task.name, "pack found", "", str(folder.find_pack(task, locations.root)), command)
     try:
-        expected = kind or choose(task, places, False)
+        expected = kind or choose(task, locations, False)
     except UserError:
         expected = ""
     if expected == "tfds":
@@ -179,14 +179,14 @@ def _tfds_row(chosen: "ChosenTask", command: str) -> Row:
     from aoft_bench.data.tfds.builders import facts
     from aoft_bench.data.tfds.transfer_progress import amount
 
-    task, places = chosen.task, chosen.places
+    task, locations = chosen.task, chosen.locations
     assert task.builder is not None
-    prepared = process.prepared_folder(task, places)
+    prepared = process.prepared_folder(task, locations)
     if any(prepared.glob("*/dataset_info.json")):  # what an interrupted preparation leaves has none
         return Row(task.name, "prepared by TFDS, not cached", _megabytes(prepared), str(prepared), command)
     builder = facts(task.builder)
     install = "" if importlib.util.find_spec("tensorflow") else f"{process.EXTRA}; "
-    by_hand = f"by hand: {builder.manual}, where <manual_dir> is {places.manual}; then: " if builder.manual else ""
+    by_hand = f"by hand: {builder.manual}, where <manual_dir> is {locations.manual}; then: " if builder.manual else ""
     trouble = f" ({builder.trouble})" if builder.trouble else ""
     pack = f"; or a pack in {' or '.join(f'data/packs/{name}' for name in task.folders)}"
     return Row(
@@ -219,7 +219,7 @@ def _notes(chosen: "ChosenTask") -> str:
     from aoft_bench.data.sources import folder
 
     return (
-        f"cache: {chosen.places.cache.expanduser()}; TFDS: {chosen.places.tfds}\n"
+        f"cache: {chosen.locations.cache.expanduser()}; TFDS: {chosen.locations.tfds}\n"
         f"a folder pack ({folder.LAYOUT}) in data/packs, ${folder.ENVIRONMENT} or data.root=<folder> is taken instead "
         f"of TFDS\nfgvc: {folder.JSON_LAYOUT}\n--verify reads every cache from end to end"
     )
@@ -252,7 +252,7 @@ def _verify(words: list[str]) -> int:
     if not found:
         names = ", ".join(one.task.name for one in chosen) if len(chosen) < 4 else f"the {len(chosen)} tasks"
         raise UserError(
-            f"nothing to verify: {chosen[0].places.cache.expanduser()} holds no cache of {names}; prepare one with "
+            f"nothing to verify: {chosen[0].locations.cache.expanduser()} holds no cache of {names}; prepare one with "
             f"python -m aoft_bench prepare, or name another folder with data.cache=<folder>"
         )
     wrong = 0

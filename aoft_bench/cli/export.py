@@ -49,7 +49,7 @@ def _export(chosen: ChosenTask, out: Path) -> tuple[str, Path]:
     from aoft_bench.data.packs.write import export
 
     ready, folder = export(
-        chosen.task, chosen.places, image_size=chosen.image_size, interpolation=chosen.interpolation, out=out
+        chosen.task, chosen.locations, image_size=chosen.image_size, interpolation=chosen.interpolation, out=out
     )
     size = " x ".join(map(str, ready.shape)) if ready.shape and ready.squashed_by is None else "at their own sizes"
     return f"{sum(ready.sizes.values()):,} images ({size}), {megabytes(folder)}, from {ready.source_note}", folder

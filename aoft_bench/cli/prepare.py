@@ -35,7 +35,7 @@ def prepare_all(words: list[str]) -> int:
 def _prepare(chosen: ChosenTask) -> tuple[str, Path]:
     from aoft_bench.data.prepared_task import prepare
 
-    ready = prepare(chosen.task, chosen.places, image_size=chosen.image_size, interpolation=chosen.interpolation)
+    ready = prepare(chosen.task, chosen.locations, image_size=chosen.image_size, interpolation=chosen.interpolation)
     size = " x ".join(map(str, ready.shape)) if ready.shape else "short side resized, cropped in training"
     note = f" [{ready.official_note}]" if ready.official_note else ""
     size_on_disk = megabytes(ready.directory)

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from aoft_bench.config.check import check, problems_of
-from aoft_bench.data.locations import Places
 from aoft_bench.utils.errors import UserError, unknown_text
 
 Unit = Annotated[float, Field(ge=0, lt=1)]
@@ -35,7 +34,7 @@ class DataOptions:
     root: a folder pack, or a folder of packs; cache: where the prepared uint8 arrays are kept; interpolation: PIL's
     bicubic or bilinear (antialiased), or bilinear_tf (TensorFlow's, not antialiased); normalization: mean and standard
     deviation 0.5 (half), ImageNet's, none (values in [0, 1]), or what the backbone was trained with (backbone);
-    source, tfds_dir, manual_dir: see `data.places.Places`. These have defaults, since older records lack them.
+    source, tfds_dir, manual_dir: see `data.locations.Locations`. These have defaults, since older records lack them.
     """
 
     root: str | None
@@ -45,14 +44,6 @@ class DataOptions:
     source: Literal["auto", "folder", "tfds"] = "auto"
     tfds_dir: str | None = None
     manual_dir: str | None = None
-
-    @property
-    def places(self) -> Places:
-        return Places(
-            Path(self.cache),
-            *(Path(self.root) if self.root else None, self.source),
-            *(Path(folder) if folder else None for folder in (self.tfds_dir, self.manual_dir)),
-        )
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aoft_bench.data import manifest
-from aoft_bench.data.image_list import Ragged
+from aoft_bench.data.image_list import ImageList
 from aoft_bench.utils.errors import UserError
 
 FORMAT = 2
@@ -196,11 +196,11 @@ def read_meta(directory: Path, task: str) -> dict[str, Any]:
     return meta
 
 
-def read_split(directory: Path, meta: Mapping[str, Any], split: str) -> tuple[np.ndarray | Ragged, np.ndarray]:
+def read_split(directory: Path, meta: Mapping[str, Any], split: str) -> tuple[np.ndarray | ImageList, np.ndarray]:
     """Images, memory-mapped, and labels (N,) int64 of one split, after checking their SHA-256.
 
-    Images are (N, H, W, C) uint8, or `Ragged` where their sizes differ. Only the files of this split are read. Raises
-    `UserError` for what is missing, truncated or altered.
+    Images are (N, H, W, C) uint8, or an `ImageList` where their sizes differ. Only the files of this split are read.
+    Raises `UserError` for a missing, truncated or altered file.
     """
     count = meta["sizes"][split]
     images = _read_array(directory / f"{split}.npy", tuple(meta["stored"][split]), np.uint8, meta["files"])
@@ -208,7 +208,7 @@ def read_split(directory: Path, meta: Mapping[str, Any], split: str) -> tuple[np
     if meta["shape"]:
         return images, labels
     sizes = _read_array(directory / f"{split}_sizes.npy", (count, 2), np.int64, meta["files"])
-    return Ragged(images, np.array(sizes)), labels
+    return ImageList(images, np.array(sizes)), labels
 
 
 def read_manifest(directory: Path, meta: Mapping[str, Any]) -> manifest.Manifest:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from aoft_bench.data import cache as store
-from aoft_bench.data.image_list import Ragged
+from aoft_bench.data.image_list import ImageList
 from aoft_bench.data.manifest import Manifest, Row
 from aoft_bench.data.tasks import SPLITS, Task
 from aoft_bench.utils.errors import UserError
@@ -28,7 +28,7 @@ _COPIES = 12.0
 _STRAY = 20.0
 _CSV_COLUMNS = ("split", "index_a", "index_b", "label_a", "label_b", "id", "mean_absolute_error")
 
-_Images = np.ndarray | Ragged
+_Images = np.ndarray | ImageList
 
 
 @dataclass(frozen=True)
@@ -93,19 +93,19 @@ def prepared_side(text: str, chosen: "ChosenTask", other: Side | None) -> Side:
 
     if chosen.task.suite == "embedded":
         raise UserError(f"{chosen.task.name} is generated and has no folder or TFDS source; give cache directories")
-    root = {"tfds": None, "folder": chosen.places.root}.get(text, Path(text))
-    places = replace(chosen.places, source="tfds" if text == "tfds" else "folder", root=root)
+    root = {"tfds": None, "folder": chosen.locations.root}.get(text, Path(text))
+    locations = replace(chosen.locations, source="tfds" if text == "tfds" else "folder", root=root)
     size, interpolation = chosen.image_size, chosen.interpolation
     if other and other.meta["shape"]:
         sides, squashed_by = other.meta["shape"][:2], other.meta["squashed_by"]
         size = max(sides) if squashed_by else max(size, *sides)
         interpolation = squashed_by or interpolation
-    ready = prepare(chosen.task, places, image_size=size, interpolation=interpolation)
+    ready = prepare(chosen.task, locations, image_size=size, interpolation=interpolation)
     return Side(ready.directory, ready.meta)
 
 
 class Pair(NamedTuple):
-    """Two images that are the same, or are taken to be two copies of the same: places in A and B, labels, id ("" if
+    """Two images that are the same, or are taken to be two copies of the same: positions in A and B, labels, id ("" if
     neither has one), and mean |A - B| over the pixels in grey levels, None where the sizes differ."""
 
     a: int
@@ -201,15 +201,15 @@ def _compare_split(
     matched = left.match(lambda index, row: row.id) if by_id else left.match(lambda index, row: (index, row.label))
     errors = _errors(a, b, split, matched) if pixels and matched else [None] * len(matched)
 
-    def pair(places: tuple[int, int], error: float | None) -> Pair:
-        mine, theirs = rows_a[places[0]], rows_b[places[1]]
-        return Pair(*places, mine.label, theirs.label, mine.id or theirs.id, error)
+    def pair(positions: tuple[int, int], error: float | None) -> Pair:
+        mine, theirs = rows_a[positions[0]], rows_b[positions[1]]
+        return Pair(*positions, mine.label, theirs.label, mine.id or theirs.id, error)
 
     return SplitComparison(
         split=split,
         counts=(len(rows_a), len(rows_b)),
-        shared=tuple(pair(places, 0.0) for places in sorted(shared)),
-        matched=tuple(pair(places, error) for places, error in zip(matched, errors, strict=True)),
+        shared=tuple(pair(positions, 0.0) for positions in sorted(shared)),
+        matched=tuple(pair(positions, error) for positions, error in zip(matched, errors, strict=True)),
         matched_by="id" if by_id else "position",
         moved_labels=sum(mine.label != theirs.label for mine, theirs in zip(rows_a, rows_b, strict=False)),
         same=[row[::2] for row in rows_a] == [row[::2] for row in rows_b],  # label and digest
@@ -227,7 +227,9 @@ class _Left:
         waiting: defaultdict[Hashable, list[int]] = defaultdict(list)
         for index in reversed(self.b):
             waiting[key(index, self.b[index])].append(index)
-        pairs = [(index, places.pop()) for index, row in self.a.items() if (places := waiting.get(key(index, row)))]
+        pairs = [
+            (index, positions.pop()) for index, row in self.a.items() if (positions := waiting.get(key(index, row)))
+        ]
         for of_a, of_b in pairs:
             del self.a[of_a], self.b[of_b]
         return pairs

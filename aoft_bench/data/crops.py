@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aoft_bench.data.image_list import Ragged
+from aoft_bench.data.image_list import ImageList
 from aoft_bench.data.loader import EpochSeeded, positive
 from aoft_bench.data.transforms import flip
 
@@ -28,7 +28,7 @@ class CroppedBatches(EpochSeeded):
 
     def __init__(
         self,
-        images: Ragged,
+        images: ImageList,
         labels: Tensor | np.ndarray,
         batch_size: int,
         *,
@@ -68,9 +68,9 @@ class CroppedBatches(EpochSeeded):
         order = torch.randperm(count, generator=generator) if self.shuffle else torch.arange(count)
         corners = self._corners(order, generator)
         crops = self._from_memory(order, corners) if self._rows is None else self._on_device(self._rows, order, corners)
-        places = order.to(self.device)
+        chosen = order.to(self.device)
         for start, images in zip(range(0, count, self.batch_size), crops, strict=True):
-            labels = self.labels[places[start : start + self.batch_size]]
+            labels = self.labels[chosen[start : start + self.batch_size]]
             yield flip(images, generator) if self.random_flip else images, labels
 
     def _corners(self, order: Tensor, generator: torch.Generator) -> Tensor:
@@ -95,12 +95,12 @@ class CroppedBatches(EpochSeeded):
 
     def _from_memory(self, order: Tensor, corners: Tensor) -> Iterator[Tensor]:
         """Crops copied out of the memory map image by image, moved to the device as a batch."""
-        places, tops_and_lefts, size = order.tolist(), corners.tolist(), self.size
-        for start in range(0, len(places), self.batch_size):
+        chosen, tops_and_lefts, size = order.tolist(), corners.tolist(), self.size
+        for start in range(0, len(chosen), self.batch_size):
             part = slice(start, start + self.batch_size)
-            cut = np.empty((len(places[part]), size, size, 3), dtype=np.uint8)
-            for out, place, (top, left) in zip(cut, places[part], tops_and_lefts[part], strict=True):
-                out[:] = self.images[place][top : top + size, left : left + size]
+            cut = np.empty((len(chosen[part]), size, size, 3), dtype=np.uint8)
+            for out, number, (top, left) in zip(cut, chosen[part], tops_and_lefts[part], strict=True):
+                out[:] = self.images[number][top : top + size, left : left + size]
             yield _channels_first(torch.from_numpy(cut).to(self.device))
 
 

@@ -9,7 +9,7 @@ from aoft_bench.utils.errors import UserError, unknown
 _PILLOW = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
-class Ragged:
+class ImageList:
     """N colour images of their own sizes over one flat array; nothing is copied.
 
     `flat` (total,) uint8, perhaps a memory map, holds the images (H_i, W_i, 3) one behind the other; `sizes` (N, 2)
@@ -39,9 +39,9 @@ class Ragged:
         return self.flat[self.offsets[place] : self.offsets[place + 1]].reshape(height, width, 3)
 
 
-def joined(first: Ragged, second: Ragged) -> Ragged:
+def joined(first: ImageList, second: ImageList) -> ImageList:
     """The images of both, in order, in new memory."""
-    return Ragged(np.concatenate([first.flat, second.flat]), np.concatenate([first.sizes, second.sizes]))
+    return ImageList(np.concatenate([first.flat, second.flat]), np.concatenate([first.sizes, second.sizes]))
 
 
 def resize_to(image_size: int) -> int:

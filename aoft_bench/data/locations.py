@@ -3,14 +3,18 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aoft_bench.data.sources import folder
 from aoft_bench.data.tasks import Task
 from aoft_bench.utils.errors import UserError
 
+if TYPE_CHECKING:
+    from aoft_bench.config.schema import DataOptions
+
 
 @dataclass(frozen=True)
-class Places:
+class Locations:
     """The folders of a machine, None for the usual ones.
 
     cache: prepared arrays; root: a pack (or a set with FGVC's json files), or a folder of them, else `data/packs` and
@@ -24,6 +28,13 @@ class Places:
     source: str = "auto"
     tfds_dir: Path | None = None
     manual_dir: Path | None = None
+
+    @classmethod
+    def of(cls, options: "DataOptions") -> "Locations":
+        """The folders that the section `data` of a configuration names."""
+        folders = (options.root, options.tfds_dir, options.manual_dir)
+        root, tfds_dir, manual_dir = (Path(folder) if folder else None for folder in folders)
+        return cls(Path(options.cache), root, options.source, tfds_dir, manual_dir)
 
     @property
     def tfds(self) -> Path:
@@ -39,20 +50,20 @@ class Places:
         return self.cache.expanduser() / task.name
 
 
-def choose(task: Task, places: Places, cached_from_tfds: bool) -> str:
+def choose(task: Task, locations: Locations, cached_from_tfds: bool) -> str:
     """The kind of source a task comes from here: embedded, json (FGVC), folder or tfds.
 
     Raises `UserError` where `auto` finds both a pack and originals already prepared: they are not interchangeable (a
     pack is a lossy copy), so the user has to say which; and where source and root contradict each other.
     """
-    if places.source == "tfds":
-        _check_tfds(task, places)
+    if locations.source == "tfds":
+        _check_tfds(task, locations)
         return "tfds"
     if task.suite == "embedded":
         return "embedded"
     if task.suite == "fgvc":
         return "json"
-    if places.source == "folder" or places.root is not None or task.builder is None:
+    if locations.source == "folder" or locations.root is not None or task.builder is None:
         return "folder"
     pack = folder.default_pack(task)
     if pack and cached_from_tfds:
@@ -63,14 +74,14 @@ def choose(task: Task, places: Places, cached_from_tfds: bool) -> str:
     return "folder" if pack else "tfds"
 
 
-def _check_tfds(task: Task, places: Places) -> None:
+def _check_tfds(task: Task, locations: Locations) -> None:
     if task.builder is None:
         raise UserError(
             f"{task.name}: data.source=tfds is for VTAB-1k, it does not come from TensorFlow Datasets; "
             f"leave data.source at auto"
         )
-    if places.root is not None:
+    if locations.root is not None:
         raise UserError(
-            f"data.source=tfds and data.root={places.root} contradict each other; data.root is for folder packs, "
+            f"data.source=tfds and data.root={locations.root} contradict each other; data.root is for folder packs, "
             f"data.tfds_dir for TensorFlow Datasets"
         )

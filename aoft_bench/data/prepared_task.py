@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aoft_bench.data import cache as store
-from aoft_bench.data.image_list import Ragged, joined, resize_to, short_side, short_side_shape
-from aoft_bench.data.locations import Places, choose
+from aoft_bench.data.image_list import ImageList, joined, resize_to, short_side, short_side_shape
+from aoft_bench.data.locations import Locations, choose
 from aoft_bench.data.manifest import Manifest
 from aoft_bench.data.resample import INTERPOLATIONS, squash
 from aoft_bench.data.sources import folder
@@ -26,9 +26,9 @@ TRAIN_SPLITS = ("train800", "val200", "train800val200")
 
 
 class Split(NamedTuple):
-    """Images (N, H, W, C) uint8, C in {1, 3}, or `Ragged`, perhaps memory-mapped and read-only; labels (N,) int64."""
+    """Images (N, H, W, C) uint8, C in {1, 3}, or an `ImageList`, perhaps read-only memory maps; labels (N,) int64."""
 
-    images: np.ndarray | Ragged
+    images: np.ndarray | ImageList
     labels: np.ndarray
 
 
@@ -62,7 +62,7 @@ class PreparedTask:
         if split == "train800val200":
             first, second = self._open("train800"), self._open("val200")
             labels = np.concatenate([first.labels, second.labels])
-            if isinstance(first.images, Ragged) and isinstance(second.images, Ragged):
+            if isinstance(first.images, ImageList) and isinstance(second.images, ImageList):
                 return Split(joined(first.images, second.images), labels)
             return Split(np.concatenate([first.images, second.images]), labels)
         if split not in TRAIN_SPLITS:
@@ -81,7 +81,7 @@ class PreparedTask:
         return Split(*store.read_split(self.directory, self.meta, split))
 
 
-def prepare(task: Task, places: Places, *, image_size: int, interpolation: str = "bicubic") -> PreparedTask:
+def prepare(task: Task, locations: Locations, *, image_size: int, interpolation: str = "bicubic") -> PreparedTask:
     """Make sure that `<cache>/<task>/<key>` holds the task for a model of `image_size` pixels, and open it.
 
     Images stay at native size where all share one and neither side exceeds `image_size`; otherwise they are squashed
@@ -93,72 +93,72 @@ def prepare(task: Task, places: Places, *, image_size: int, interpolation: str =
     """
     if interpolation not in INTERPOLATIONS:
         raise unknown("interpolation", interpolation, INTERPOLATIONS)
-    if source_of(task, places, image_size, interpolation) == "tfds":
+    if source_of(task, locations, image_size, interpolation) == "tfds":
         stamp = process.stamp(task)
-        found = _find(task, places, stamp, image_size, interpolation)
+        found = _find(task, locations, stamp, image_size, interpolation)
         if found:
             return found
-        process.run(task, places, image_size, interpolation)
-        found = _find(task, places, stamp, image_size, interpolation)
+        process.run(task, locations, image_size, interpolation)
+        found = _find(task, locations, stamp, image_size, interpolation)
         assert found, "the preparing process ended well without a cache"
         return found
-    return fill(task, local_source(task, places), places, image_size, interpolation)
+    return fill(task, local_source(task, locations), locations, image_size, interpolation)
 
 
-def find(task: Task, places: Places, *, image_size: int, interpolation: str = "bicubic") -> PreparedTask | None:
+def find(task: Task, locations: Locations, *, image_size: int, interpolation: str = "bicubic") -> PreparedTask | None:
     """What `prepare` would give if it is prepared already, else None; raises `UserError` for missing or wrong data."""
-    tfds = source_of(task, places, image_size, interpolation) == "tfds"
-    stamp = process.stamp(task) if tfds else local_source(task, places).stamp
-    return _find(task, places, stamp, image_size, interpolation)
+    tfds = source_of(task, locations, image_size, interpolation) == "tfds"
+    stamp = process.stamp(task) if tfds else local_source(task, locations).stamp
+    return _find(task, locations, stamp, image_size, interpolation)
 
 
-def source_of(task: Task, places: Places, image_size: int, interpolation: str) -> str:
-    """The kind of source `prepare` would use (see `places.choose`), without reading an image.
+def source_of(task: Task, locations: Locations, image_size: int, interpolation: str) -> str:
+    """The kind of source `prepare` would use (see `locations.choose`), without reading an image.
 
     Raises `UserError` where there is none, saying how to get one.
     """
     cached = task.builder is not None and any(
-        path.is_dir() for path in _directories(task, places, process.stamp(task), image_size, interpolation)
+        path.is_dir() for path in _directories(task, locations, process.stamp(task), image_size, interpolation)
     )
-    kind = choose(task, places, cached)
+    kind = choose(task, locations, cached)
     if kind == "json" and interpolation not in CROPPED_BY:
         raise UserError(
             f"{task.name} is resized by its short side, for which data.interpolation={interpolation} is not defined; "
             f"choose {' or '.join(CROPPED_BY)}"
         )
     if kind in ("folder", "json"):
-        folder.find_pack(task, places.root)
+        folder.find_pack(task, locations.root)
     if kind == "tfds" and not cached:
-        process.require(task, places)
+        process.require(task, locations)
     return kind
 
 
-def local_source(task: Task, places: Places) -> Source:
+def local_source(task: Task, locations: Locations) -> Source:
     """The source of a task that does not come from TFDS; raises `UserError` where it is missing or wrong."""
     if task.suite == "embedded":
         return from_embedded(task)
     if task.suite == "fgvc":
-        return from_json(task, places.root)
-    return from_folder(task, places.root)
+        return from_json(task, locations.root)
+    return from_folder(task, locations.root)
 
 
-def fill(task: Task, source: Source, places: Places, image_size: int, interpolation: str) -> PreparedTask:
+def fill(task: Task, source: Source, locations: Locations, image_size: int, interpolation: str) -> PreparedTask:
     """The cache of a source, written if it is not there yet."""
-    found = _find(task, places, source.stamp, image_size, interpolation)
+    found = _find(task, locations, source.stamp, image_size, interpolation)
     if found:
         return found
-    directory = places.cache_of(task)
+    directory = locations.cache_of(task)
     try:
         with preparing(task.name, directory.with_name(f".{task.name}.lock")):
             # another process may have written it while this one waited
-            found = _find(task, places, source.stamp, image_size, interpolation)
-            return found or _fill(task, source, places, image_size, interpolation)
+            found = _find(task, locations, source.stamp, image_size, interpolation)
+            return found or _fill(task, source, locations, image_size, interpolation)
     except OSError as error:
         raise store.unwritable(directory.parent, error) from error
 
 
-def _fill(task: Task, source: Source, places: Places, image_size: int, interpolation: str) -> PreparedTask:
-    native, resized = _directories(task, places, source.stamp, image_size, interpolation)
+def _fill(task: Task, source: Source, locations: Locations, image_size: int, interpolation: str) -> PreparedTask:
+    native, resized = _directories(task, locations, source.stamp, image_size, interpolation)
     if source.native_sizes:
         side = resize_to(image_size)
         fit = partial(short_side, size=side, interpolation=interpolation)
@@ -179,9 +179,11 @@ def _fill(task: Task, source: Source, places: Places, image_size: int, interpola
     return _open(task, resized)
 
 
-def _directories(task: Task, places: Places, stamp: str, image_size: int, interpolation: str) -> tuple[Path, Path]:
+def _directories(
+    task: Task, locations: Locations, stamp: str, image_size: int, interpolation: str
+) -> tuple[Path, Path]:
     """Where a task is cached at native size, and where resized for a model."""
-    inside = places.cache_of(task)
+    inside = locations.cache_of(task)
     return inside / _key(stamp), inside / _key(stamp, str(image_size), interpolation)
 
 
@@ -189,9 +191,9 @@ def _key(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _find(task: Task, places: Places, stamp: str, image_size: int, interpolation: str) -> PreparedTask | None:
+def _find(task: Task, locations: Locations, stamp: str, image_size: int, interpolation: str) -> PreparedTask | None:
     """The cache there is: the native one if it is small enough for the model, else the one of this image size."""
-    native, resized = _directories(task, places, stamp, image_size, interpolation)
+    native, resized = _directories(task, locations, stamp, image_size, interpolation)
     if native.is_dir():
         prepared = _open(task, native)
         if prepared.shape and max(prepared.shape[:2]) <= image_size:

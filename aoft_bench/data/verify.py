@@ -12,7 +12,7 @@ import numpy as np
 
 from aoft_bench.data import cache as store
 from aoft_bench.data import manifest as manifests
-from aoft_bench.data.image_list import Ragged
+from aoft_bench.data.image_list import ImageList
 from aoft_bench.data.manifest import Manifest, Row
 from aoft_bench.data.tasks import SPLITS, Task
 from aoft_bench.data.tfds import official
@@ -88,12 +88,12 @@ def differences(task: Task, manifest: Manifest) -> list[str] | None:
 def _difference(split: str, wanted: Sequence[str], got: Sequence[str]) -> str:
     if len(got) != len(wanted):
         return f"{split} has {len(got):,} examples instead of {len(wanted):,}"
-    places = [index for index, (mine, theirs) in enumerate(zip(got, wanted, strict=True)) if mine != theirs]
-    if not places:
+    positions = [index for index, (mine, theirs) in enumerate(zip(got, wanted, strict=True)) if mine != theirs]
+    if not positions:
         return ""
-    first = places[0]
+    first = positions[0]
     return (
-        f"{len(places):,} of {len(wanted):,} ids of {split} differ, the first at position {first}: {got[first]!r} "
+        f"{len(positions):,} of {len(wanted):,} ids of {split} differ, the first at position {first}: {got[first]!r} "
         f"instead of {wanted[first]!r}"
     )
 
@@ -196,7 +196,7 @@ def _check_split(
             _check_there(directory / name)
     try:
         images, labels = store.read_split(directory, meta, split)
-    except ValueError as error:  # of `Ragged`
+    except ValueError as error:  # of `ImageList`
         return [_broken(directory / f"{split}_sizes.npy", f"does not fit its images ({error})")]
     problems = []
     if len(images) != len(labels):
@@ -218,7 +218,7 @@ def _check_split(
     return problems
 
 
-def _check_digests(path: Path, split: str, images: np.ndarray | Ragged, rows: Sequence[Row]) -> list[str]:
+def _check_digests(path: Path, split: str, images: np.ndarray | ImageList, rows: Sequence[Row]) -> list[str]:
     for index, row in enumerate(rows):
         if manifests.digest(images[index]) != row.digest:
             return [_broken(path, f"has another digest than the image of {split} at position {index}")]

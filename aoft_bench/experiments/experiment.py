@@ -14,8 +14,9 @@ from aoft_bench.backbones.networks import Backbone
 from aoft_bench.config.check import problems_of
 from aoft_bench.config.schema import RunConfig
 from aoft_bench.data.crops import CroppedBatches
-from aoft_bench.data.image_list import Ragged
+from aoft_bench.data.image_list import ImageList
 from aoft_bench.data.loader import DeviceBatches, StreamedBatches, to_device
+from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import PreparedTask, Split, find, prepare, source_of
 from aoft_bench.data.tasks import Task
 from aoft_bench.data.transforms import NORMALIZATIONS
@@ -56,7 +57,7 @@ class Cell:
         c = self.config
         images, labels = self.prepared.train(self.protocol.train)
         options: dict[str, Any] = {"shuffle": True, "random_flip": c.recipe.flip, "seed": c.seed}
-        if isinstance(images, Ragged):
+        if isinstance(images, ImageList):
             return CroppedBatches(
                 images, labels, c.recipe.batch_size, size=c.backbone.img_size, device=self.device, **options
             )
@@ -66,7 +67,7 @@ class Cell:
     def batches_of(self, split: Split) -> StreamedBatches | CroppedBatches:
         """Batches for scoring a split, in order; the centre of images that are cropped (FGVC)."""
         c = self.config
-        if isinstance(split.images, Ragged):
+        if isinstance(split.images, ImageList):
             return CroppedBatches(
                 split.images,
                 split.labels,
@@ -109,7 +110,7 @@ def identify(config: RunConfig) -> Cell:
     weights = _both_here(config, task)
     sha256 = backbones.file_sha256(weights)
     prepared = prepare(
-        task, config.data.places, image_size=config.backbone.img_size, interpolation=config.data.interpolation
+        task, Locations.of(config.data), image_size=config.backbone.img_size, interpolation=config.data.interpolation
     )
     identity = identity_of(config, prepared.fingerprint, sha256, precision)
     return Cell(config, chosen, prepared, weights, sha256, device, precision, cell_hash(identity))
@@ -121,7 +122,7 @@ def files_of(config: RunConfig) -> CellFiles | None:
     """
     weights = backbones.weights_here(config.backbone)
     task, size = data.task(config.dataset.name), config.backbone.img_size
-    prepared = find(task, config.data.places, image_size=size, interpolation=config.data.interpolation)
+    prepared = find(task, Locations.of(config.data), image_size=size, interpolation=config.data.interpolation)
     if prepared is None or weights is None:
         return None
     precision = hardware.precision_of(config.trainer, hardware.device_of(config.trainer))
@@ -142,7 +143,7 @@ def _both_here(config: RunConfig, task: Task) -> Path:
     except UserError as error:
         missing.append(str(error))
     try:
-        source_of(task, config.data.places, config.backbone.img_size, config.data.interpolation)
+        source_of(task, Locations.of(config.data), config.backbone.img_size, config.data.interpolation)
     except UserError as error:
         missing.append(str(error))
     if missing:

@@ -16,7 +16,7 @@ from PIL import Image
 from test_verify import tfds_cache
 
 from aoft_bench.data import task
-from aoft_bench.data.locations import Places
+from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import PreparedTask, prepare
 from aoft_bench.data.tasks import SPLITS
 from aoft_bench.data.verify import official_ids
@@ -43,7 +43,7 @@ def eurosat(folder: Path, pack: str = "data/packs/eurosat", size: int = 32) -> P
     """A pack, and its cache."""
     if not (folder / pack).exists():
         make_pack(folder / pack, shape=(24, 24))
-    return prepare(task("eurosat"), Places(folder / "cache", folder / pack), image_size=size)
+    return prepare(task("eurosat"), Locations(folder / "cache", folder / pack), image_size=size)
 
 
 def lines(done: Result, start: str) -> list[str]:
@@ -137,7 +137,7 @@ def test_a_set_with_json_files_is_found_then_ready_for_the_input_it_was_resized_
         (root / f"{name}.json").write_text(json.dumps({image: int(label) for image, label in entries}))
     (row,) = lines(doctor("dataset=cub"), "cub")
     assert "pack found" in row and "data/packs/cub" in row
-    prepare(task("cub"), Places(tmp_path / "cache", root), image_size=32)
+    prepare(task("cub"), Locations(tmp_path / "cache", root), image_size=32)
     (row,) = lines(doctor("dataset=cub"), "cub")
     assert "ready (cached)" in row and "short side resized by bicubic" in row
     first, second = lines(doctor("dataset=cub", "backbone.img_size=16"), "cub")
@@ -182,7 +182,7 @@ def test_rows_stay_whole_in_a_pipe_and_paths_on_a_narrow_terminal(doctor, tmp_pa
 
 def test_sound_caches_are_verified(doctor, tmp_path):
     ready = eurosat(tmp_path)
-    prepare(task("digits"), Places(tmp_path / "cache"), image_size=32)
+    prepare(task("digits"), Locations(tmp_path / "cache"), image_size=32)
     done = doctor("--verify")
     assert done.code == 0 and not done.err
     assert f"eurosat {ready.directory.name}: 15 images whole; a folder pack has no ids" in done.out
@@ -267,7 +267,7 @@ def test_a_cache_from_tfds_is_compared_with_a_pack(doctor, tmp_path):
 
 
 def test_caches_of_two_tasks_of_other_sizes_are_compared_by_digest(plain, tmp_path):
-    digits = prepare(task("digits"), Places(tmp_path / "cache"), image_size=32).directory
+    digits = prepare(task("digits"), Locations(tmp_path / "cache"), image_size=32).directory
     done = plain("--compare", str(eurosat(tmp_path).directory), str(digits))
     assert done.code == 1 and "cached at different sizes (A: 24 x 24 x 3, native; B: 8 x 8 x 1, native)" in done.out
 

@@ -14,7 +14,7 @@ from conftest import Command, Result, call, words
 from packs import make_pack, set_line
 
 from aoft_bench import data
-from aoft_bench.data.locations import Places
+from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import PreparedTask, prepare
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +36,7 @@ class World:
 
     def prepared(self) -> PreparedTask:
         """The pack's cache, made."""
-        return prepare(data.task("folder"), Places(self.root / "cache", self.pack), image_size=32)
+        return prepare(data.task("folder"), Locations(self.root / "cache", self.pack), image_size=32)
 
     def record(self) -> Path:
         """A copy of a true record and its parameters, to be damaged."""
@@ -299,7 +299,7 @@ def _(world: World) -> list[str]:
 @case("cache of another task", "meta.json is of another cache (dtd/", "delete cache/folder/")
 def _(world: World) -> list[str]:
     mine = world.prepared().directory
-    other = prepare(data.task("dtd"), Places(world.root / "elsewhere", world.pack), image_size=32).directory
+    other = prepare(data.task("dtd"), Locations(world.root / "elsewhere", world.pack), image_size=32).directory
     shutil.rmtree(mine)
     shutil.copytree(other, mine)
     return words(world.options)

@@ -16,7 +16,7 @@ from packs import make_pack, set_line
 from PIL import Image
 
 from aoft_bench.data import cache, task, tasks
-from aoft_bench.data.locations import Places
+from aoft_bench.data.locations import Locations
 from aoft_bench.data.manifest import Row, digest, read
 from aoft_bench.data.prepared_task import PreparedTask, prepare
 from aoft_bench.data.sources import base as sources
@@ -27,7 +27,9 @@ OWN = task("folder")
 
 
 def prepared(folder: Path, **options) -> PreparedTask:
-    return prepare(OWN, Places(folder / "cache", folder / "pack"), image_size=options.pop("image_size", 16), **options)
+    return prepare(
+        OWN, Locations(folder / "cache", folder / "pack"), image_size=options.pop("image_size", 16), **options
+    )
 
 
 @pytest.fixture
@@ -97,18 +99,18 @@ def test_size_and_interpolation_count_only_where_images_are_resized(pack):
 
 def test_a_vtab_pack_is_never_official_and_says_why(tmp_path):
     make_pack(tmp_path / "eurosat", class_names=True)
-    ready = prepare(task("eurosat"), Places(tmp_path / "cache", tmp_path), image_size=16)
+    ready = prepare(task("eurosat"), Locations(tmp_path / "cache", tmp_path), image_size=16)
     assert not ready.official and ready.classes == 3 and ready.class_names == ("class 0", "class 1", "class 2")
     for part in ("not verified", "sizes 6/3/6 instead of 800/200/5400", "3 classes instead of 10"):
         assert part in ready.official_note
 
 
 def test_embedded_tasks_need_no_files(tmp_path):
-    ready = prepare(task("digits"), Places(tmp_path), image_size=32)
+    ready = prepare(task("digits"), Locations(tmp_path), image_size=32)
     assert ready.shape == (8, 8, 1) and ready.classes == 10 and not ready.official
     assert [len(ready.train(split).labels) for split in ("train800", "val200", "train800val200")] == [800, 200, 1000]
-    assert prepare(task("digits"), Places(tmp_path), image_size=224).directory == ready.directory
-    small = prepare(task("digits"), Places(tmp_path), image_size=5)
+    assert prepare(task("digits"), Locations(tmp_path), image_size=224).directory == ready.directory
+    small = prepare(task("digits"), Locations(tmp_path), image_size=5)
     assert small.open_test().images.shape == (797, 5, 5, 1)
 
 
@@ -226,11 +228,11 @@ from pathlib import Path
 from aoft_bench.data import task
 from aoft_bench.data.manifest import Row, digest, read
 from aoft_bench.data.tfds.official import FOLDER
-from aoft_bench.data.locations import Places
+from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import prepare
 
 folder = Path(sys.argv[1])
-print(prepare(task("folder"), Places(folder / "cache", folder / "pack"), image_size=16).fingerprint)
+print(prepare(task("folder"), Locations(folder / "cache", folder / "pack"), image_size=16).fingerprint)
 """
 
 
@@ -296,5 +298,5 @@ def test_a_grey_image_has_the_digest_of_its_rgb_copy():
 @pytest.mark.parametrize("name", tasks("embedded"))
 def test_embedded_tasks_are_the_published_ones(name, tmp_path):
     """The manifests in the repository: an embedded task that changed would change numbers under the same name."""
-    ready = prepare(task(name), Places(tmp_path), image_size=32)
+    ready = prepare(task(name), Locations(tmp_path), image_size=32)
     assert ready.read_manifest() == read(FOLDER / f"{name}.manifest.tsv.gz")

@@ -13,13 +13,13 @@ from PIL import Image
 
 from aoft_bench.data import task
 from aoft_bench.data.compare import Comparison, Side, SplitComparison, compare, csv_text, describe
-from aoft_bench.data.locations import Places
+from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import prepare
 from aoft_bench.utils.errors import UserError
 
 
 def side(folder: Path, name: str, size: int = 32, **options) -> Side:
-    ready = prepare(task("folder"), Places(folder / "cache", folder / name), image_size=size, **options)
+    ready = prepare(task("folder"), Locations(folder / "cache", folder / name), image_size=size, **options)
     return Side(ready.directory, ready.meta)
 
 
@@ -214,7 +214,7 @@ def make_birds(root: Path) -> Path:
 
 
 def birds(folder: Path, name: str) -> Side:
-    ready = prepare(task("cub"), Places(folder / "cache", folder / name), image_size=16)
+    ready = prepare(task("cub"), Locations(folder / "cache", folder / name), image_size=16)
     return Side(ready.directory, ready.meta)
 
 

@@ -11,7 +11,7 @@ from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 from torchvision.transforms import functional as tv
 
 from aoft_bench.data.crops import CroppedBatches
-from aoft_bench.data.image_list import Ragged, joined, resize_to, short_side, short_side_shape
+from aoft_bench.data.image_list import ImageList, joined, resize_to, short_side, short_side_shape
 from aoft_bench.data.loader import DeviceBatches
 from aoft_bench.utils.errors import UserError
 
@@ -31,13 +31,13 @@ def coordinates(height: int, width: int, number: int) -> np.ndarray:
 IMAGES = [coordinates(*SHAPES[index % len(SHAPES)], index) for index in range(N)]
 
 
-def ragged(images: list[np.ndarray]) -> Ragged:
-    return Ragged(np.concatenate([image.reshape(-1) for image in images]), np.array([i.shape[:2] for i in images]))
+def image_list(images: list[np.ndarray]) -> ImageList:
+    return ImageList(np.concatenate([image.reshape(-1) for image in images]), np.array([i.shape[:2] for i in images]))
 
 
 def batches(images: list[np.ndarray] = IMAGES, **options) -> CroppedBatches:
     options = {"size": SIZE, "device": "cpu"} | options
-    return CroppedBatches(ragged(images), np.arange(len(images)), 4, **options)
+    return CroppedBatches(image_list(images), np.arange(len(images)), 4, **options)
 
 
 def crops(loader: CroppedBatches) -> tuple[torch.Tensor, list[int]]:
@@ -53,8 +53,8 @@ def as_tensor(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
-def test_a_ragged_array_gives_views_of_each_image():
-    held = ragged(IMAGES)
+def test_an_image_list_gives_views_of_each_image():
+    held = image_list(IMAGES)
     assert len(held) == N and held.offsets.dtype == np.int64
     assert held.offsets[:4].tolist() == [0, 768, 1776, 2880]  # 3 * 16 * 16, 3 * 16 * 21, 3 * 23 * 16
     for image, one in zip(IMAGES, held, strict=True):
@@ -63,7 +63,7 @@ def test_a_ragged_array_gives_views_of_each_image():
     np.testing.assert_array_equal(held[-1], IMAGES[-1])
     with pytest.raises(IndexError):
         held[N]
-    both = joined(ragged(IMAGES[:4]), ragged(IMAGES[4:]))
+    both = joined(image_list(IMAGES[:4]), image_list(IMAGES[4:]))
     np.testing.assert_array_equal(both.flat, held.flat)
     np.testing.assert_array_equal(both.offsets, held.offsets)
 
@@ -79,7 +79,7 @@ def test_a_ragged_array_gives_views_of_each_image():
 )
 def test_arrays_that_do_not_belong_together_are_refused(flat, sizes, says):
     with pytest.raises(ValueError, match=says):
-        Ragged(flat, np.array(sizes))
+        ImageList(flat, np.array(sizes))
 
 
 def test_the_short_side_follows_the_crop():
@@ -144,9 +144,9 @@ def test_the_whole_of_torchvision_s_test_pipeline_on_odd_photographs(shape, resi
 
 
 def test_the_device_and_the_memory_map_give_the_same_batches(tmp_path: Path):
-    whole = ragged(IMAGES)
+    whole = image_list(IMAGES)
     np.save(tmp_path / "flat.npy", whole.flat)
-    mapped = Ragged(np.load(tmp_path / "flat.npy", mmap_mode="r"), whole.sizes)
+    mapped = ImageList(np.load(tmp_path / "flat.npy", mmap_mode="r"), whole.sizes)
     options = {"size": SIZE, "device": "cpu", "shuffle": True, "random_flip": True, "seed": 4}
     streamed = CroppedBatches(mapped, LABELS, 4, resident=False, **options)
     resident = CroppedBatches(mapped, LABELS, 4, resident=True, **options)
@@ -203,7 +203,7 @@ def test_the_order_is_that_of_whole_images_and_crops_do_not_depend_on_flips_or_t
     for one, other, turned in zip(plain, mirrored, flipped, strict=True):
         assert torch.equal(one, other.flip(-1) if turned else other)
     assert 4 < sum(flipped) < N - 4
-    other_size = CroppedBatches(ragged(IMAGES), LABELS, 7, size=SIZE, device="cpu", shuffle=True, seed=7)
+    other_size = CroppedBatches(image_list(IMAGES), LABELS, 7, size=SIZE, device="cpu", shuffle=True, seed=7)
     assert torch.equal(crops(other_size)[0], plain)
 
 
@@ -235,6 +235,6 @@ def test_lightning_sets_the_epoch():
 
 def test_wrong_lengths_and_batch_sizes_are_refused():
     with pytest.raises(ValueError, match="23 images but 22 labels"):
-        CroppedBatches(ragged(IMAGES), LABELS[1:], 4, size=SIZE, device="cpu")
+        CroppedBatches(image_list(IMAGES), LABELS[1:], 4, size=SIZE, device="cpu")
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
-        CroppedBatches(ragged(IMAGES), LABELS, 0, size=SIZE, device="cpu")
+        CroppedBatches(image_list(IMAGES), LABELS, 0, size=SIZE, device="cpu")

@@ -21,7 +21,7 @@ from PIL import Image
 from aoft_bench import __version__
 from aoft_bench.data import TASKS, task
 from aoft_bench.data.decode import decode
-from aoft_bench.data.locations import Places
+from aoft_bench.data.locations import Locations
 from aoft_bench.data.manifest import read as read_manifest
 from aoft_bench.data.packs import write as export_folder
 from aoft_bench.data.packs.write import export, pack_folder, write_pack
@@ -37,13 +37,13 @@ def exported(
     folder: Path, name: str = "folder", size: int = 16, out: str = "out", root: str | None = "pack"
 ) -> tuple[PreparedTask, Path]:
     """The pack `root` of a folder, exported to `out` in it."""
-    places = Places(folder / "cache", folder / root if root else None)
-    return export(task(name), places, image_size=size, interpolation="bicubic", out=folder / out)
+    locations = Locations(folder / "cache", folder / root if root else None)
+    return export(task(name), locations, image_size=size, interpolation="bicubic", out=folder / out)
 
 
 def read_back(folder: Path, pack: Path, name: str = "folder", size: int = 16) -> PreparedTask:
     """An exported pack prepared again, in a cache of its own."""
-    return prepare(task(name), Places(folder / "again", pack), image_size=size)
+    return prepare(task(name), Locations(folder / "again", pack), image_size=size)
 
 
 def lineage(pack: Path, split: str) -> list[tuple[np.ndarray, int]]:
@@ -214,7 +214,7 @@ def test_two_exports_are_equal_file_by_file(tmp_path, size):
     second = exported(tmp_path, size=size, out="elsewhere/deep")[1]
     assert files(first) == files(second) and len(files(first)) == sum(SIZES.values()) + 7
     exported_again = export(
-        OWN, Places(tmp_path / "third", first), image_size=size, interpolation="bicubic", out=tmp_path / "third_out"
+        OWN, Locations(tmp_path / "third", first), image_size=size, interpolation="bicubic", out=tmp_path / "third_out"
     )[1]
     # but for the name of the source
     assert {name for name, content in files(exported_again).items() if files(first)[name] != content} <= {"README.txt"}
@@ -334,7 +334,7 @@ import sys, time
 from pathlib import Path
 from aoft_bench.data import task
 from aoft_bench.data.packs import write as export_folder
-from aoft_bench.data.locations import Places
+from aoft_bench.data.locations import Locations
 
 real = export_folder._name
 
@@ -345,7 +345,7 @@ def slow(split, index):
 export_folder._name = slow
 folder = Path(sys.argv[1])
 export_folder.export(
-    task("folder"), Places(folder / "cache", folder / "pack"), image_size=16, interpolation="bicubic",
+    task("folder"), Locations(folder / "cache", folder / "pack"), image_size=16, interpolation="bicubic",
     out=folder / "out",
 )
 """
@@ -427,14 +427,14 @@ def test_originals_of_tfds_are_exported_by_the_preparing_process(tmp_path):
     """As TFDS would have prepared dtd, but small, and without TensorFlow; its images differ in size."""
     (tmp_path / "make.py").write_text(MAKE_DTD)
     subprocess.run([sys.executable, tmp_path / "make.py", tmp_path / "tfds"], check=True, capture_output=True)
-    places = Places(tmp_path / "cache", None, "tfds", tmp_path / "tfds")
+    locations = Locations(tmp_path / "cache", None, "tfds", tmp_path / "tfds")
     options = {"image_size": 6, "interpolation": "bicubic", "out": tmp_path / "out"}
     theirs = tmp_path / "out/.dtd-1.partial"
     theirs.mkdir(parents=True)
     with FileLock(tmp_path / "out/.dtd.lock"), pytest.raises(UserError, match="another process is exporting to"):
-        export(task("dtd"), places, **options)
+        export(task("dtd"), locations, **options)
     assert theirs.is_dir()  # what another process is writing stays
-    ready, pack = export(task("dtd"), places, **options)
+    ready, pack = export(task("dtd"), locations, **options)
     assert ready.squashed_by == "bicubic" and ready.source == "tfds" and os.listdir(tmp_path / "out") == ["dtd"]
     shapes = {image.shape for split in SIZES for image, _ in lineage(pack, split)}
     assert shapes == {(4, 5, 3), (5, 5, 3), (6, 5, 3)}

@@ -9,7 +9,7 @@ from PIL import Image
 
 from aoft_bench.data import task
 from aoft_bench.data.decode import decode
-from aoft_bench.data.locations import Places
+from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import prepare
 from aoft_bench.data.sources.folder import find_pack, read_pack
 from aoft_bench.utils.errors import UserError
@@ -159,7 +159,7 @@ def test_an_unreadable_image_is_named_and_nothing_is_left_behind(tmp_path, damag
     image = tmp_path / "pack/images/test" / f"000004{suffix}"
     image.write_bytes(damage(image.read_bytes()))
     with pytest.raises(UserError, match=rf"000004{suffix} \(test.txt line 5\): .*{says}.*replace the file"):
-        prepare(OWN, Places(tmp_path / "cache", tmp_path / "pack"), image_size=64)
+        prepare(OWN, Locations(tmp_path / "cache", tmp_path / "pack"), image_size=64)
     assert not list((tmp_path / "cache").rglob("*.npy")) and not list((tmp_path / "cache").glob("*/.*"))
 
 

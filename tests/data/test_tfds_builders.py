@@ -24,7 +24,7 @@ from raw.check import NAMES, in_order
 from raw.common import Raw, RawExample, registered
 
 from aoft_bench.data import TASKS, Task, tasks
-from aoft_bench.data.locations import Places
+from aoft_bench.data.locations import Locations
 from aoft_bench.data.manifest import digest
 from aoft_bench.data.prepared_task import PreparedTask, fill, prepare
 from aoft_bench.data.resample import squash
@@ -62,26 +62,26 @@ def members(slices: str, raw: Raw, drawn: Callable[[str], Sequence[Any]]) -> lis
 
 
 @pytest.fixture(scope="module")
-def raw_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], tuple[Raw, Places]]]:
+def raw_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], tuple[Raw, Locations]]]:
     """The archives of a builder, and TFDS made to expect them; the disk is taken to be large."""
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
-    made: dict[str, tuple[Raw, Places]] = {}
+    made: dict[str, tuple[Raw, Locations]] = {}
 
-    def raw_and_places(name: str) -> tuple[Raw, Places]:
+    def raw_and_places(name: str) -> tuple[Raw, Locations]:
         if name not in made:
             folder = tmp_path_factory.mktemp(name)
             raw = importlib.import_module(f"raw.{name}").write(folder / "manual")
-            made[name] = raw, Places(folder / "cache", None, "tfds", folder / "tfds", folder / "manual")
+            made[name] = raw, Locations(folder / "cache", None, "tfds", folder / "tfds", folder / "manual")
         return made[name]
 
     real = tfds.builder
 
     def builder(name: str, **options: Any) -> Any:
-        raw, places = raw_and_places(re.split("[:/]", name)[0])
+        raw, locations = raw_and_places(re.split("[:/]", name)[0])
         found = real(name, **options)
-        registered(found, raw, places.manual)
+        registered(found, raw, locations.manual)
         return found
 
     small = {name: dataclasses.replace(entry, disk=10**6) for name, entry in builders.BUILDERS.items()}
@@ -91,7 +91,7 @@ def raw_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
         yield raw_and_places
 
 
-def small_task(task: Task, raw: Raw, places: Places) -> tuple[Task, dict[str, list[RawExample]]]:
+def small_task(task: Task, raw: Raw, locations: Locations) -> tuple[Task, dict[str, list[RawExample]]]:
     """A task with scaled slices, and the examples that each of its splits must hold."""
     import tensorflow_datasets as tfds
 
@@ -99,18 +99,18 @@ def small_task(task: Task, raw: Raw, places: Places) -> tuple[Task, dict[str, li
     slices = {split: scaled(task.slices[split]) for split in SPLITS}
     first = dataclasses.replace(task, slices=slices)
     if "train+test" in raw.splits:
-        source.from_tfds(first, places)  # prepares, so that the draw can be read
-    drawn = tfds.builder(builder_name(task.builder), data_dir=places.tfds).as_data_source
+        source.from_tfds(first, locations)  # prepares, so that the draw can be read
+    drawn = tfds.builder(builder_name(task.builder), data_dir=locations.tfds).as_data_source
     wanted = {split: members(slices[split], raw, drawn) for split in SPLITS}
     return dataclasses.replace(first, sizes={split: len(wanted[split]) for split in SPLITS}), wanted
 
 
-def small_cache(name: str, raw_of: Callable[[str], tuple[Raw, Places]]) -> tuple[PreparedTask, dict[str, Any]]:
+def small_cache(name: str, raw_of: Callable[[str], tuple[Raw, Locations]]) -> tuple[PreparedTask, dict[str, Any]]:
     entry = TASKS[name]
     assert entry.builder is not None
-    raw, places = raw_of(builder_name(entry.builder).partition("/")[0])
-    task, wanted = small_task(entry, raw, places)
-    return fill(task, source.from_tfds(task, places), places, SIZE, "bicubic"), wanted
+    raw, locations = raw_of(builder_name(entry.builder).partition("/")[0])
+    task, wanted = small_task(entry, raw, locations)
+    return fill(task, source.from_tfds(task, locations), locations, SIZE, "bicubic"), wanted
 
 
 @pytest.mark.parametrize("name", tasks("vtab1k"))
@@ -145,22 +145,22 @@ def test_a_version_that_is_not_accepted_is_named(raw_of):
 
 def test_a_damaged_archive_is_refused_and_nothing_is_prepared(raw_of, tmp_path):
     raw, _ = raw_of("eurosat")
-    places = Places(tmp_path / "cache", None, "tfds", tmp_path / "tfds", tmp_path / "manual")
-    places.manual.mkdir()
+    locations = Locations(tmp_path / "cache", None, "tfds", tmp_path / "tfds", tmp_path / "manual")
+    locations.manual.mkdir()
     for archive in raw.archives.values():
-        (places.manual / archive).write_bytes(b"another copy, from a mirror of no good name")
+        (locations.manual / archive).write_bytes(b"another copy, from a mirror of no good name")
     with pytest.raises(UserError, match="TFDS could not prepare eurosat/rgb: .*wrong checksum") as raised:
-        source.from_tfds(TASKS["eurosat"], places)
+        source.from_tfds(TASKS["eurosat"], locations)
     assert "\n" not in str(raised.value) and not list((tmp_path / "cache").rglob("*"))
-    assert not list(places.tfds.glob("eurosat/**/dataset_info.json"))
+    assert not list(locations.tfds.glob("eurosat/**/dataset_info.json"))
 
 
 def test_a_disk_without_room_is_told_before_the_download(raw_of, tmp_path, monkeypatch):
     raw_of("clevr")
     monkeypatch.setattr(builders, "BUILDERS", {"clevr": Builder(10**9, 10**15)})
-    places = Places(tmp_path / "cache", None, "tfds", tmp_path / "tfds", raw_of("clevr")[1].manual)
+    locations = Locations(tmp_path / "cache", None, "tfds", tmp_path / "tfds", raw_of("clevr")[1].manual)
     with pytest.raises(UserError, match=r"disk is too full to prepare clevr: .* about 1000000\.0 GB .*data.tfds_dir="):
-        source.from_tfds(TASKS["clevr_count"], places)
+        source.from_tfds(TASKS["clevr_count"], locations)
 
 
 PATCH = '''
@@ -183,15 +183,15 @@ tfds.builder = builder
 
 
 @pytest.fixture
-def in_child(tmp_path, monkeypatch) -> Callable[[Raw, Places], None]:
+def in_child(tmp_path, monkeypatch) -> Callable[[Raw, Locations], None]:
     """Make the preparing process, a real one, take generated archives."""
 
-    def patch(raw: Raw, places: Places) -> None:
+    def patch(raw: Raw, locations: Locations) -> None:
         (tmp_path / "start").mkdir()
         (tmp_path / "start/sitecustomize.py").write_text(PATCH)
         paths = [str(tmp_path / "start"), str(Path(__file__).parents[1])]
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
-        monkeypatch.setenv("AOFT_TEST_RAW", json.dumps({"archives": raw.archives, "manual": str(places.manual)}))
+        monkeypatch.setenv("AOFT_TEST_RAW", json.dumps({"archives": raw.archives, "manual": str(locations.manual)}))
 
     return patch
 
@@ -201,21 +201,21 @@ import dataclasses, os, sys
 from pathlib import Path
 os.environ.update({patched!r})
 from aoft_bench.data import TASKS
-from aoft_bench.data.locations import Places
+from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import prepare
 task = TASKS["smallnorb_azimuth"]
 task = dataclasses.replace(task, slices=dict(train800="train[:8]", val200="test[:2]", test="test[50%:]"))
-places = Places(Path({cache!r}), None, "tfds", Path({tfds!r}), Path({manual!r}))
-ready = prepare(task, places, image_size=224)
+locations = Locations(Path({cache!r}), None, "tfds", Path({tfds!r}), Path({manual!r}))
+ready = prepare(task, locations, image_size=224)
 print(ready.shape, ready.sizes, ready.source_note, ready.official_note, ready.fingerprint, sep="|")
 print([name for name in ("tensorflow", "tensorflow_datasets", "jax") if name in sys.modules])
 """
 
 
-def start_preparing(places: Places) -> subprocess.Popen[str]:
+def start_preparing(locations: Locations) -> subprocess.Popen[str]:
     """A process that prepares smallnorb_azimuth; only the preparing process that it starts takes the archives."""
     patched = {name: os.environ[name] for name in ("PYTHONPATH", "AOFT_TEST_RAW")}
-    folders = {"cache": str(places.cache), "tfds": str(places.tfds), "manual": str(places.manual)}
+    folders = {"cache": str(locations.cache), "tfds": str(locations.tfds), "manual": str(locations.manual)}
     return subprocess.Popen(
         [sys.executable, "-c", SMALLNORB.format(patched=patched, **folders)],
         stdout=subprocess.PIPE,
@@ -227,11 +227,11 @@ def start_preparing(places: Places) -> subprocess.Popen[str]:
 
 
 @pytest.fixture
-def smallnorb(tmp_path, in_child) -> Places:
+def smallnorb(tmp_path, in_child) -> Locations:
     module: ModuleType = importlib.import_module("raw.smallnorb")
-    places = Places(tmp_path / "cache", None, "tfds", tmp_path / "tfds", tmp_path / "manual")
-    in_child(module.write(places.manual), places)
-    return places
+    locations = Locations(tmp_path / "cache", None, "tfds", tmp_path / "tfds", tmp_path / "manual")
+    in_child(module.write(locations.manual), locations)
+    return locations
 
 
 def test_the_preparing_process_leaves_this_one_without_tensorflow_and_two_at_once_do_no_harm(smallnorb):
@@ -262,10 +262,10 @@ def test_preparing_goes_on_after_a_kill(smallnorb):
 
 
 def test_what_goes_wrong_in_the_preparing_process_is_one_line_here(tmp_path, in_child):
-    places = Places(tmp_path / "cache", None, "tfds", tmp_path / "tfds", tmp_path / "manual")
-    places.manual.mkdir()
-    (places.manual / "dtd-r1.0.1.tar.gz").write_bytes(b"no archive")
-    in_child(Raw("dtd", {"https://example.org/dtd": "dtd-r1.0.1.tar.gz"}, {}), places)
+    locations = Locations(tmp_path / "cache", None, "tfds", tmp_path / "tfds", tmp_path / "manual")
+    locations.manual.mkdir()
+    (locations.manual / "dtd-r1.0.1.tar.gz").write_bytes(b"no archive")
+    in_child(Raw("dtd", {"https://example.org/dtd": "dtd-r1.0.1.tar.gz"}, {}), locations)
     with pytest.raises(UserError, match="TFDS could not prepare dtd: .*checksum") as raised:
-        prepare(TASKS["dtd"], places, image_size=32)
+        prepare(TASKS["dtd"], locations, image_size=32)
     assert "\n" not in str(raised.value) and not (tmp_path / "cache/dtd").exists()

@@ -14,7 +14,7 @@ from packs import make_pack
 from raw.common import registered
 
 from aoft_bench.data import TASKS, cache, manifest, task
-from aoft_bench.data.locations import Places
+from aoft_bench.data.locations import Locations
 from aoft_bench.data.manifest import Row
 from aoft_bench.data.prepared_task import PreparedTask, fill, prepare
 from aoft_bench.data.sources.base import Example, Source
@@ -48,7 +48,7 @@ def tfds_cache(folder: Path, name: str, ids: Mapping[str, Sequence[str]]) -> Pre
         channels=lambda: 3,
         read=read,
     )
-    return fill(entry, source, Places(folder / "cache"), 16, "bicubic")
+    return fill(entry, source, Locations(folder / "cache"), 16, "bicubic")
 
 
 # written by hand: the first keys of each list, as docs/splits.md says that they stand in an example
@@ -155,7 +155,7 @@ def test_without_ids_nothing_is_said(eurosat):
 def prepared(folder: Path, size: int = 16) -> PreparedTask:
     if not (folder / "pack").exists():
         make_pack(folder / "pack")
-    return prepare(OWN, Places(folder / "cache", folder / "pack"), image_size=size)
+    return prepare(OWN, Locations(folder / "cache", folder / "pack"), image_size=size)
 
 
 def problems(ready: PreparedTask) -> list[str]:
@@ -173,7 +173,7 @@ def test_a_sound_cache(tmp_path):
     assert verify(OWN, ready.directory).sound == "15 images whole"
     squashed = prepared(tmp_path, 8)
     assert "15 images whole; digests not checked" in verify(OWN, squashed.directory).sound
-    digits = prepare(task("digits"), Places(tmp_path), image_size=16)
+    digits = prepare(task("digits"), Locations(tmp_path), image_size=16)
     assert verify(digits.task, digits.directory).sound == "1,797 images whole"
 
 
@@ -183,7 +183,7 @@ def test_a_sound_cache_of_images_of_different_sizes(tmp_path):
         lines = (line.split() for line in (tmp_path / f"cub/{split}.txt").read_text().splitlines())
         entries = {image: int(label) for image, label in lines}
         (tmp_path / f"cub/{name}.json").write_text(json.dumps(entries))
-    ready = prepare(task("cub"), Places(tmp_path / "cache", tmp_path), image_size=16)
+    ready = prepare(task("cub"), Locations(tmp_path / "cache", tmp_path), image_size=16)
     assert verify(ready.task, ready.directory).problems == ()
     sizes = ready.directory / "test_sizes.npy"
     resign(ready, "test_sizes.npy", np.load(sizes)[::-1].repeat(1, axis=0) + 1)
@@ -192,7 +192,7 @@ def test_a_sound_cache_of_images_of_different_sizes(tmp_path):
 
 def test_a_cache_of_a_pack_cannot_be_held_against_a_list(tmp_path):
     make_pack(tmp_path / "eurosat")
-    ready = prepare(task("eurosat"), Places(tmp_path / "cache", tmp_path), image_size=16)
+    ready = prepare(task("eurosat"), Locations(tmp_path / "cache", tmp_path), image_size=16)
     found = verify(ready.task, ready.directory)
     assert found.official is None and "a folder pack has no ids" in found.sound
 

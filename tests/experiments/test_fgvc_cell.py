@@ -9,8 +9,8 @@ from conftest import call, words
 from PIL import Image
 
 from aoft_bench.data import task
-from aoft_bench.data.image_list import Ragged, short_side
-from aoft_bench.data.locations import Places
+from aoft_bench.data.image_list import ImageList, short_side
+from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import prepare
 from aoft_bench.records.files import read_record
 from aoft_bench.utils.errors import UserError
@@ -53,9 +53,9 @@ def test_a_cell_trains_on_crops_and_scores_the_middle(birds, nano, tmp_path, pro
 
 
 def test_the_cache_holds_the_resized_images(birds, tmp_path):
-    ready = prepare(task("cub"), Places(tmp_path, birds), image_size=28, interpolation="bilinear")
+    ready = prepare(task("cub"), Locations(tmp_path, birds), image_size=28, interpolation="bilinear")
     images, labels = ready.open_test()
-    assert isinstance(images, Ragged) and labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert isinstance(images, ImageList) and labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
     with Image.open(birds / "CUB_200_2011/images/test_5.jpg") as image:
         wanted = short_side(np.asarray(image), 32, "bilinear")
     np.testing.assert_array_equal(images[5], wanted)
@@ -64,11 +64,11 @@ def test_the_cache_holds_the_resized_images(birds, tmp_path):
     assert len(both) == len(labels) == 18
     np.testing.assert_array_equal(both[12], ready.train("val200").images[0])
     assert [row.id for row in ready.read_manifest()["val200"]] == [f"val_{index}.jpg" for index in range(6)]
-    other = prepare(task("cub"), Places(tmp_path, birds), image_size=56, interpolation="bilinear")
+    other = prepare(task("cub"), Locations(tmp_path, birds), image_size=56, interpolation="bilinear")
     assert other.directory != ready.directory and other.manifest == ready.manifest
 
 
 def test_an_interpolation_that_is_not_defined_is_refused_before_reading(birds, tmp_path):
     with pytest.raises(UserError, match="cub is resized by its short side.*bilinear_tf is not defined.*bicubic or bil"):
-        prepare(task("cub"), Places(tmp_path, birds), image_size=28, interpolation="bilinear_tf")
+        prepare(task("cub"), Locations(tmp_path, birds), image_size=28, interpolation="bilinear_tf")
     assert not list(tmp_path.iterdir())

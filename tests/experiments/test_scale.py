@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aoft_bench.data import task
-from aoft_bench.data.locations import Places
+from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import fill
 from aoft_bench.data.sources.base import Example, Source
 
@@ -58,7 +58,7 @@ def test_the_largest_test_split_stays_small(tmp_path: Path) -> None:
         channels=lambda: 1,
         read=drawn,
     )
-    ready = fill(DSPRITES, source, Places(tmp_path), 224, "bicubic")
+    ready = fill(DSPRITES, source, Locations(tmp_path), 224, "bicubic")
     disk = sum(path.stat().st_size for path in ready.directory.iterdir())
     assert ready.sizes["test"] == 73728 and disk < 0.5e9
     done = subprocess.run(

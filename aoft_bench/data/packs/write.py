@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from PIL import Image
 
 from aoft_bench.data import manifest
-from aoft_bench.data.locations import Places
+from aoft_bench.data.locations import Locations
 from aoft_bench.data.packs.readme import readme
 from aoft_bench.data.prepared_task import PreparedTask, local_source, prepare
 from aoft_bench.data.sources.base import Example
@@ -48,7 +48,9 @@ def pack_folder(task: Task, out: Path) -> Path:
     return out.expanduser() / (task.folders[0] if task.folders else task.name)
 
 
-def export(task: Task, places: Places, *, image_size: int, interpolation: str, out: Path) -> tuple[PreparedTask, Path]:
+def export(
+    task: Task, locations: Locations, *, image_size: int, interpolation: str, out: Path
+) -> tuple[PreparedTask, Path]:
     """Prepare a task as `prepare` does and write it to `pack_folder(task, out)`; returns both.
 
     A cache at native size holds the images themselves. A squashed one does not: then they are read from the source
@@ -57,19 +59,19 @@ def export(task: Task, places: Places, *, image_size: int, interpolation: str, o
     """
     target = pack_folder(task, out)
     refuse_existing(target)
-    ready = prepare(task, places, image_size=image_size, interpolation=interpolation)
+    ready = prepare(task, locations, image_size=image_size, interpolation=interpolation)
     if ready.squashed_by is None:
         write_pack(ready, _cached(ready), target)
     elif ready.source == "tfds":
-        process.require(task, places)
+        process.require(task, locations)
         with _no_empty_folder(target.parent):
             try:
-                process.run(task, places, image_size, interpolation, target)
+                process.run(task, locations, image_size, interpolation, target)
             except BaseException:
                 _remove_leftovers(target)  # an interrupted process had no time for it
                 raise
     else:
-        write_pack(ready, local_source(task, places).read, target)
+        write_pack(ready, local_source(task, locations).read, target)
     return ready, target
 
 

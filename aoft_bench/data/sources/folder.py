@@ -59,7 +59,7 @@ def _lists(task: Task) -> list[str]:
 
 
 def find_pack(task: Task, root: Path | None) -> Path:
-    """The folder with the lists of `task`: `root`, or inside it; without one, the default places.
+    """The folder with the lists of `task`: `root`, or inside it; without one, the default locations.
 
     Raises `UserError` that says what was looked for and how to get it.
     """
@@ -79,15 +79,15 @@ def find_pack(task: Task, root: Path | None) -> Path:
 
 
 def default_pack(task: Task) -> Path | None:
-    """The first folder of a task in the default places, or None."""
+    """The first folder of a task in the default locations, or None."""
     return next((folder for folder in _default_folders(task) if folder.is_dir()), None)
 
 
 def _default_folders(task: Task) -> list[Path]:
-    places = [Path("data/packs")]
+    roots = [Path("data/packs")]
     if os.environ.get(ENVIRONMENT):
-        places.append(Path(os.environ[ENVIRONMENT]).expanduser())
-    return [place / name for place in places for name in task.folders]
+        roots.append(Path(os.environ[ENVIRONMENT]).expanduser())
+    return [root / name for root in roots for name in task.folders]
 
 
 def _in_default_places(task: Task) -> Path:

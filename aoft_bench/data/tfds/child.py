@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from aoft_bench.data.locations import Places
+from aoft_bench.data.locations import Locations
 from aoft_bench.data.packs.write import write_pack
 from aoft_bench.data.prepared_task import fill
 from aoft_bench.data.tasks import Task
@@ -29,16 +29,16 @@ def main() -> int:
 
 
 def _prepare(request: dict[str, Any]) -> None:
-    given = request["places"]
-    places = Places(
+    given = request["locations"]
+    locations = Locations(
         Path(given["cache"]),
         None,
         given["source"],
         *(given[name] and Path(given[name]) for name in ("tfds_dir", "manual_dir")),
     )
     task = Task(**request["task"] | {"folders": tuple(request["task"]["folders"])})
-    source = from_tfds(task, places)
-    ready = fill(task, source, places, request["image_size"], request["interpolation"])
+    source = from_tfds(task, locations)
+    ready = fill(task, source, locations, request["image_size"], request["interpolation"])
     if request["pack"]:
         write_pack(ready, source.read, Path(request["pack"]))
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from aoft_bench.data.locations import Places
+from aoft_bench.data.locations import Locations
 from aoft_bench.data.sources import folder
 from aoft_bench.data.tasks import Task
 from aoft_bench.data.tfds.builders import builder_name, facts
@@ -30,28 +30,28 @@ def stamp(task: Task) -> str:
     return hashlib.sha256(json.dumps([_RULES, task.builder, slices, task.label_map]).encode()).hexdigest()
 
 
-def prepared_folder(task: Task, places: Places) -> Path:
+def prepared_folder(task: Task, locations: Locations) -> Path:
     """Where TFDS keeps the prepared examples of a task's builder."""
     assert task.builder is not None
-    return places.tfds / builder_name(task.builder)
+    return locations.tfds / builder_name(task.builder)
 
 
-def require(task: Task, places: Places) -> None:
+def require(task: Task, locations: Locations) -> None:
     """Raise `UserError` at once where a task cannot be prepared from TFDS here, saying each way to get it."""
     assert task.builder is not None
     pack = f"a folder pack under data/packs or data.root=<folder> ({folder.LAYOUT})"
-    if places.source == "auto":
+    if locations.source == "auto":
         pack += "; public, lossy copy: XiN0919/VTAB-1k on the Hugging Face hub"
-    if not prepared_folder(task, places).is_dir() and not importlib.util.find_spec("tensorflow"):
+    if not prepared_folder(task, locations).is_dir() and not importlib.util.find_spec("tensorflow"):
         raise UserError(
             f"no data for {task.name}: preparing the originals needs TensorFlow, once and for preparing only; "
             f"{EXTRA}, then run again. Or give {pack}"
         )
     builder = facts(task.builder)
-    if builder.manual and not prepared_folder(task, places).is_dir() and not _has_files(places.manual):
+    if builder.manual and not prepared_folder(task, locations).is_dir() and not _has_files(locations.manual):
         raise UserError(
             f"no data for {task.name}: it cannot be downloaded by a program. By hand: {builder.manual}, where "
-            f"<manual_dir> is {places.manual} (data.manual_dir). Or give {pack}"
+            f"<manual_dir> is {locations.manual} (data.manual_dir). Or give {pack}"
         )
 
 
@@ -59,14 +59,14 @@ def _has_files(path: Path) -> bool:
     return path.is_dir() and any(path.iterdir())
 
 
-def run(task: Task, places: Places, image_size: int, interpolation: str, pack: Path | None = None) -> None:
+def run(task: Task, locations: Locations, image_size: int, interpolation: str, pack: Path | None = None) -> None:
     """Prepare a task from TFDS into the cache, in a new process, and export its images to the folder `pack` if given.
 
     Raises `UserError` with what went wrong there.
     """
     request = {
         "task": dataclasses.asdict(dataclasses.replace(task, sizes=dict(task.sizes), slices=dict(task.slices or {}))),
-        "places": {name: str(value) if value else None for name, value in dataclasses.asdict(places).items()},
+        "locations": {name: str(value) if value else None for name, value in dataclasses.asdict(locations).items()},
         "image_size": image_size,
         "interpolation": interpolation,
         "pack": str(pack) if pack else None,

@@ -13,7 +13,7 @@ import numpy as np
 
 from aoft_bench.data import decode
 from aoft_bench.data import verify as provenance
-from aoft_bench.data.locations import Places
+from aoft_bench.data.locations import Locations
 from aoft_bench.data.manifest import Manifest
 from aoft_bench.data.sources.base import Example, Shape, Source
 from aoft_bench.data.tasks import SPLITS, Task
@@ -28,7 +28,7 @@ _IDS = ("id", "file_name", "filename", "image/file_name", "name")  # features th
 _LEVELS = {"dsprites": 255}  # its pixels are 0 and 1
 
 
-def from_tfds(task: Task, places: Places) -> Source:
+def from_tfds(task: Task, locations: Locations) -> Source:
     """A task's source: downloads and prepares its builder unless that is done, then reads its slices.
 
     Raises `UserError` for a version that is not accepted, a failed download, a missing extra, a full disk.
@@ -36,7 +36,7 @@ def from_tfds(task: Task, places: Places) -> Source:
     assert task.builder is not None and task.slices is not None
     import tensorflow_datasets as tfds
 
-    builder = _prepared(task, places)
+    builder = _prepared(task, locations)
     features = builder.info.features
     # TFDS decodes by OpenCV where that is installed and by Pillow where not, and leaves some files their alpha channel
     images = [feature for feature in features if isinstance(features[feature], tfds.features.Image)]
@@ -103,30 +103,30 @@ def _shape(features: Mapping[str, Any], limit: int) -> Shape | None:
     return (height, width, channels) if height and width and max(height, width) <= limit else None
 
 
-def _prepared(task: Task, places: Places) -> Any:
-    """The builder, its examples prepared in `places.tfds` as array_record; one process at a time does it."""
+def _prepared(task: Task, locations: Locations) -> Any:
+    """The builder, its examples prepared in `locations.tfds` as array_record; one process at a time does it."""
     assert task.builder is not None
     name = builder_name(task.builder)
     try:
-        with preparing(name, places.tfds / f".aoft_bench-{name.replace('/', '-')}.lock"):
-            builder = _of_accepted_version(task, places)
+        with preparing(name, locations.tfds / f".aoft_bench-{name.replace('/', '-')}.lock"):
+            builder = _of_accepted_version(task, locations)
             if not builder.is_prepared():
-                _download_and_prepare(name, builder, places)
+                _download_and_prepare(name, builder, locations)
             _check_format(builder)
     except OSError as error:
         raise UserError(
-            f"cannot write in {places.tfds}: {error.strerror}; choose another folder with data.tfds_dir=<folder>"
+            f"cannot write in {locations.tfds}: {error.strerror}; choose another folder with data.tfds_dir=<folder>"
         ) from error
     return builder
 
 
-def _of_accepted_version(task: Task, places: Places) -> Any:
+def _of_accepted_version(task: Task, locations: Locations) -> Any:
     """The builder in an accepted version that is prepared, else in the newest one: later ones name their examples."""
     import tensorflow_datasets as tfds
 
     assert task.builder is not None
     name = builder_name(task.builder)
-    default = tfds.builder(name, data_dir=places.tfds)
+    default = tfds.builder(name, data_dir=locations.tfds)
     versions = sorted({default.version, *default.supported_versions}, reverse=True)
     accepted = [str(version) for version in versions if accepts(task.builder, str(version))]
     if not accepted:
@@ -134,7 +134,7 @@ def _of_accepted_version(task: Task, places: Places) -> Any:
             f"{task.name} is defined on {task.builder}, the installed TFDS {tfds.__version__} has "
             f"{', '.join(map(str, versions))}; install another tensorflow-datasets"
         )
-    builders = [tfds.builder(f"{name}:{version}", data_dir=places.tfds) for version in accepted]
+    builders = [tfds.builder(f"{name}:{version}", data_dir=locations.tfds) for version in accepted]
     return next((builder for builder in builders if builder.is_prepared()), builders[0])
 
 
@@ -146,37 +146,41 @@ def _check_format(builder: Any) -> None:
         )
 
 
-def _download_and_prepare(name: str, builder: Any, places: Places) -> None:
+def _download_and_prepare(name: str, builder: Any, locations: Locations) -> None:
     import tensorflow_datasets as tfds
 
     if not importlib.util.find_spec("tensorflow"):
         raise UserError(f"preparing {name} needs TensorFlow, once and for preparing only; {EXTRA}, then run again")
-    for leftover in places.tfds.glob(f"{name}/**/incomplete.*"):
+    for leftover in locations.tfds.glob(f"{name}/**/incomplete.*"):
         shutil.rmtree(leftover, ignore_errors=True)  # of a killed preparation: this process holds the lock
-    _check_space(name, places)
-    config = tfds.download.DownloadConfig(manual_dir=places.manual, try_download_gcs=False)
-    places.manual.mkdir(parents=True, exist_ok=True)  # TFDS refuses a folder that does not exist, even if unused
-    with _errors(name, places), _quiet(), download.install(places.tfds / "downloads", builder.url_infos, places.manual):
+    _check_space(name, locations)
+    config = tfds.download.DownloadConfig(manual_dir=locations.manual, try_download_gcs=False)
+    locations.manual.mkdir(parents=True, exist_ok=True)  # TFDS refuses a folder that does not exist, even if unused
+    with (
+        _errors(name, locations),
+        _quiet(),
+        download.install(locations.tfds / "downloads", builder.url_infos, locations.manual),
+    ):
         builder.download_and_prepare(
-            file_format="array_record", download_config=config, download_dir=places.tfds / "downloads"
+            file_format="array_record", download_config=config, download_dir=locations.tfds / "downloads"
         )
 
 
-def _check_space(name: str, places: Places) -> None:
+def _check_space(name: str, locations: Locations) -> None:
     """Refuse at once what would fail after hours; what an interrupted download left is there already."""
-    downloaded = sum(path.stat().st_size for path in (places.tfds / "downloads").rglob("*") if path.is_file())
+    downloaded = sum(path.stat().st_size for path in (locations.tfds / "downloads").rglob("*") if path.is_file())
     needed = facts(name).disk - min(downloaded, facts(name).download)
-    free = shutil.disk_usage(places.tfds).free
+    free = shutil.disk_usage(locations.tfds).free
     if free < needed:
         raise UserError(
             f"the disk is too full to prepare {name}: downloads, their extraction and the prepared examples need about "
-            f"{needed / 1e9:.1f} GB in {places.tfds}, {free / 1e9:.1f} GB are free; free some space or choose another "
-            f"folder with data.tfds_dir=<folder>"
+            f"{needed / 1e9:.1f} GB in {locations.tfds}, {free / 1e9:.1f} GB are free; free some space or "
+            f"choose another folder with data.tfds_dir=<folder>"
         )
 
 
 @contextlib.contextmanager
-def _errors(name: str, places: Places) -> Iterator[None]:
+def _errors(name: str, locations: Locations) -> Iterator[None]:
     """What TFDS, the network and the disk raise, as one line each."""
     try:
         yield
@@ -186,11 +190,11 @@ def _errors(name: str, places: Places) -> Iterator[None]:
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
-                f"the disk is full: cannot prepare {name} in {places.tfds}; free some space and run again, what was "
+                f"the disk is full: cannot prepare {name} in {locations.tfds}; free some space and run again, what was "
                 f"downloaded is kept"
             ) from error
         by_hand = facts(name).manual or facts(name).trouble
-        hint = f"; {by_hand}, where <manual_dir> is {places.manual}" if by_hand else ""
+        hint = f"; {by_hand}, where <manual_dir> is {locations.manual}" if by_hand else ""
         raise UserError(f"TFDS could not prepare {name}: {reason[:400]}{hint}; then run again") from error
 
 
