@@ -70,13 +70,13 @@ bench: install
 	$(BIN)/python -m benchmarks --out outputs/benchmark
 
 tables: install
-	$(BIN)/python -m aoft_bench tables
+	$(BIN)/aoft-bench tables
 
 figures: install
-	$(BIN)/python -m aoft_bench figures
+	$(BIN)/aoft-bench figures
 
 report: tables figures
-	$(BIN)/python -m aoft_bench report
+	$(BIN)/aoft-bench report
 
 clean:
 	rm -rf $(VENV) outputs build dist .pytest_cache .ruff_cache .mypy_cache

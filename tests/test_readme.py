@@ -6,20 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from aoft_bench.cli import COMMANDS as CLI
+from aoft_bench.cli import COMMANDS as CLI_COMMANDS
 from aoft_bench.config.command_line import check_command_line
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^    python -m aoft_bench( .*?)?(?:  .*)?$", README, flags=re.MULTILINE)
+RUNS = re.findall(r"^    python -m aoft_bench (.*?)(?:  .*)?$", README, flags=re.MULTILINE)
 
 
-def test_the_readme_shows_commands():
-    assert len(COMMANDS) >= 5
+def test_the_commands_of_the_readme_exist():
+    named = set(re.findall(r"\baoft-bench ([a-z]+)\b", README))
+    assert {"list", "status", "doctor"} <= named <= set(CLI_COMMANDS)
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if "--help" not in c and not set(c.split()[:1]) & set(CLI)])
-def test_command_is_accepted(command, monkeypatch):
+@pytest.mark.parametrize("command", RUNS)
+def test_a_run_of_the_readme_is_accepted(command, monkeypatch):
     monkeypatch.chdir(ROOT)
     check_command_line(shlex.split(command))
 

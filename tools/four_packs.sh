@@ -14,5 +14,5 @@ sweep four_packs_tune method=lora,lora_matched,adapter,aoft_without_lambda &&
   sweep four_packs_tune method=aoft,aoft_adapter recipe.lr=3e-4,1e-3 method.lambda_lr=10,60 &&
   sweep four_packs_tune method=full recipe.lr=3e-5,1e-4,3e-4,1e-3 &&
   sweep four_packs_tune method=linear recipe.lr=1e-3,3e-3,1e-2,3e-2 &&
-  "$PYTHON" -m aoft_bench.select results/tuning/four_packs &&
+  "$PYTHON" -m aoft_bench select results/tuning/four_packs &&
   sweep four_packs hparams=tuned

@@ -1,4 +1,4 @@
-"""`python -m aoft_bench analyze WHAT ... [name=value ...]`: how orthogonal a backbone and trained methods are.
+"""`aoft-bench analyze WHAT ... [name=value ...]`: how orthogonal a backbone and trained methods are.
 
 WHAT is a record (its trained parameters beside it), a folder of records, or backbone=NAME. Writes orthogonality.csv,
 summary.md and figures/ into the folder of out=DIR.
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 CHANGES = ("backbone", "backbone.name", "backbone.checkpoint", "out")
 OUT = Path("results/analysis")
-EXAMPLES = """python -m aoft_bench analyze backbone=vit_nano
-python -m aoft_bench analyze backbone=vit_ti16_file backbone.name=my_vit backbone.checkpoint=FILE
-python -m aoft_bench analyze results/records/vit_nano/lora out=results/analysis
-python -m aoft_bench analyze results/records/vit_nano/lora/digits/seed0-0123456789.json"""
+EXAMPLES = """aoft-bench analyze backbone=vit_nano
+aoft-bench analyze backbone=vit_ti16_file backbone.name=my_vit backbone.checkpoint=FILE
+aoft-bench analyze results/records/vit_nano/lora out=results/analysis
+aoft-bench analyze results/records/vit_nano/lora/digits/seed0-0123456789.json"""
 
 
 def main(arguments: Sequence[str]) -> int:

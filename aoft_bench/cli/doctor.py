@@ -1,4 +1,4 @@
-"""`python -m aoft_bench doctor [dataset=NAME[,NAME|SUITE] ...]`: is the data ready, is it right, and what differs.
+"""`aoft-bench doctor [dataset=NAME[,NAME|SUITE] ...]`: is the data ready, is it right, and what differs.
 
 doctor [dataset=...]              a row a task and cache: ready or not, its size, where from, what to do next
 doctor --verify [dataset=...]     read the caches from end to end: exit code 2 if anything is wrong with one
@@ -160,7 +160,7 @@ def _source_row(chosen: "ChosenTask", kind: str, problem: str, settings: Sequenc
     from aoft_bench.data.sources import folder
 
     task, locations = chosen.task, chosen.locations
-    command = shlex.join(["python", "-m", "aoft_bench", "prepare", f"dataset={task.name}", *settings])
+    command = shlex.join(["aoft-bench", "prepare", f"dataset={task.name}", *settings])
     if kind == "embedded":
         return Row(task.name, "can be generated", "", "generator in aoft_bench", command)
     if kind in ("folder", "json"):
@@ -253,7 +253,7 @@ def _verify(words: list[str]) -> int:
         names = ", ".join(one.task.name for one in chosen) if len(chosen) < 4 else f"the {len(chosen)} tasks"
         raise UserError(
             f"nothing to verify: {chosen[0].locations.cache.expanduser()} holds no cache of {names}; prepare one with "
-            f"python -m aoft_bench prepare, or name another folder with data.cache=<folder>"
+            f"aoft-bench prepare, or name another folder with data.cache=<folder>"
         )
     wrong = 0
     for task, directory in found:

@@ -1,4 +1,4 @@
-"""`python -m aoft_bench evaluate RECORD [name=value ...]`: score the saved parameters of a record again.
+"""`aoft-bench evaluate RECORD [name=value ...]`: score the saved parameters of a record again.
 
 Prints the recorded and the reproduced accuracy; exit code 0 if they are equal, 1 if not, 2 if they cannot be
 compared. Paths may be given anew where they differ on this machine: data.root, data.cache, backbone.checkpoint ...

@@ -1,4 +1,4 @@
-"""`python -m aoft_bench export dataset=NAME[,NAME|SUITE] out=DIR [name=value ...]`: tasks for other people's code.
+"""`aoft-bench export dataset=NAME[,NAME|SUITE] out=DIR [name=value ...]`: tasks for other people's code.
 
 Writes a folder pack for each task: PNG files at native size, lossless, beside the lists that the NOAH lineage reads.
 Images are prepared first, as a run would. Nothing is ever overwritten, and a pack appears when it is complete.
@@ -15,13 +15,13 @@ from aoft_bench.utils.errors import UserError, unknown
 
 FORMATS = ("folder",)
 USAGE = f"""{__doc__}
-  dataset=cifar100,svhn    tasks; suites: vtab1k, fgvc, embedded, all; `python -m aoft_bench list datasets` shows them
+  dataset=cifar100,svhn    tasks; suites: vtab1k, fgvc, embedded, all; `aoft-bench list datasets` shows them
   out=DIR                  where the packs go, each in a folder of its own (cifar100: DIR/cifar)
   format=folder            DIR/cifar/images/<split>/000000.png and train800.txt, val200.txt, test.txt,
                            train800val200.txt of lines '<image> <label>'; the only one so far
   data.source=tfds|folder  originals from TensorFlow Datasets, or a folder pack in data.root
   data.root=DIR, data.tfds_dir=DIR, data.manual_dir=DIR, data.cache=DIR, backbone=NAME
-                           as for `python -m aoft_bench prepare`
+                           as for `aoft-bench prepare`
 
 A pack in data/packs or $AOFT_BENCH_DATA is found by later runs; keep exports elsewhere if they are for others."""
 

@@ -1,4 +1,4 @@
-"""`python -m aoft_bench figures [RESULTS]`: figures of a results folder, as PDF and PNG, with a page on them."""
+"""`aoft-bench figures [RESULTS]`: figures of a results folder, as PDF and PNG, with a page on them."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`python -m aoft_bench list [methods|datasets|backbones]`: what there is, with parameter counts and sources."""
+"""`aoft-bench list [methods|datasets|backbones]`: what there is, with parameter counts and sources."""
 
 import dataclasses
 import inspect

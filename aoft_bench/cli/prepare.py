@@ -1,4 +1,4 @@
-"""`python -m aoft_bench prepare dataset=NAME[,NAME|SUITE] [name=value ...]`: get images ready for training.
+"""`aoft-bench prepare dataset=NAME[,NAME|SUITE] [name=value ...]`: get images ready for training.
 
 Downloads what can be downloaded, decodes every image once and keeps it as uint8 in data.cache. A run does the same for
 its own task on first use; preparing apart is for machines whose compute nodes have no network. What is ready is left
@@ -11,7 +11,7 @@ from pathlib import Path
 from aoft_bench.cli.data_commands import ChosenTask, chosen_tasks, each_task, run_command
 
 USAGE = f"""{__doc__}
-  dataset=cifar100,svhn    tasks; suites: vtab1k, fgvc, embedded, all; `python -m aoft_bench list datasets` shows them
+  dataset=cifar100,svhn    tasks; suites: vtab1k, fgvc, embedded, all; `aoft-bench list datasets` shows them
   data.source=tfds|folder  originals from TensorFlow Datasets, or a folder pack in data.root
   data.tfds_dir=DIR        where TensorFlow Datasets keeps downloads and prepared examples
   data.manual_dir=DIR      archives got by hand

@@ -1,4 +1,4 @@
-"""`python -m aoft_bench report [RESULTS]`: the results folder as one self-contained HTML page, RESULTS/report.html."""
+"""`aoft-bench report [RESULTS]`: the results folder as one self-contained HTML page, RESULTS/report.html."""
 
 import sys
 from collections.abc import Sequence

@@ -184,7 +184,7 @@ def _refuse(text: str) -> int:
 INTERRUPTED = "finished cells are kept, and the last epoch of an unfinished one: the same command goes on from there"
 
 USAGE = """python -m aoft_bench [name=value ...]                one cell: train, test, record
-  method=aoft dataset=cifar100 backbone=vit_b16_in21k   what to run; `python -m aoft_bench list` shows the choices
+  method=aoft dataset=cifar100 backbone=vit_b16_in21k   what to run; `aoft-bench list` shows the choices
   protocol=clean|tune|literature  seed=0                which images train and score
   recipe.lr=1e-3 recipe.epochs=100 method.rank=8        any value of conf/; `--cfg job` prints them all
   hparams=none                                          without the authors' per-task settings

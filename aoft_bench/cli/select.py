@@ -1,4 +1,4 @@
-"""`python -m aoft_bench select [RESULTS]`: choose hyper-parameters by their tuning runs, for `hparams=tuned`.
+"""`aoft-bench select [RESULTS]`: choose hyper-parameters by their tuning runs, for `hparams=tuned`.
 
 Reads the records of protocol `tune` below RESULTS/records (default: results/tuning) and writes, for each method and
 task, what scored best on val200 to conf/hparams/tuned/<method>/<dataset>.yaml; with ``--as NAME`` to

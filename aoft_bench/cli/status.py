@@ -1,4 +1,4 @@
-"""`python -m aoft_bench status -cn vtab1k [name=value ...]`: how far a sweep is, from the files in its results folder.
+"""`aoft-bench status -cn vtab1k [name=value ...]`: how far a sweep is, from the files in its results folder.
 
 Draws a grid of its cells, counts them, and estimates the time left from the cells that are done. Takes the words of
 `python -m aoft_bench`; sweeps/ is where a name is looked for unless -cd names another folder. Runs nothing, prepares
@@ -138,9 +138,7 @@ def told(places: list[Place]) -> str:
         lines += [f"{count:,} of them: {problem}" for problem, count in problems.items()]
     elif problems:
         heads = [f"{problem.partition(':')[0]} ({count:,})" for problem, count in problems.most_common()]
-        lines.append(
-            f"{problems.total():,} of them: {', '.join(heads)}; `python -m aoft_bench doctor` tells what to do"
-        )
+        lines.append(f"{problems.total():,} of them: {', '.join(heads)}; `aoft-bench doctor` tells what to do")
     return "\n".join(lines)
 
 

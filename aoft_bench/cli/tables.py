@@ -1,4 +1,4 @@
-"""`python -m aoft_bench tables [RESULTS]`: the tables of a results folder, printed, and written in every format."""
+"""`aoft-bench tables [RESULTS]`: the tables of a results folder, printed, and written in every format."""
 
 import sys
 from collections.abc import Sequence

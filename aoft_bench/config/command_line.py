@@ -59,9 +59,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = get_args_parser()
 
     def refuse(message: str) -> NoReturn:
-        raise UserError(
-            f"{message}; flags such as -m and -cn come first, then name=value; see python -m aoft_bench --help"
-        )
+        raise UserError(f"{message}; flags such as -m and -cn come first, then name=value; see aoft-bench run --help")
 
     parser.error = refuse  # type: ignore[method-assign]
     parsed = parser.parse_args(arguments)
@@ -91,7 +89,7 @@ def _problems(override: Override, folders: list[Path], method_names: list[str]) 
         return []
     choices = groups(folders)
     if key in choices:
-        hint = f"`python -m aoft_bench list {key}s` shows them" if key in ("method", "dataset", "backbone") else ""
+        hint = f"`aoft-bench list {key}s` shows them" if key in ("method", "dataset", "backbone") else ""
         wrong = [v for v in _values(override) if str(v) not in choices[key]]
         return [unknown_text(key, value, choices[key], hint) for value in wrong]
     scalars = {f.name for f in dataclasses.fields(Scalars)}

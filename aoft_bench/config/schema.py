@@ -22,7 +22,7 @@ Count = Annotated[int, Field(ge=1)]
 
 @dataclass(frozen=True)
 class DatasetOptions:
-    """Which task. name: an entry of the table of tasks (`python -m aoft_bench list datasets`)."""
+    """Which task. name: an entry of the table of tasks (`aoft-bench list datasets`)."""
 
     name: str
 

@@ -62,7 +62,7 @@ def cached_side(text: str, task: Task | None) -> Side | None:
     if not directory.is_dir():
         what = "is a file" if directory.exists() else "does not exist"
         raise UserError(
-            f"{text} {what}; give a cache directory (python -m aoft_bench doctor shows them), a pack's folder, or "
+            f"{text} {what}; give a cache directory (aoft-bench doctor shows them), a pack's folder, or "
             f"{' or '.join(SOURCE_WORDS)}"
         )
     if not any((directory / name).exists() for name in ("meta.json", f"{SPLITS[0]}.npy")):

@@ -90,7 +90,7 @@ def get(name: str) -> type[Any]:
     """The option class of a method; `UserError` with the closest name if there is none."""
     _load()
     if name not in _METHODS:
-        raise unknown("method", name, _METHODS, "`python -m aoft_bench list methods` shows them all")
+        raise unknown("method", name, _METHODS, "`aoft-bench list methods` shows them all")
     return _METHODS[name]
 
 

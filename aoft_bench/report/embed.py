@@ -64,7 +64,7 @@ def png_size(path: Path) -> tuple[int, int]:
     with path.open("rb") as file:
         head = file.read(24)
     if head[:8] != b"\x89PNG\r\n\x1a\n" or head[12:16] != b"IHDR":
-        raise UserError(f"{path} is not a PNG file; delete it or make the figures again: python -m aoft_bench figures")
+        raise UserError(f"{path} is not a PNG file; delete it or make the figures again: aoft-bench figures")
     return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
 
 

@@ -1,4 +1,4 @@
-"""The figures of a results folder with what they show, from the page that `aoft_bench.figures` writes beside them."""
+"""The figures of a results folder with what they show, from the page that `aoft-bench figures` writes beside them."""
 
 import re
 from dataclasses import dataclass

@@ -50,7 +50,7 @@ def _nothing(root: Path, left_out: list[tuple[str, str]]) -> str:
     if left_out:
         (path, reason), *_ = left_out
         return f"none of the {len(left_out)} records below {root / 'records'} can be used; the first, {path}: {reason}"
-    return f"no records below {root / 'records'}; run a cell first: python -m aoft_bench --help"
+    return f"no records below {root / 'records'}; run a cell first: aoft-bench --help"
 
 
 def render(

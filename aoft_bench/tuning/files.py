@@ -35,7 +35,7 @@ def set_file(conf: Path, name: str) -> dict[Path, str]:
         return {}
     text = (conf_dir() / "hparams" / f"{TUNED}.yaml").read_text(encoding="utf-8")
     for before, after in (
-        ("aoft_bench.select", f"aoft_bench.select --as {name}"),
+        ("aoft-bench select", f"aoft-bench select --as {name}"),
         (f"hparams={TUNED}", f"hparams={name}"),
     ):
         text = text.replace(before, after)
@@ -48,9 +48,9 @@ def check_set(conf: Path, name: str) -> None:
         raise UserError(f"--as takes a name of letters, digits and _, not {name!r}")
     for path in set_file(conf, name):
         taken = [there for there in (path, path.with_suffix("")) if there.exists()]
-        # by its first words, not the whole text: a later version may word the rest otherwise
-        if taken and f"# What aoft_bench.select --as {name} chose" not in _text(path):
-            raise UserError(f"--as {name}: {taken[0]} is not a set of aoft_bench.select's; give another name")
+        # only the first words: versions word the rest in other ways, and 0.1.0 had aoft_bench.select
+        if taken and not re.search(rf"# What aoft(-bench |_bench\.)select --as {name} chose", _text(path)):
+            raise UserError(f"--as {name}: {taken[0]} is no set that aoft-bench select made; give another name")
 
 
 def text_of(choice: Choice, name: str, known: Collection[str]) -> str:
@@ -77,7 +77,7 @@ def check_replaceable(path: Path, choice: Choice) -> None:
     digests = [line.removeprefix(DIGEST) for line in lines if line.startswith(DIGEST)]
     others = [line for line in lines if not line.startswith(DIGEST)]
     if digests != [_digest(others)]:
-        what = "was edited since aoft_bench.select wrote it" if digests else "was not written by aoft_bench.select"
+        what = "was edited since aoft-bench select wrote it" if digests else "was not written by aoft-bench select"
         raise UserError(f"{path} {what}; keep it, or let --force replace it")
     setting = next((line.removeprefix(SETTING) for line in others if line.startswith(SETTING)), "unknown")
     if setting != str(choice.setting):
@@ -113,7 +113,7 @@ def _header(choice: Choice, name: str, known: Collection[str]) -> list[str]:
     tuned = ", ".join(choice.taken.values) or "nothing, a single setting was run"
     seeds = seeds_text(choice.taken.seeds)
     lines = [
-        f"# Chosen on val200 for {choice.method} on {choice.dataset} by aoft_bench.select; used by",
+        f"# Chosen on val200 for {choice.method} on {choice.dataset} by aoft-bench select; used by",
         f"#   python -m aoft_bench {asked}",
         f"{SETTING}{choice.setting}",
         f"# tuned: {tuned}; the other values are those of the same runs",

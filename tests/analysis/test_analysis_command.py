@@ -1,4 +1,4 @@
-"""`python -m aoft_bench analyze` on a backbone and on trained cells: numbers, figures, and what it refuses."""
+"""`aoft-bench analyze` on a backbone and on trained cells: numbers, figures, and what it refuses."""
 
 import csv
 import hashlib

@@ -1,4 +1,4 @@
-"""`python -m aoft_bench doctor`: what it reports, verifies and compares, and how it refuses."""
+"""`aoft-bench doctor`: what it reports, verifies and compares, and how it refuses."""
 
 import csv
 import json
@@ -61,10 +61,10 @@ def refused(done: Result) -> str:
 def test_every_task_has_a_row_with_its_state(doctor):
     done = doctor()
     assert done.code == 0 and not done.err
-    assert len([line for line in done.out.splitlines() if "python -m aoft_bench prepare dataset=" in line]) == 19 + 4
+    assert len([line for line in done.out.splitlines() if "aoft-bench prepare dataset=" in line]) == 19 + 4
     (svhn,) = lines(done, "svhn")
     assert "can be downloaded   download 1.6 GB, disk 3.2 GB" in svhn and "data/packs/svhn" in svhn
-    assert "python -m aoft_bench prepare dataset=svhn data.cache=cache backbone=vit_nano" in svhn
+    assert "aoft-bench prepare dataset=svhn data.cache=cache backbone=vit_nano" in svhn
     (sun397,) = lines(done, "sun397")
     assert "put a copy from any mirror into data.manual_dir" in sun397
     (resisc45,) = lines(done, "resisc45")
@@ -87,7 +87,7 @@ def test_a_pack_is_found_then_prepared(doctor, tmp_path):
 
 def test_the_command_that_is_shown_makes_it_ready(doctor, cli, tmp_path):
     (row,) = lines(doctor("dataset=digits"), "digits")
-    words = row.partition("python -m aoft_bench prepare ")[2].split()
+    words = row.partition("aoft-bench prepare ")[2].split()
     assert cli(*words, module="aoft_bench.cli.prepare").code == 0
     (row,) = lines(doctor("dataset=digits"), "digits")
     assert "ready (cached)" in row and "embedded generator digits" in row

@@ -261,7 +261,7 @@ def test_problems_of_a_sweep_are_told_in_one_line() -> None:
     ]
     assert told(left[:1]).splitlines()[-1] == "1 of them: no data for dtd: get it"
     assert told(left).splitlines()[-1] == (
-        "3 of them: no data for pets (2), no data for dtd (1); `python -m aoft_bench doctor` tells what to do"
+        "3 of them: no data for pets (2), no data for dtd (1); `aoft-bench doctor` tells what to do"
     )
 
 

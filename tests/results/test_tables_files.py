@@ -1,4 +1,4 @@
-"""`python -m aoft_bench tables`: every file that it writes, what it says of records left out, and how fast it is."""
+"""`aoft-bench tables`: every file that it writes, what it says of records left out, and how fast it is."""
 
 import csv
 import io

@@ -34,7 +34,7 @@ def test_evidence_is_in_the_header(world: World) -> None:
     world.chosen()
     header = [line for line in world.file().read_text("utf-8").splitlines() if line.startswith("#")]
     assert header[0] == "# @package _global_"
-    assert header[1] == "# Chosen on val200 for lora on digits by aoft_bench.select; used by"
+    assert header[1] == "# Chosen on val200 for lora on digits by aoft-bench select; used by"
     assert header[2] == "#   python -m aoft_bench method=lora dataset=digits hparams=tuned"
     for text in (
         "backbone vit_nano (weights aaaaaaaaaaaa), 32 px bicubic, normalization 0.5±0.5, fp32, 10 epochs",
@@ -81,7 +81,7 @@ def test_an_edited_file_is_kept(world: World, where: str, instead: str) -> None:
     assert where in text
     world.file().write_text(text.replace(where, instead), "utf-8")
     line = world.refused()
-    assert "digits.yaml was edited since aoft_bench.select wrote it" in line and "--force" in line
+    assert "digits.yaml was edited since aoft-bench select wrote it" in line and "--force" in line
     assert "was edited since" in world.refused("--dry-run")
     assert world.chosen("--force").recipe.lr == 1e-3
     assert world.file().read_text("utf-8") == text
@@ -91,7 +91,7 @@ def test_a_file_of_another_hand_is_kept_and_so_is_every_other(world: World) -> N
     world.add(record(1e-3, 150), record(1e-3, 150, dataset="svhn"))
     world.file(dataset="svhn").parent.mkdir(parents=True)
     world.file(dataset="svhn").write_text("# @package _global_\nrecipe:\n  lr: 1.0\n")
-    assert "svhn.yaml was not written by aoft_bench.select" in world.refused()
+    assert "svhn.yaml was not written by aoft-bench select" in world.refused()
     assert not world.file().exists()
 
 
@@ -151,7 +151,7 @@ def test_the_set_that_comes_with_conf_is_as_select_writes_it() -> None:
 def test_a_name_that_conf_gives_to_something_else(world: World, name: str) -> None:
     world.add(record(1e-3, 150))
     shutil.copytree(ROOT / "conf/hparams", world.conf / "hparams")
-    assert "is not a set of aoft_bench.select's; give another name" in world.refused("--as", name)
+    assert "is no set that aoft-bench select made; give another name" in world.refused("--as", name)
 
 
 # what a user gets wrong

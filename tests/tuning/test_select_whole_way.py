@@ -56,8 +56,8 @@ def test_what_is_not_tuned_is_said_in_a_line(tuned: tuple[Path, dict[str, str]],
     root, options = tuned
     write(set_file(root / "sets", "long"))
     for name, select in (
-        ("tuned", "`python -m aoft_bench.select`"),
-        ("long", "`python -m aoft_bench.select --as long`"),
+        ("tuned", "`aoft-bench select`"),
+        ("long", "`aoft-bench select --as long`"),
     ):
         done = cli("-cd", "sets", *words(options, method="adapter", hparams=name), cwd=root)
         assert done.code == 2

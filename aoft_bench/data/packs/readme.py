@@ -39,5 +39,5 @@ The images stay under the terms of their source.
 To train on it, and to compare it with another pack, a cache or TFDS:
 
     python -m aoft_bench dataset={name} data.source=folder data.root=<this folder>
-    python -m aoft_bench doctor --compare <this folder> <the other one> dataset={name}
+    aoft-bench doctor --compare <this folder> <the other one> dataset={name}
 """
