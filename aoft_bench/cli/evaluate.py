@@ -21,9 +21,9 @@ MOVABLE = (
 
 def main(arguments: Sequence[str]) -> int:
     """Score a record's parameters again. Exit code 1 if the number of correct images differs."""
-    parser = ArgumentParser("evaluate", description=__doc__.splitlines()[0])
+    parser = ArgumentParser("evaluate")
     parser.add_argument("record", type=Path, help="a JSON file below results/records")
-    parser.add_argument("changes", nargs="*", metavar="name=value", help=f"one of {', '.join(MOVABLE)}")
+    parser.add_argument("changes", nargs="*", default=[], metavar="name=value", help=f"one of {', '.join(MOVABLE)}")
     parsed = parser.parse_args(arguments)
     record = read_record(parsed.record)
     correct, total = reproduce(record, parsed.record, parse_changes(parsed.changes))

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from aoft_bench.cli import ArgumentParser
 from aoft_bench.figures.parallel import cores
-from aoft_bench.figures.write import write_figures
 from aoft_bench.results.collect import collect
 from aoft_bench.utils.errors import UserError
 
@@ -18,7 +17,7 @@ def main(arguments: Sequence[str]) -> int:
 
     Raises `UserError` where nothing can be used.
     """
-    parser = ArgumentParser("figures", description=__doc__)
+    parser = ArgumentParser("figures")
     parser.add_argument(
         "results", nargs="?", default="results", type=Path, help="folder with records/ (default: results)"
     )
@@ -29,6 +28,8 @@ def main(arguments: Sequence[str]) -> int:
     if not found.records:
         why = f"none of the {len(found.left_out)} records can be used (above)" if found.left_out else "no records"
         raise UserError(f"{why} below {root / 'records'}; run a cell first: aoft-bench --help")
+    from aoft_bench.figures.write import write_figures  # takes matplotlib
+
     drawn = write_figures(root, found, cores())
     print(f"{len(found.records)} records -> {drawn} figures, each as PDF and PNG: {root / 'figures' / 'README.md'}")
     return 0

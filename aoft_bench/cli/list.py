@@ -17,7 +17,7 @@ KINDS = ("methods", "datasets", "backbones")
 
 def main(arguments: Sequence[str]) -> int:
     """Print the lists that are asked for; all of them by default."""
-    parser = ArgumentParser("list", description=__doc__)
+    parser = ArgumentParser("list")
     parser.add_argument("kinds", nargs="*", metavar="|".join(KINDS), help="default: all of them")
     kinds = parser.parse_args(arguments).kinds or list(KINDS)
     for kind in kinds:

@@ -10,7 +10,7 @@ from aoft_bench.report.page import write_report
 
 def main(arguments: Sequence[str]) -> int:
     """Write the page. Records left out are named on stderr."""
-    parser = ArgumentParser("report", description=__doc__)
+    parser = ArgumentParser("report")
     parser.add_argument(
         "results", nargs="?", default="results", type=Path, help="folder with records/ (default: results)"
     )

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
-    parser = ArgumentParser("select", description=__doc__.splitlines()[0])
+    parser = ArgumentParser("select")
     parser.add_argument("results", nargs="?", default="results/tuning", type=Path, help="default: results/tuning")
     parser.add_argument("--methods", metavar="A,B", help="only these rows")
     parser.add_argument("--datasets", metavar="A,B", help="only these tasks")

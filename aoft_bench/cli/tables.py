@@ -18,7 +18,7 @@ def main(arguments: Sequence[str]) -> int:
 
     Raises `UserError` where nothing can be used, or where a file cannot be written.
     """
-    parser = ArgumentParser("tables", description=__doc__)
+    parser = ArgumentParser("tables")
     parser.add_argument(
         "results", nargs="?", default="results", type=Path, help="folder with records/ (default: results)"
     )
