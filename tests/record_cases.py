@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from aoft_bench.records.files import cell_hash, record_path
-from aoft_bench.results.collect import identity
+from aoft_bench.records.files import record_path
+from aoft_bench.records.identity import record_hash
 
 TIMM = "vit_base_patch16_224.orig_in21k"
 
@@ -73,7 +73,7 @@ def record(
 
 def write(root: Path, made: dict[str, Any]) -> Path:
     """Lay a record down where it belongs, with the hash of what it says."""
-    made["hash"] = cell_hash(identity(made))
+    made["hash"] = record_hash(made)
     path = record_path(root, made["backbone"], made["method"], made["dataset"], made["seed"], made["hash"])
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(made))  # not `write_record`, which waits for the disk

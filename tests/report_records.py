@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from aoft_bench.records.files import cell_hash, record_path, write_record
-from aoft_bench.results.collect import identity
+from aoft_bench.records.files import record_path, write_record
+from aoft_bench.records.identity import record_hash
 
 Record = dict[str, Any]
 
@@ -61,7 +61,7 @@ def make(method: str = "lora", dataset: str = "cifar100", seed: int = 0, correct
     made["parameters"]["trained_with_head"] = made["parameters"]["trained"] + made["parameters"]["head"]
     made["config"]["backbone"]["name"] = made["backbone"]
     made["config"]["protocol"]["name"] = made["protocol"]["name"]
-    return json.loads(json.dumps(made | {"hash": cell_hash(identity(made))}))
+    return json.loads(json.dumps(made | {"hash": record_hash(made)}))
 
 
 def write(root: Path, records: list[Record]) -> list[Path]:

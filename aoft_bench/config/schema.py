@@ -58,6 +58,11 @@ class BackboneOptions:
     img_size: Annotated[int, Field(ge=16, le=1024)]
 
 
+def warmup_epochs(epochs: int, given: int | None) -> int:
+    """Warm-up in epochs of a recipe: a tenth of its epochs, rounded down, unless given."""
+    return epochs // 10 if given is None else given
+
+
 @dataclass(frozen=True)
 class RecipeOptions:
     """How it is trained: AdamW (all trained tensors are decayed), warm-up from warmup_lr, then cosine to min_lr.
@@ -83,7 +88,7 @@ class RecipeOptions:
     @property
     def warmup(self) -> int:
         """Warm-up in epochs."""
-        return self.epochs // 10 if self.warmup_epochs is None else self.warmup_epochs
+        return warmup_epochs(self.epochs, self.warmup_epochs)
 
 
 @dataclass(frozen=True)

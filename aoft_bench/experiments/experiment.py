@@ -21,7 +21,8 @@ from aoft_bench.data.prepared_task import PreparedTask, Split, find, prepare, so
 from aoft_bench.data.tasks import Task
 from aoft_bench.data.transforms import NORMALIZATIONS
 from aoft_bench.methods import Handle
-from aoft_bench.records.files import CellFiles, cell_files, cell_hash, record_path
+from aoft_bench.records.files import CellFiles, cell_files, record_path
+from aoft_bench.records.identity import cell_hash, identity
 from aoft_bench.records.protocols import Protocol, protocol
 from aoft_bench.training import hardware
 from aoft_bench.training.module import regularize
@@ -112,8 +113,8 @@ def identify(config: RunConfig) -> Cell:
     prepared = prepare(
         task, Locations.of(config.data), image_size=config.backbone.img_size, interpolation=config.data.interpolation
     )
-    identity = identity_of(config, prepared.fingerprint, sha256, precision)
-    return Cell(config, chosen, prepared, weights, sha256, device, precision, cell_hash(identity))
+    digest = cell_hash(identity_of(config, prepared.fingerprint, sha256, precision))
+    return Cell(config, chosen, prepared, weights, sha256, device, precision, digest)
 
 
 def files_of(config: RunConfig) -> CellFiles | None:
@@ -126,8 +127,8 @@ def files_of(config: RunConfig) -> CellFiles | None:
     if prepared is None or weights is None:
         return None
     precision = hardware.precision_of(config.trainer, hardware.device_of(config.trainer))
-    identity = identity_of(config, prepared.fingerprint, backbones.file_sha256(weights), precision)
-    return _files(config, cell_hash(identity))
+    digest = cell_hash(identity_of(config, prepared.fingerprint, backbones.file_sha256(weights), precision))
+    return _files(config, digest)
 
 
 def _files(config: RunConfig, digest: str) -> CellFiles:
@@ -152,22 +153,8 @@ def _both_here(config: RunConfig, task: Task) -> Path:
 
 
 def identity_of(config: RunConfig, fingerprint: str, weights_sha256: str, precision: str) -> dict[str, Any]:
-    """All that can change the number of a cell, and nothing else: no paths, no labels, no logger, no device."""
-    tree = config.as_dict()
-    return {
-        "dataset": config.dataset.name,
-        "fingerprint": fingerprint,
-        "interpolation": config.data.interpolation,
-        "normalization": config.data.normalization,
-        "img_size": config.backbone.img_size,
-        "timm": config.backbone.timm,
-        "weights": weights_sha256,
-        "method": {"name": config.method_name, **config.method_options},
-        "recipe": {**tree["recipe"], "warmup_epochs": config.recipe.warmup},
-        "protocol": config.protocol.name,
-        "seed": config.seed,
-        "precision": precision,
-    }
+    """All that can change the number of a cell; see `records.identity`."""
+    return identity(config.as_dict(), fingerprint=fingerprint, weights=weights_sha256, precision=precision)
 
 
 def build(config: RunConfig, classes: int, device: torch.device, *, weights: bool = True) -> Adapted:

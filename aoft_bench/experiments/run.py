@@ -16,7 +16,8 @@ from aoft_bench.experiments.ddp import fit_together
 from aoft_bench.experiments.experiment import Adapted, Cell, build, final_score, identify
 from aoft_bench.methods.counts import parameter_counts, parameter_table
 from aoft_bench.records.code_version import code_digest, git_state, version_of
-from aoft_bench.records.files import SCHEMA, read_record, write_record
+from aoft_bench.records.files import read_record, write_record
+from aoft_bench.records.schema import SCHEMA
 from aoft_bench.records.unfinished import note_failure, refuse_other_code, remove_leftovers, worker_noted
 from aoft_bench.training import hardware
 from aoft_bench.training.fit import Fit, fit

@@ -6,56 +6,19 @@
     <root>/unfinished/<backbone>/<method>/<dataset>/seed<k>-<hash>.lock         while a process runs it
     <root>/failures/<backbone>/<method>/<dataset>/seed<k>-<hash>.json           why it failed, until it is done
 
-The hash is over all that can change the number (`cell_hash`), so a cell is done exactly if its file is there. A
-record is written last and in one step: what is there is whole.
+The hash is over all that can change the number (`records.identity`), so a cell is done exactly if its record exists. A
+record is written last and in one step, so it is whole.
 """
 
-import hashlib
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aoft_bench.records.schema import Record, check_record
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import write_text_atomically
-
-SCHEMA = 1
-
-# what a table and `evaluate` need from a record, by path
-REQUIRED: dict[str, Any] = {
-    "schema": int,
-    "backbone": str,
-    "method": str,
-    "dataset": str,
-    "seed": int,
-    "hash": str,
-    "protocol.name": str,
-    "data.fingerprint": str,
-    "data.official": bool,
-    "data.mean": list,
-    "data.std": list,
-    "metrics.split": str,
-    "metrics.top1": (int, float),
-    "metrics.correct": int,
-    "metrics.total": int,
-    "parameters.trained": int,
-    "parameters.head": int,
-    "weights.sha256": str,
-    "precision": str,
-    "config.backbone.img_size": int,
-    "config.data.interpolation": str,
-    "config.recipe.epochs": int,
-    "config.method": dict,
-    "config.trainer": dict,
-}
-
-
-def cell_hash(identity: dict[str, Any]) -> str:
-    """Ten hex digits over everything that can change a cell's number, whatever the order of its keys."""
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def record_path(root: Path, backbone: str, method: str, dataset: str, seed: int, digest: str) -> Path:
@@ -94,40 +57,27 @@ def cell_files(root: Path, record: Path) -> CellFiles:
     )
 
 
-def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Write a record; raises `UserError` for a full disk or a folder that cannot be written."""
-    text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_text_atomically(path, text)
+def write_record(path: Path, record: Record) -> None:
+    """Write a record. Raises `UserError` for one that could not be read again, a full disk, or a read-only folder."""
+    check_record(record)
+    write_text_atomically(path, json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """A record, checked; `UserError` naming the file if it is missing, damaged, of another schema or incomplete."""
+def read_record(path: Path) -> Record:
+    """A record, checked by `check_record`. Raises `UserError` that names the file, if it cannot be read or is wrong."""
+    if not path.is_file():
+        raise UserError(f"no record {path}; records are <results>/records/<backbone>/<method>/<dataset>/*.json")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"no record {path}; records are <results>/records/<backbone>/<method>/<dataset>/*.json"
-        ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} is not a whole record ({error}); delete it and run the cell again") from None
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-        got = record.get("schema") if isinstance(record, dict) else type(record).__name__
-        raise UserError(f"{path} has schema {got!r}, this version reads {SCHEMA}; use the version that wrote it")
-    for name, kind in REQUIRED.items():
-        value = _at(record, name)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise UserError(f"{path}: {name} is {value!r}; the record is damaged or was edited: run the cell again")
+        record = parse_record(path)
+        check_record(record)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     return record
 
 
-def records(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """(path, record) of every record below `root`, in order of their paths; raises at the first damaged one."""
-    for path in sorted((root / "records").rglob("*.json")):
-        yield path, read_record(path)
-
-
-def _at(record: dict[str, Any], dotted: str) -> Any:
-    value: Any = record
-    for key in dotted.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
+def parse_record(path: Path) -> Any:
+    """The values in a record's file, not checked. Raises `UserError` if they cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"is not a whole record ({error}); delete it and run the cell again") from None

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from aoft_bench.records.code_version import code_digest, git_state, version_of
-from aoft_bench.records.files import SCHEMA, CellFiles
+from aoft_bench.records.files import CellFiles
+from aoft_bench.records.schema import SCHEMA
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import write_text_atomically
 from aoft_bench.utils.locks import is_held

@@ -171,7 +171,7 @@ def test_a_record_that_cannot_be_looked_at_ends_in_one_line(cells: Path, tmp_pat
     shutil.copy(record_of(cells, "aoft").with_suffix(".safetensors"), trained)
     refused(call(str(path), module=ANALYZE, cwd=tmp_path), "do not fit this model")
     path.write_text(path.read_text(encoding="utf-8")[:100], encoding="utf-8")
-    refused(call(str(path), module=ANALYZE, cwd=tmp_path), "seed0-abc.json is not a whole record")
+    refused(call(str(path), module=ANALYZE, cwd=tmp_path), "seed0-abc.json: is not a whole record")
     assert not (tmp_path / "results").exists()
 
 

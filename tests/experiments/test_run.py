@@ -17,7 +17,8 @@ from aoft_bench.backbones.networks import file_sha256
 from aoft_bench.config.schema import RunConfig, from_dict
 from aoft_bench.data.prepared_task import PreparedTask
 from aoft_bench.experiments.experiment import identity_of
-from aoft_bench.records.files import cell_hash, read_record
+from aoft_bench.records.files import read_record
+from aoft_bench.records.identity import cell_hash
 
 SIZES = {"train800": 24, "val200": 8, "test": 20}
 
@@ -153,6 +154,7 @@ def test_evaluate_reproduces_the_number(digits: Done) -> None:
 def test_evaluate_notices_another_number(digits: Done, tmp_path: Path) -> None:
     record = digits.record
     record["metrics"]["correct"] -= 1
+    record["metrics"]["top1"] = 100 * record["metrics"]["correct"] / record["metrics"]["total"]
     copy = tmp_path / digits.path.name
     copy.write_text(json.dumps(record))
     copy.with_suffix(".safetensors").write_bytes(digits.path.with_suffix(".safetensors").read_bytes())

@@ -45,8 +45,9 @@ from aoft_bench.figures.style import (
 from aoft_bench.figures.ticks import short_number
 from aoft_bench.figures.values import NothingToDrawError, pareto_front, published_points
 from aoft_bench.figures.write import FEWEST, write_figures
-from aoft_bench.records.files import cell_hash, record_path, write_record
-from aoft_bench.results.collect import collect, identity
+from aoft_bench.records.files import record_path, write_record
+from aoft_bench.records.identity import record_hash
+from aoft_bench.results.collect import collect
 from aoft_bench.results.published import load
 from aoft_bench.results.settings import Table, build_tables
 
@@ -96,7 +97,7 @@ def record(top1: float, dataset: str = "cifar100", method: str = "lora", seed: i
         for parent in parents:
             node = node[parent]
         node[last] = value
-    made["hash"] = cell_hash(identity(made))
+    made["hash"] = record_hash(made)
     return json.loads(json.dumps(made))
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
-from aoft_bench.records.files import cell_hash, read_record
-from aoft_bench.results.collect import collect, identity
+from aoft_bench.records.files import read_record
+from aoft_bench.records.identity import record_hash
+from aoft_bench.results.collect import collect
 
 ROOT = Path(__file__).parent / "frozen"
 PATHS = sorted(ROOT.rglob("*.json"))
@@ -36,7 +37,7 @@ def test_the_frozen_records_are_all_here() -> None:
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_a_frozen_record_keeps_its_hash(path: Path) -> None:
     record = read_record(path)
-    assert cell_hash(identity(record)) == record["hash"]
+    assert record_hash(record) == record["hash"]
     assert path.stem == f"seed{record['seed']}-{record['hash']}"
 
 
@@ -57,4 +58,4 @@ def test_every_record_of_the_results_folder_keeps_its_hash() -> None:
     assert len(EVERY) >= 249
     for path in EVERY:
         record = read_record(path)
-        assert cell_hash(identity(record)) == record["hash"] == path.stem.partition("-")[2]
+        assert record_hash(record) == record["hash"] == path.stem.partition("-")[2]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from record_cases import record, write
 
-from aoft_bench.results.collect import collect, identity
+from aoft_bench.results.collect import collect
 
 Edit = Callable[[dict[str, Any]], None]
 
@@ -49,6 +49,7 @@ def test_what_a_run_writes_is_kept(tmp_path: Path) -> None:
         (put("metrics", "top1", value=None), "metrics.top1 is None"),
         (put("curves", value={"train_loss": [0.5, math.inf]}), "curves.train_loss (2) is not a finite number"),
         (put("curves", value=None), "curves is None"),
+        (put("config", "recipe", "lr", value=math.nan), "config holds a number that is not finite"),
         (put("config", "recipe", "lr", value=1.0), "is that of its configuration, data and weights"),
         (put("config", "method", "rank", value=9), "is that of its configuration, data and weights"),
         (put("weights", "sha256", value="b" * 64), "is that of its configuration, data and weights"),
@@ -56,15 +57,15 @@ def test_what_a_run_writes_is_kept(tmp_path: Path) -> None:
         (put("precision", value="bf16"), "is that of its configuration, data and weights"),
         (put("hash", value="0123456789"), "its hash is 0123456789"),
         (put("metrics", "split", value="val200"), "metrics.split is 'val200', but protocol clean scores test"),
-        (put("protocol", "name", value="literature"), "is that of its configuration"),
+        (put("protocol", "name", value="literature"), "protocol.name is 'literature', but 'clean' in its config"),
         (put("seed", value=1), "seed is 1, but 0 in its configuration"),
         (put("method", value="aoft"), "method is 'aoft', but 'lora' in its configuration"),
-        (put("dataset", value="imagenet"), "its dataset 'imagenet' is no task of this version"),
-        (lambda made: made["config"]["recipe"].pop("warmup_epochs"), "its configuration is not whole"),
-        (lambda made: made["data"].pop("official"), "data.official is None"),
-        (lambda made: made.pop("hardware"), "hardware is None"),
+        (put("dataset", value="imagenet"), "dataset is 'imagenet', but 'cifar100' in its configuration"),
+        (lambda made: made["config"]["recipe"].pop("warmup_epochs"), "config.recipe.warmup_epochs is missing"),
+        (lambda made: made["data"].pop("official"), "data.official is missing"),
+        (lambda made: made.pop("hardware"), "hardware is missing"),
         (put("data", "mean", value=[0.5, 0.5]), "data.mean is [0.5, 0.5]; the record is damaged"),
-        (put("data", "std", value=["a", 0.5, 0.5]), "data.std is ['a', 0.5, 0.5]"),
+        (put("data", "std", value=["a", 0.5, 0.5]), "data.std (1) is 'a'"),
         (put("metrics", value={"split": "test", "top1": True, "correct": 1, "total": 100}), "metrics.top1 is True"),
         (put("metrics", "best_test_epoch_top1", value="x"), "metrics.best_test_epoch_top1 is 'x'"),
         (put("curves", value={"test_top1": "abc"}), "curves.test_top1 is 'abc'"),
@@ -84,6 +85,11 @@ def test_an_edited_or_damaged_record_is_left_out(tmp_path: Path, edit: Edit, rea
     (left,) = found.left_out
     assert left.path == bad and reason in left.reason
     assert str(bad) not in left.reason and "\n" not in left.reason
+
+
+def test_a_task_of_another_version_is_left_out(tmp_path: Path) -> None:
+    write(tmp_path, record(60.0, "imagenet"))
+    assert "its dataset 'imagenet' is no task of this version" in collect(tmp_path).left_out[0].reason
 
 
 def test_a_best_epoch_that_its_curve_does_not_show_is_left_out(tmp_path: Path) -> None:
@@ -146,33 +152,3 @@ def test_of_a_cell_in_two_wrong_places_none_is_used(tmp_path: Path) -> None:
     assert not found.records
     assert [left.path for left in found.left_out] == copies
     assert str(copies[1]) in found.left_out[0].reason and str(copies[0]) in found.left_out[1].reason
-
-
-def test_the_identity_is_the_one_that_names_a_cell() -> None:
-    """The torch-free twin of `cell.identity_of`, on what a run writes into its record."""
-    from aoft_bench.config import choices as presets
-    from aoft_bench.config.schema import from_dict
-    from aoft_bench.experiments.experiment import identity_of
-
-    name, options = presets.read("lora_matched")
-    recipe = {"epochs": 30, "batch_size": 32, "lr": 1e-3, "weight_decay": 0.0, "warmup_epochs": None, "warmup_lr": 0.0}
-    recipe |= {"min_lr": 0.0, "drop_path": 0.0, "drop_path_kind": "sample", "mlp_dropout": 0.0, "label_smoothing": 0.0}
-    config = from_dict(
-        {
-            "dataset": {"name": "digits"},
-            "data": {"root": None, "cache": "c", "interpolation": "bicubic", "normalization": "half"},
-            "backbone": {"name": "n", "timm": "vit_nano", "checkpoint": None, "img_size": 32},
-            "method": {"name": name, "label": "lora_matched", **options},
-            "recipe": recipe | {"flip": False},
-            "protocol": {"name": "tune"},
-            "trainer": dict.fromkeys(("accelerator", "precision", "progress"), "auto")
-            | {"threads": 1, "eval_batch_size": 8},
-            "logger": {"name": "none", "project": "p", "entity": None, "mode": "auto", "dir": "d"},
-            "results": {"root": "r", "mode": "missing"},
-            "seed": 7,
-            "dry_run": False,
-        }
-    )
-    written = json.loads(json.dumps({"config": config.as_dict(), "precision": "bf16"}))
-    written |= {"data": {"fingerprint": "f"}, "weights": {"sha256": "s"}}
-    assert identity(written) == json.loads(json.dumps(identity_of(config, "f", "s", "bf16")))
