@@ -104,7 +104,8 @@ def cli(tmp_path: Path) -> Command:
 @pytest.fixture(scope="session")
 def nano_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedded weights; where a checkout has none yet, random ones of the same shapes."""
-    from aoft_bench.backbones.networks import NANO, NANO_WEIGHTS
+    from aoft_bench.backbones.networks import NANO
+    from aoft_bench.backbones.weights import NANO_WEIGHTS
     from aoft_bench.utils.fast_imports import import_timm
 
     if NANO_WEIGHTS.is_file():
@@ -122,7 +123,7 @@ def nano_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def nano(nano_weights: Path) -> dict[str, str]:
     """Options of a cell that takes seconds: vit_nano in fp32 on one CPU thread, one epoch, no logger."""
-    from aoft_bench.backbones.networks import NANO_WEIGHTS
+    from aoft_bench.backbones.weights import NANO_WEIGHTS
 
     given = {} if nano_weights == NANO_WEIGHTS else {"backbone.checkpoint": str(nano_weights)}
     return given | {

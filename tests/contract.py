@@ -216,7 +216,7 @@ def check_copy(method: Method, network: Network = vit) -> None:
 def check_backward_size(method: Method) -> None:
     """No matrix of the size of a frozen weight is made in the backward pass, unless matrices themselves are trained, or
     the method declares it."""
-    if getattr(method, "forms_weight_gradients", False):
+    if method.forms_weight_gradients:
         return
 
     def network() -> nn.Module:
@@ -238,7 +238,7 @@ def check_backward_size(method: Method) -> None:
 def declared_names(method: Method, network: Network) -> set[str]:
     """Names of the backbone's parameters that `tunes` declares."""
     model = network()
-    patterns = method.tunes(model) if hasattr(method, "tunes") else []
+    patterns = method.tunes(model)
     return {name for name, _ in model.named_parameters() if any(fnmatch.fnmatchcase(name, p) for p in patterns)}
 
 

@@ -96,7 +96,7 @@ def _paths(places: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
 
 
 def _has_factors(record: Record) -> bool:
-    return hasattr(methods.get(record["config"]["method"]["name"]), "factors")
+    return record["config"]["method"]["name"] in methods.names_with_factors()
 
 
 def _of_record(record: Record, path: Path) -> list[Source]:
@@ -107,7 +107,7 @@ def _of_record(record: Record, path: Path) -> list[Source]:
     from aoft_bench.experiments.experiment import build
 
     if not _has_factors(record):
-        able = ", ".join(name for name in methods.names() if hasattr(methods.get(name), "factors"))
+        able = ", ".join(methods.names_with_factors())
         raise UserError(f"{path}: {record['method']} has no W_down and W_up to look at; methods that have: {able}")
     trained = path.with_suffix(".safetensors")
     if not trained.is_file():

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import Target, block_paths, site
+from aoft_bench.backbones.layout import Target, block_paths, matrix_of
 from aoft_bench.methods import Handle
 from aoft_bench.utils.errors import UserError
 
@@ -46,8 +46,8 @@ def backbone_matrices(model: nn.Module) -> list[Matrix]:
 
 
 def _weight(block: nn.Module, target: str) -> Array:
-    here = site(block, target)
-    return _array(getattr(here.parent, here.attribute).weight[here.rows].T)
+    matrix = matrix_of(block, target)
+    return _array(matrix.layer.weight[matrix.rows].T)
 
 
 def factor_matrices(handle: Handle) -> list[Matrix]:

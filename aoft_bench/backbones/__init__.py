@@ -1,22 +1,18 @@
-"""Pre-trained networks, and where their parts are."""
+"""Pre-trained networks: `networks` builds them, `weights` finds their files, `layout` knows where their parts are.
 
-from aoft_bench.backbones.networks import (
-    NANO,
-    NANO_WEIGHTS,
-    Backbone,
-    build,
-    file_sha256,
-    hub_file,
-    load_backbone,
-    read_options,
-    weight_file,
-    weights_here,
-    weights_name,
-)
+torch is imported when a network is built, or by `layout`.
+"""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from aoft_bench.backbones.weights import file_sha256, hub_file, weight_file, weights_here, weights_name
+
+if TYPE_CHECKING:
+    from aoft_bench.backbones.networks import Backbone, build, load_backbone, read_options
+
+_OF_NETWORKS = ("Backbone", "build", "load_backbone", "read_options")
 __all__ = [
-    "NANO",
-    "NANO_WEIGHTS",
     "Backbone",
     "build",
     "file_sha256",
@@ -27,3 +23,9 @@ __all__ = [
     "weights_here",
     "weights_name",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _OF_NETWORKS:
+        return getattr(importlib.import_module("aoft_bench.backbones.networks"), name)
+    raise AttributeError(f"module 'aoft_bench.backbones' has no attribute {name!r}")

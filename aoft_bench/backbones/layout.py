@@ -1,25 +1,39 @@
-"""Where things are inside a timm vision transformer: its blocks, and the matrices that methods act on."""
+"""Where things are inside a timm vision transformer: blocks, sublayers, matrices, norms, prefix tokens, patches.
 
+Methods ask here and do not spell timm's attribute names themselves. A plain (pre-norm) ViT block computes
+
+    x = x + attn(norm1(x));   x = x + mlp(norm2(x))
+
+where attn and mlp are its two sublayers, each followed by layer scale and drop path if the network has them.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from aoft_bench.utils.errors import UserError
 
 Target = Literal["q", "k", "v", "proj", "fc1", "fc2"]
+Sublayer = Literal["attn", "mlp"]
+
+FINAL_NORM = "norm"  # path of the layer norm between the last block and the head
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What parameter-count formulas are written in, for a plain ViT.
+    """The sizes that formulas of parameter counts are written in, for a plain ViT.
 
-    depth: number of blocks L; width: token width D; hidden: width of the feed-forward part, usually 4 D.
+    depth: number of blocks L; width: token width D; hidden: width H of the feed-forward part, usually 4 D; parameters:
+    of the whole network without its head, where they are known.
     """
 
     depth: int
     width: int
     hidden: int
+    parameters: int | None = None
 
     def sides(self, target: str) -> tuple[int, int]:
         """(inputs, outputs) of one of the matrices q, k, v, proj, fc1, fc2."""
@@ -27,25 +41,45 @@ class Shape:
         return of_ffn.get(target, (self.width, self.width))
 
 
+VIT_B16 = Shape(depth=12, width=768, hidden=3072, parameters=85_798_656)  # at 224 px
+
+
 @dataclass(frozen=True)
-class Site:
-    """One matrix of one block: the linear layer, its parent and name there, and the rows that belong to the matrix.
+class Matrix:
+    """One matrix of one block: its target name, the linear layer that holds it, and its rows in that layer.
 
     timm keeps q, k and v in one layer ``qkv`` of shape (3 D, D); q is its rows [0, D), k [D, 2 D), v [2 D, 3 D).
+    parent, attribute: the module that has the layer as an attribute, and the attribute's name.
     """
 
+    target: str
     parent: nn.Module
     attribute: str
     rows: slice
 
     @property
+    def layer(self) -> Any:
+        """The layer that holds the matrix now: the frozen linear layer, or a module that a method put in its place."""
+        return getattr(self.parent, self.attribute)
+
+    @property
     def inputs(self) -> int:
-        layer = getattr(self.parent, self.attribute)
-        return int(getattr(layer, "base", layer).in_features)
+        return int(getattr(self.layer, "base", self.layer).in_features)
 
     @property
     def outputs(self) -> int:
         return self.rows.stop - self.rows.start
+
+    def replace_layer(self, new: nn.Module) -> None:
+        """Put `new` in the place of the whole layer."""
+        setattr(self.parent, self.attribute, new)
+
+    def siblings(self) -> "list[Matrix]":
+        """All matrices of the layer, in the order of their rows: q, k and v, or this one alone."""
+        if self.attribute != "qkv":
+            return [self]
+        width = self.outputs
+        return [Matrix(target, self.parent, "qkv", slice(i * width, (i + 1) * width)) for i, target in enumerate("qkv")]
 
 
 def block_paths(model: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -63,7 +97,15 @@ def block_paths(model: nn.Module) -> list[tuple[str, nn.Module]]:
     return blocks
 
 
-def site(block: nn.Module, target: str) -> Site:
+def matrices(model: nn.Module, targets: Iterable[str]) -> Iterator[Matrix]:
+    """The matrices `targets` of every block, block by block, in the order of `targets`."""
+    targets = list(targets)
+    for _, block in block_paths(model):
+        for target in targets:
+            yield matrix_of(block, target)
+
+
+def matrix_of(block: nn.Module, target: str) -> Matrix:
     """The matrix `target` of a block; `UserError` if the block keeps it under another name."""
     part, attribute = ("mlp", target) if target in ("fc1", "fc2") else ("attn", "proj" if target == "proj" else "qkv")
     parent = getattr(block, part)
@@ -75,20 +117,22 @@ def site(block: nn.Module, target: str) -> Site:
             f"(got {type(layer).__name__}); drop {target!r} from method.targets or use a backbone that has it"
         )
     if attribute != "qkv":
-        return Site(parent, attribute, slice(0, base.out_features))
+        return Matrix(target, parent, attribute, slice(0, base.out_features))
     width = base.out_features // 3
     start = "qkv".index(target) * width
-    return Site(parent, attribute, slice(start, start + width))
+    return Matrix(target, parent, attribute, slice(start, start + width))
 
 
 def shape_of(model: nn.Module) -> Shape:
     """`Shape` of a plain ViT; `UserError` for a backbone whose blocks differ in width (Swin)."""
     blocks = [block for _, block in block_paths(model)]
-    found = {(width_of(b), site(b, "fc1").outputs) for b in blocks}
+    found = {(width_of(b), matrix_of(b, "fc1").outputs) for b in blocks}
     if len(found) > 1:
         raise UserError(f"{type(model).__name__} has blocks of several widths; count formulas hold for plain ViTs only")
     width, hidden = found.pop()
-    return Shape(depth=len(blocks), width=width, hidden=hidden)
+    head = head_parameters(model)
+    parameters = sum(p.numel() for name, p in model.named_parameters() if name not in head)
+    return Shape(len(blocks), width, hidden, parameters)
 
 
 def check_rank(rank: int, inputs: int, outputs: int, where: str, option: str = "method.rank") -> None:
@@ -102,7 +146,105 @@ def check_rank(rank: int, inputs: int, outputs: int, where: str, option: str = "
 
 def width_of(block: nn.Module) -> int:
     """Token width D of a block."""
-    return site(block, "fc1").inputs
+    return matrix_of(block, "fc1").inputs
+
+
+def checked_width(block: nn.Module, size: int, option: str = "method.bottleneck") -> int:
+    """Token width D of a block; `UserError` if `size`, the value of `option`, is larger."""
+    width = width_of(block)
+    check_rank(size, width, width, "the block", option)
+    return width
+
+
+# -- inside a block --------------------------------------------------------------------------------------------------
+
+
+def require_plain_block(block: nn.Module, method: str, advice: str = "use a plain ViT") -> None:
+    """Raise `UserError` unless `block` is a plain ViT block (a Swin block is not)."""
+    if not all(hasattr(block, part) for part in ("norm1", "ls1", "drop_path1", "norm2", "ls2", "drop_path2")):
+        raise UserError(f"{method} cannot act inside a {type(block).__name__}; {advice}")
+
+
+def is_swin_block(block: nn.Module) -> bool:
+    """Whether attention of `block` runs in windows."""
+    return hasattr(block, "_attn")
+
+
+def attention_branch(block: Any, x: Tensor, **attention: Any) -> Tensor:
+    """What a ViT or Swin block adds to `x` first: attn(norm1(x)) behind layer scale and drop path."""
+    if is_swin_block(block):  # it has no layer scale
+        return block.drop_path1(block._attn(block.norm1(x)))  # type: ignore[no-any-return]
+    return block.drop_path1(block.ls1(block.attn(block.norm1(x), **attention)))  # type: ignore[no-any-return]
+
+
+def feed_forward_branch(block: Any, x: Tensor) -> Tensor:
+    """What a ViT or Swin block adds to `x` second: mlp(norm2(x)) behind layer scale and drop path."""
+    branch = block.mlp(block.norm2(x))
+    return block.drop_path2(branch if is_swin_block(block) else block.ls2(branch))  # type: ignore[no-any-return]
+
+
+# -- tokens and patches ----------------------------------------------------------------------------------------------
+
+
+def prefix_tokens(model: nn.Module, method: str) -> int:
+    """Number of class and register tokens before the patches; `UserError`, which names `method`, if unknown."""
+    prefix = getattr(model, "num_prefix_tokens", None)
+    if not isinstance(prefix, int):
+        raise UserError(f"{method} does not know where the patches begin in a {type(model).__name__}; use a plain ViT")
+    return prefix
+
+
+def patch_grid(model: nn.Module, method: str) -> tuple[int, int]:
+    """(height, width) in patches of the images that a ViT was built for; `UserError`, which names `method`, if
+    unknown."""
+    grid = getattr(getattr(model, "patch_embed", None), "grid_size", None)
+    if grid is None:
+        raise UserError(
+            f"{method} cannot adapt a {type(model).__name__}: it has no fixed grid of patches "
+            "(`patch_embed.grid_size`); use a plain ViT built for one image size"
+        )
+    return int(grid[0]), int(grid[1])
+
+
+def patch_area(model: Any) -> int:
+    """Pixels of one patch."""
+    return math.prod(model.patch_embed.patch_size)
+
+
+# -- layers and parameters of the whole network ----------------------------------------------------------------------
+
+
+def layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """(path, layer) of every linear layer, layer norm and convolution with a weight, except in the head."""
+    head = {id(module) for module in model.get_classifier().modules()}  # type: ignore[operator]
+    return [
+        (path, module)
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Linear | nn.LayerNorm | nn.Conv2d)
+        and isinstance(module.weight, Tensor)
+        and id(module) not in head
+    ]
+
+
+def matrices_in(path: str) -> int:
+    """Number of matrices on top of each other in the linear layer at `path`: 3 (q, k, v) or 1."""
+    return 3 if path.endswith(".qkv") else 1
+
+
+def is_patch_merging(path: str) -> bool:
+    """Whether `path` is the linear layer that merges patches between two stages of a Swin."""
+    return path.endswith(".downsample.reduction")
+
+
+def is_patch_embedding(name: str) -> bool:
+    """Whether a parameter called `name` belongs to the convolution that embeds patches."""
+    return name.startswith("patch_embed.proj.")
+
+
+def norm_paths(model: nn.Module) -> list[str]:
+    """Paths of all layer norms of a transformer; `UserError` if it has no blocks."""
+    block_paths(model)
+    return [path for path, module in model.named_modules() if isinstance(module, nn.LayerNorm)]
 
 
 def replace(model: nn.Module, path: str, new: nn.Module) -> None:

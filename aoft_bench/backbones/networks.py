@@ -1,12 +1,5 @@
-"""Pre-trained networks: a timm name with its exact tag, from the hub, a local file, or this package.
+"""Pre-trained networks: timm's, or the embedded vit_nano, built and filled from a weight file."""
 
-A name without a tag is refused when the weights would come from the hub: timm's default for it changes between
-versions and is fine-tuned on ImageNet-1k for ViT-B/16, which is worth about a point. The SHA-256 of the file that the
-weights came from is part of every record.
-"""
-
-import functools
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from aoft_bench.backbones.weights import check_name, file_sha256, weight_file, weights_name
 from aoft_bench.config.schema import BackboneOptions, conf_dir
 from aoft_bench.utils.errors import UserError, unknown
 from aoft_bench.utils.fast_imports import import_timm
 
-NANO_WEIGHTS = Path(__file__).parent / "vit_nano.safetensors"
 NANO = dict(img_size=32, patch_size=4, embed_dim=128, depth=6, num_heads=4, mlp_ratio=4.0)
 HALF = (0.5, 0.5, 0.5)
 HEAD_PREFIXES = ("head.", "head_dist.", "fc.", "classifier.")
@@ -70,7 +63,7 @@ def build(options: BackboneOptions, num_classes: int, *, drop_path: float = 0.0,
         model = timm.models.vision_transformer.VisionTransformer(**{**NANO, "img_size": options.img_size}, **extra)
         mean = std = HALF
     else:
-        _check_name(timm, options)
+        check_name(options)
         try:
             model = timm.create_model(options.timm, pretrained=False, img_size=options.img_size, **extra)
         except (AssertionError, TypeError, ValueError) as error:
@@ -84,104 +77,6 @@ def build(options: BackboneOptions, num_classes: int, *, drop_path: float = 0.0,
     for parameter in model.get_classifier().parameters():
         nn.init.zeros_(parameter)
     return Backbone(model, mean, std, file_sha256(path) if path else "", weights_name(options))
-
-
-def weight_file(options: BackboneOptions) -> Path:
-    """The file that the weights come from: the one given, the embedded one, or the hub's; `UserError` if missing."""
-    if options.checkpoint:
-        path = Path(options.checkpoint).expanduser()
-        if not path.is_file():
-            raise UserError(
-                f"backbone.checkpoint: no file {options.checkpoint}; give a .npz, .safetensors or .pth file"
-            )
-        return path
-    if options.timm == "vit_nano":
-        return NANO_WEIGHTS
-    _check_name(import_timm(), options)
-    return hub_file(options.timm)
-
-
-def weights_here(options: BackboneOptions) -> Path | None:
-    """`weight_file` without a download: None for a hub model whose weights are not on this machine."""
-    if options.checkpoint or options.timm == "vit_nano":
-        return weight_file(options)
-    _check_name(import_timm(), options)
-    return _cached(*_at_the_hub(options.timm))
-
-
-def weights_name(options: BackboneOptions) -> str:
-    """What the weights are called in a record: the file's name, "embedded", or the timm name with its tag."""
-    if options.checkpoint:
-        return Path(options.checkpoint).name
-    return "embedded" if options.timm == "vit_nano" else options.timm
-
-
-def hub_file(timm_name: str) -> Path:
-    """The local copy of a hub model's weights, downloaded if need be; fails at once where the hub cannot be reached."""
-    import huggingface_hub as hub
-
-    repository, name = _at_the_hub(timm_name)
-    cached = _cached(repository, name)
-    if cached:
-        return cached
-    try:
-        # asked for by itself first: the download proper retries for 23 to 46 s before it gives up
-        hub.get_hf_file_metadata(hub.hf_hub_url(repository, name), timeout=5)
-        return Path(hub.hf_hub_download(repository, name))
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno == 28:
-            raise UserError(f"disk full while downloading {repository}; free some space and run again") from None
-        raise UserError(
-            f"weights of {timm_name} are not here and the Hugging Face hub cannot be reached ({type(error).__name__}); "
-            f"run once with a network, or fetch {name} of {repository} elsewhere (for the original IN-21k ViTs "
-            "Google's .npz does too) and give backbone.checkpoint=FILE; without either: backbone=vit_nano"
-        ) from None
-
-
-def _at_the_hub(timm_name: str) -> tuple[str, str]:
-    """(repository, file) of a model's weights."""
-    config = import_timm().get_pretrained_cfg(timm_name)
-    return config.hf_hub_id, config.hf_hub_filename or "model.safetensors"
-
-
-def _cached(repository: str, name: str) -> Path | None:
-    import huggingface_hub as hub
-
-    cached = hub.try_to_load_from_cache(repository, name)
-    return Path(cached) if isinstance(cached, str) else None
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, read once per path, size and time of change."""
-    stat = path.stat()
-    return _sha256(path.resolve(), stat.st_size, stat.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=32)
-def _sha256(path: Path, size: int, mtime_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
-
-
-def _digest(file: Any) -> str:  # Python 3.10 has no hashlib.file_digest
-    digest = hashlib.sha256()
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _check_name(timm: Any, options: BackboneOptions) -> None:
-    architecture, _, tag = options.timm.partition(".")
-    if not timm.is_model(architecture):
-        raise unknown("timm model (backbone.timm)", options.timm, timm.list_models("*vit*") + timm.list_models("swin*"))
-    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
-    if tag and tag not in tags:
-        raise unknown(f"tag of {architecture} (backbone.timm)", tag, tags)
-    if not tag and not options.checkpoint:
-        raise UserError(
-            f"backbone.timm: got {options.timm!r}, a name without a tag stands for no particular weights; "
-            f"give one of {', '.join(f'{architecture}.{t}' for t in tags)}, or a file by backbone.checkpoint"
-        )
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:

@@ -84,7 +84,8 @@ def datasets_table() -> Table:
 
 def backbones_table() -> Table:
     """Every backbone with its parameters, input size and weights."""
-    from aoft_bench.backbones.networks import read_options, weights_name
+    from aoft_bench.backbones.networks import read_options
+    from aoft_bench.backbones.weights import weights_name
     from aoft_bench.config.schema import BackboneOptions, conf_dir
 
     table = Table("backbone", "parameters", "input", "weights", title="backbones (backbone=NAME)")

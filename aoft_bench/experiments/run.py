@@ -9,7 +9,7 @@ from typing import Any, Literal
 from safetensors.torch import save
 
 from aoft_bench import data
-from aoft_bench.backbones.networks import weights_name
+from aoft_bench.backbones.weights import weights_name
 from aoft_bench.config.schema import RunConfig
 from aoft_bench.data.prepared_task import Split
 from aoft_bench.experiments.ddp import fit_together

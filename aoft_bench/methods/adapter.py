@@ -21,9 +21,10 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import block_paths, check_rank, width_of
-from aoft_bench.methods.parts.wrappers import After
-from aoft_bench.methods.registry import Factors, Shape, method
+from aoft_bench.backbones.layout import block_paths, checked_width
+from aoft_bench.methods.base import Factors, Method, Shape
+from aoft_bench.methods.parts.wrappers import insert_after
+from aoft_bench.methods.registry import method
 
 
 class Bottleneck(nn.Module):
@@ -42,27 +43,27 @@ class Bottleneck(nn.Module):
 
 @method("adapter")
 @dataclass(frozen=True)
-class Adapter:
+class Adapter(Method):
     """Options of the adapter. bottleneck: width d."""
 
     bottleneck: Annotated[int, Field(ge=1)] = 8
 
     source: ClassVar[str] = "arXiv 1902.00751 figure 2; one a block, as counted in arXiv 2206.04673"
-    mergeable: ClassVar[bool] = False
-    starts_at_backbone: ClassVar[bool] = True
+    published: ClassVar[str] = "0.16 M: one a block, after the FFN"
 
     def attach(self, model: nn.Module) -> None:
         for _, block in block_paths(model):
-            width = width_of(block)
-            check_rank(self.bottleneck, width, width, "the block", option="method.bottleneck")
-            weight = next(block.mlp.parameters())  # type: ignore[union-attr]
-            block.mlp = After(block.mlp, Bottleneck(width, self.bottleneck).to(weight))  # type: ignore[arg-type]
+            width = checked_width(block, self.bottleneck)
+            insert_after(block, "mlp", Bottleneck(width, self.bottleneck))
 
     def count(self, shape: Shape) -> int:
         return shape.depth * (2 * shape.width * self.bottleneck + self.bottleneck + shape.width)
 
     def factors(self, module: nn.Module) -> Factors | None:
-        if not isinstance(module, Bottleneck):
-            return None
-        a, b = module.down.weight.T, module.up.weight
-        return Factors(a, b.T, (a, b))
+        return bottleneck_factors(module) if isinstance(module, Bottleneck) else None
+
+
+def bottleneck_factors(module: nn.Module) -> Factors:
+    """`Factors` of a bottleneck of two linear layers, ``down`` and ``up``."""
+    a, b = module.down.weight.T, module.up.weight  # type: ignore[union-attr, operator]
+    return Factors(a, b.T, (a, b))  # type: ignore[arg-type]

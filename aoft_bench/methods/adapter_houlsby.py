@@ -26,9 +26,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import block_paths, check_rank, width_of
-from aoft_bench.methods.parts.wrappers import After
-from aoft_bench.methods.registry import Factors, Shape, method
+from aoft_bench.backbones.layout import block_paths, checked_width, norm_paths
+from aoft_bench.methods.adapter import bottleneck_factors
+from aoft_bench.methods.base import Factors, Method, Shape
+from aoft_bench.methods.parts.wrappers import insert_after
+from aoft_bench.methods.registry import method
 
 
 class ResidualBottleneck(nn.Module):
@@ -49,7 +51,7 @@ class ResidualBottleneck(nn.Module):
 
 @method("adapter_houlsby")
 @dataclass(frozen=True)
-class AdapterHoulsby:
+class AdapterHoulsby(Method):
     """Options of Houlsby's adapters. bottleneck: width d; positions, bias, tune_norms: as in the module's text."""
 
     bottleneck: Annotated[int, Field(ge=1)] = 8
@@ -57,24 +59,19 @@ class AdapterHoulsby:
     bias: bool = True
     tune_norms: bool = True
 
+    title: ClassVar[str] = "Adapter (Houlsby)"
     source: ClassVar[str] = "arXiv 1902.00751 figure 2; visinf/adapter_plus@191c4ab adapter_plus/vit_adapter.py"
-    mergeable: ClassVar[bool] = False
-    starts_at_backbone: ClassVar[bool] = True
+    published: ClassVar[str] = "0.39 M with the head; layer norms are trained too"
 
     def tunes(self, model: nn.Module) -> list[str]:
-        if not self.tune_norms:
-            return []
-        block_paths(model)  # refuses what is not a transformer
-        return [f"{path}.*" for path, module in model.named_modules() if isinstance(module, nn.LayerNorm)]
+        return [f"{path}.*" for path in norm_paths(model)] if self.tune_norms else []
 
     def attach(self, model: nn.Module) -> None:
         for _, block in block_paths(model):
-            width = width_of(block)
-            check_rank(self.bottleneck, width, width, "the block", option="method.bottleneck")
-            weight = next(block.parameters())
-            for part in ("attn", "mlp") if self.positions == "both" else ("mlp",):
-                made = ResidualBottleneck(width, self.bottleneck, std=0.01, bias=self.bias)
-                setattr(block, part, After(getattr(block, part), made.to(weight)))
+            width = checked_width(block, self.bottleneck)
+            for sublayer in ("attn", "mlp") if self.positions == "both" else ("mlp",):
+                adapter = ResidualBottleneck(width, self.bottleneck, std=0.01, bias=self.bias)
+                insert_after(block, sublayer, adapter)
 
     def count(self, shape: Shape) -> int:
         d, width = self.bottleneck, shape.width
@@ -83,7 +80,4 @@ class AdapterHoulsby:
         return shape.depth * (2 if self.positions == "both" else 1) * one + norms
 
     def factors(self, module: nn.Module) -> Factors | None:
-        if not isinstance(module, ResidualBottleneck):
-            return None
-        a, b = module.down.weight.T, module.up.weight
-        return Factors(a, b.T, (a, b))
+        return bottleneck_factors(module) if isinstance(module, ResidualBottleneck) else None

@@ -28,29 +28,29 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from aoft_bench.backbones.layout import block_paths, check_rank, replace, width_of
+from aoft_bench.backbones.layout import block_paths, checked_width, replace
 from aoft_bench.methods.adapter_houlsby import ResidualBottleneck
-from aoft_bench.methods.parts.wrappers import OnStream
-from aoft_bench.methods.registry import Shape, method
+from aoft_bench.methods.base import Method, Shape
+from aoft_bench.methods.parts.wrappers import WithAdapters
+from aoft_bench.methods.registry import method
 
 
 @method("adapter_pfeiffer")
 @dataclass(frozen=True)
-class AdapterPfeiffer:
+class AdapterPfeiffer(Method):
     """Options of Pfeiffer's adapter. bottleneck: width d."""
 
     bottleneck: Annotated[int, Field(ge=1)] = 8
 
+    title: ClassVar[str] = "Adapter (Pfeiffer)"
     source: ClassVar[str] = "arXiv 2005.00247; visinf/adapter_plus@191c4ab adapter_plus/vit_adapter.py"
-    mergeable: ClassVar[bool] = False
-    starts_at_backbone: ClassVar[bool] = True
+    published: ClassVar[str] = "0.21 M with the head"
 
     def attach(self, model: nn.Module) -> None:
         for path, block in block_paths(model):
-            width = width_of(block)
-            check_rank(self.bottleneck, width, width, "the block", option="method.bottleneck")
-            made = ResidualBottleneck(width, self.bottleneck, std=0.02, norm=True)
-            replace(model, path, OnStream(block, made.to(next(block.parameters()))))
+            width = checked_width(block, self.bottleneck)
+            adapter = ResidualBottleneck(width, self.bottleneck, std=0.02, norm=True)
+            replace(model, path, WithAdapters(block, adapter.to(next(block.parameters()))))
 
     def count(self, shape: Shape) -> int:
         d, width = self.bottleneck, shape.width

@@ -23,9 +23,10 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import block_paths, check_rank, replace, width_of
-from aoft_bench.methods.parts.wrappers import OnStream
-from aoft_bench.methods.registry import Shape, method
+from aoft_bench.backbones.layout import block_paths, checked_width, replace
+from aoft_bench.methods.base import Method, Shape
+from aoft_bench.methods.parts.wrappers import WithAdapters
+from aoft_bench.methods.registry import method
 
 START_STD = 0.01
 
@@ -47,21 +48,21 @@ class ChannelScaledBottleneck(nn.Module):
 
 @method("adapter_plus")
 @dataclass(frozen=True)
-class AdapterPlus:
+class AdapterPlus(Method):
     """Options of Adapter+. bottleneck: width d."""
 
     bottleneck: Annotated[int, Field(ge=1)] = 8
 
+    title: ClassVar[str] = "Adapter+"
     source: ClassVar[str] = "arXiv 2406.06820, CVPR 2024; visinf/adapter_plus@191c4ab adapter_plus/vit_adapter.py"
-    mergeable: ClassVar[bool] = False
+    published: ClassVar[str] = "0.20 M with the head"
     starts_at_backbone: ClassVar[bool] = False
 
     def attach(self, model: nn.Module) -> None:
         for path, block in block_paths(model):
-            width = width_of(block)
-            check_rank(self.bottleneck, width, width, "the block", option="method.bottleneck")
+            width = checked_width(block, self.bottleneck)
             adapter = ChannelScaledBottleneck(width, self.bottleneck).to(next(block.parameters()))
-            replace(model, path, OnStream(block, adapter))
+            replace(model, path, WithAdapters(block, adapter))
 
     def count(self, shape: Shape) -> int:
         return shape.depth * (2 * shape.width * self.bottleneck + self.bottleneck + 2 * shape.width)

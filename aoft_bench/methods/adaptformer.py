@@ -26,9 +26,17 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import block_paths, check_rank, replace, width_of
-from aoft_bench.methods.parts.wrappers import require_plain_block
-from aoft_bench.methods.registry import Shape, method
+from aoft_bench.backbones.layout import (
+    attention_branch,
+    block_paths,
+    checked_width,
+    feed_forward_branch,
+    is_swin_block,
+    replace,
+    require_plain_block,
+)
+from aoft_bench.methods.base import Method, Shape
+from aoft_bench.methods.registry import method
 
 
 class ScaledBottleneck(nn.Module):
@@ -59,17 +67,13 @@ class BesideFeedForward(nn.Module):
         self.block, self.adapter = block, adapter
 
     def forward(self, x: Tensor, **attention: Any) -> Tensor:
-        b: Any = self.block
-        if hasattr(b, "_attn"):  # a Swin block: attention in windows, and no layer scale
-            x = x + b.drop_path1(b._attn(b.norm1(x)))
-            return x + b.drop_path2(b.mlp(b.norm2(x))) + self.adapter(x)  # type: ignore[no-any-return]
-        x = x + b.drop_path1(b.ls1(b.attn(b.norm1(x), **attention)))
-        return x + b.drop_path2(b.ls2(b.mlp(b.norm2(x)))) + self.adapter(x)  # type: ignore[no-any-return]
+        x = x + attention_branch(self.block, x, **attention)
+        return x + feed_forward_branch(self.block, x) + self.adapter(x)  # type: ignore[no-any-return]
 
 
 @method("adaptformer")
 @dataclass(frozen=True)
-class AdaptFormer:
+class AdaptFormer(Method):
     """Options of AdaptFormer. bottleneck: width d; scale: s; learn_scale: train s."""
 
     bottleneck: Annotated[int, Field(ge=1)] = 8
@@ -77,15 +81,13 @@ class AdaptFormer:
     learn_scale: bool = False
 
     source: ClassVar[str] = "arXiv 2205.13535; ShoufaChen/AdaptFormer@6967d67 models/adapter.py, main_image.py"
-    mergeable: ClassVar[bool] = False
-    starts_at_backbone: ClassVar[bool] = True
+    published: ClassVar[str] = "0.16 M"
 
     def attach(self, model: nn.Module) -> None:
         for path, block in block_paths(model):
-            if not hasattr(block, "_attn"):
+            if not is_swin_block(block):
                 require_plain_block(block, "adaptformer")
-            width = width_of(block)
-            check_rank(self.bottleneck, width, width, "the block", option="method.bottleneck")
+            width = checked_width(block, self.bottleneck)
             adapter = ScaledBottleneck(width, self.bottleneck, self.scale, self.learn_scale)
             replace(model, path, BesideFeedForward(block, adapter.to(next(block.parameters()))))
 

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import check_rank
 from aoft_bench.methods.aoft import Constant, ao_matrix, start_vector
+from aoft_bench.methods.base import Method, Shape
 from aoft_bench.methods.parts.prompts import insert_prompts
-from aoft_bench.methods.registry import Shape, method
+from aoft_bench.methods.registry import method
 
 
 class AOPrompts(nn.Module):
@@ -42,18 +43,18 @@ class AOPrompts(nn.Module):
 
 @method("aoft_vpt")
 @dataclass(frozen=True)
-class AOFTVPT:
+class AOFTVPT(Method):
     """Options of VPT-Deep+AOFT. prompts: tokens a block, d; constant: c of Q(q), as in aoft.py."""
 
     prompts: Annotated[int, Field(ge=1)] = 8
     constant: Constant = "paper"
 
+    title: ClassVar[str] = "VPT-Deep+AOFT"
     source: ClassVar[str] = "arXiv 2507.13260, ICCV 2025 (no code published); prompts as in KMnP/vpt@4410440"
-    mergeable: ClassVar[bool] = False
     starts_at_backbone: ClassVar[bool] = False
 
     def attach(self, model: nn.Module) -> None:
-        def make(width: int) -> nn.Module:
+        def make(width: int) -> AOPrompts:
             check_rank(self.prompts, width, width, "the block", option="method.prompts")
             return AOPrompts(self.prompts, width, self.constant)
 

@@ -27,14 +27,15 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import block_paths, check_rank, site
-from aoft_bench.methods.parts.mergeable import Foldable
-from aoft_bench.methods.registry import Shape, method
+from aoft_bench.backbones.layout import check_rank, matrices
+from aoft_bench.methods.base import Method, Shape
+from aoft_bench.methods.parts.mergeable import Mergeable, plain_linear
+from aoft_bench.methods.registry import method
 
 AUTHORS_BOTTLENECK = 50
 
 
-class Recomposed(Foldable):
+class Recomposed(Mergeable):
     """base(x + x A diag(c) A^T + b). down: A (in, d), shared with other layers; coefficients: c at the start (d)."""
 
     def __init__(self, base: nn.Linear, down: nn.Parameter, coefficients: Tensor) -> None:
@@ -51,17 +52,14 @@ class Recomposed(Foldable):
     @torch.no_grad()
     def merged(self) -> nn.Linear:
         base = self.base
-        layer = nn.Linear(base.in_features, base.out_features, device="meta")
         shift = base.weight @ self.shift
         weight = base.weight + (base.weight @ self.down * self.coefficients) @ self.down.T
-        layer.weight = nn.Parameter(weight, requires_grad=False)
-        layer.bias = nn.Parameter(shift if base.bias is None else base.bias + shift, requires_grad=False)
-        return layer.train(self.training)
+        return plain_linear(weight, shift if base.bias is None else base.bias + shift, training=self.training)
 
 
 @method("arc")
 @dataclass(frozen=True)
-class ARC:
+class ARC(Method):
     """Options of ARC. bottleneck: width d, null for the authors' 50, but at most half the width of the network; init:
     as in the module's text."""
 
@@ -69,6 +67,7 @@ class ARC:
     init: Literal["released", "identity"] = "released"
 
     source: ClassVar[str] = "arXiv 2310.06234; DavidYanAnDe/ARC@8227d57 Model/ARC_ViT.py"
+    published: ClassVar[str] = "0.13 M with the head"
     mergeable: ClassVar[bool] = True
 
     @property
@@ -77,18 +76,15 @@ class ARC:
 
     def attach(self, model: nn.Module) -> None:
         shared: dict[tuple[str, int], nn.Parameter] = {}
-        for _, block in block_paths(model):
-            for target in ("q", "fc1"):  # q is a part of qkv: what it is fed with is the input of all three
-                here = site(block, target)
-                base = getattr(here.parent, here.attribute)
-                d = self._bottleneck(here.inputs)
-                check_rank(d, here.inputs, here.inputs, "the block", option="method.bottleneck")
-                if (target, here.inputs) not in shared:
-                    down = _xavier(here.inputs, d).to(base.weight)
-                    shared[target, here.inputs] = nn.Parameter(down)
-                zero = self.init == "identity" or target == "q"
-                coefficients = torch.zeros(d) if zero else _xavier(1, d)[0]
-                setattr(here.parent, here.attribute, Recomposed(base, shared[target, here.inputs], coefficients))
+        for matrix in matrices(model, ("q", "fc1")):  # the layer of q is that of k and v too
+            base, width, key = matrix.layer, matrix.inputs, (matrix.target, matrix.inputs)
+            d = self._bottleneck(width)
+            check_rank(d, width, width, "the block", option="method.bottleneck")
+            if key not in shared:
+                shared[key] = nn.Parameter(_xavier(width, d).to(base.weight))
+            zero = self.init == "identity" or matrix.target == "q"
+            coefficients = torch.zeros(d) if zero else _xavier(1, d)[0]
+            matrix.replace_layer(Recomposed(base, shared[key], coefficients))
 
     def count(self, shape: Shape) -> int:
         d = self._bottleneck(shape.width)

@@ -30,9 +30,10 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import Target, block_paths, check_rank, site
-from aoft_bench.methods.parts.low_rank import LowRank, adapt, alike_together
-from aoft_bench.methods.registry import Shape, method
+from aoft_bench.backbones.layout import Target
+from aoft_bench.methods.base import Method, Shape
+from aoft_bench.methods.parts.low_rank import LowRank, add_updates, grouped
+from aoft_bench.methods.registry import method
 
 LEVEL = 0.6744897501960817  # the two levels of the 1-bit quantiser of a standard normal variable are -LEVEL and LEVEL
 EPSILON = 1e-5
@@ -56,38 +57,37 @@ class BinaryUpdate(LowRank):
         self.a = nn.Parameter(torch.empty(inputs, rank).uniform_(-1 / math.sqrt(inputs), 1 / math.sqrt(inputs)))
         self.b = nn.Parameter(nn.init.trunc_normal_(torch.empty(outputs, rank), std=0.001, a=-0.002, b=0.002))
 
-    def factors(self) -> tuple[Tensor, Tensor]:
-        return self.factors_of([self])[0]
+    def build_factors(self) -> tuple[Tensor, Tensor]:
+        return self.build_factors_of([self])[0]
 
     @classmethod
-    def factors_of(cls, updates: list[Any]) -> list[tuple[Tensor, Tensor]]:
+    def build_factors_of(cls, updates: list[Any]) -> list[tuple[Tensor, Tensor]]:
         scale = updates[0].scale
-        downs = alike_together([u.a for u in updates], lambda a: a.shape, lambda a: binarize(torch.stack(a)).unbind())
-        ups = alike_together(
-            [u.b for u in updates], lambda b: b.shape, lambda b: (scale * binarize(torch.stack(b))).unbind()
-        )
+        downs = grouped([u.a for u in updates], lambda a: a.shape, lambda a: binarize(torch.stack(a)).unbind())
+        ups = grouped([u.b for u in updates], lambda b: b.shape, lambda b: (scale * binarize(torch.stack(b))).unbind())
         return list(zip(downs, ups, strict=True))
 
 
 @method("bi_lora")
 @dataclass(frozen=True)
-class BiLoRA:
+class BiLoRA(Method):
     """Options of Bi-LoRA. rank r; scale s of the update; targets: matrices of each block."""
 
     rank: Annotated[int, Field(ge=1)] = 32
     scale: Annotated[float, Field(gt=0)] = 10.0  # the authors' for 9 of the 19 tasks
     targets: Annotated[list[Target], Field(min_length=1)] = field(default_factory=lambda: ["q", "v"])
 
+    title: ClassVar[str] = "Bi-LoRA"
     source: ClassVar[str] = "arXiv 2307.16867, ICCV 2023; JieShibo/PETL-ViT@026e4f1 binary_adapter/lora.py, utils.py"
+    published: ClassVar[str] = "tables count bits: 147,456 bytes at one bit each"
     mergeable: ClassVar[bool] = True
     starts_at_backbone: ClassVar[bool] = False
 
     def attach(self, model: nn.Module) -> None:
-        for _, block in block_paths(model):
-            for target in self.targets:
-                here = site(block, target)
-                check_rank(self.rank, here.inputs, here.outputs, f"{target} of the {type(model).__name__}")
-                adapt(here, target, BinaryUpdate(here.inputs, here.outputs, self.rank, self.scale))
+        def make(inputs: int, outputs: int) -> BinaryUpdate:
+            return BinaryUpdate(inputs, outputs, self.rank, self.scale)
+
+        add_updates(model, self.targets, self.rank, make)
 
     def count(self, shape: Shape) -> int:
         return shape.depth * self.rank * sum(sum(shape.sides(target)) for target in self.targets)

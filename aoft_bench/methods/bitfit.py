@@ -18,24 +18,22 @@ from pydantic.dataclasses import dataclass
 from torch import nn
 
 from aoft_bench.backbones.layout import block_paths
-from aoft_bench.methods.registry import Shape, method
+from aoft_bench.methods.base import Method, Shape
+from aoft_bench.methods.registry import method
 
 
 @method("bitfit")
 @dataclass(frozen=True)
-class BitFit:
+class BitFit(Method):
     """BitFit has no options."""
 
     source: ClassVar[str] = "arXiv 2106.10199 section 3; KMnP/vpt@4410440 src/models/vit_models.py"
+    published: ClassVar[str] = "0.10 M; 0.14 M with the head"
     mergeable: ClassVar[bool] = True
-    starts_at_backbone: ClassVar[bool] = True
 
     def tunes(self, model: nn.Module) -> list[str]:
-        block_paths(model)  # refuses what is not a transformer
+        block_paths(model)  # refuses networks without transformer blocks
         return ["*.bias"]
-
-    def attach(self, model: nn.Module) -> None:
-        """Nothing to insert."""
 
     def count(self, shape: Shape) -> int:
         return shape.depth * (7 * shape.width + shape.hidden) + 2 * shape.width

@@ -30,9 +30,17 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import block_paths, check_rank, width_of
-from aoft_bench.methods.parts.wrappers import Beside, require_plain_block
-from aoft_bench.methods.registry import Shape, method
+from aoft_bench.backbones.layout import (
+    Sublayer,
+    block_paths,
+    checked_width,
+    patch_grid,
+    prefix_tokens,
+    require_plain_block,
+)
+from aoft_bench.methods.base import Method, Shape
+from aoft_bench.methods.parts.wrappers import insert_beside
+from aoft_bench.methods.registry import method
 from aoft_bench.utils.errors import UserError
 
 Init = Literal["identity", "xavier"]
@@ -76,20 +84,9 @@ def _gate(z: Tensor) -> Tensor:
     return z * torch.sigmoid(1.702 * z)
 
 
-def patch_grid(model: nn.Module) -> tuple[int, int]:
-    """(height, width) in patches of the images that a ViT was built for; `UserError` if it does not say."""
-    grid = getattr(getattr(model, "patch_embed", None), "grid_size", None)
-    if grid is None:
-        raise UserError(
-            f"convpass cannot adapt a {type(model).__name__}: it has no fixed grid of patches "
-            "(`patch_embed.grid_size`); use a plain ViT built for one image size"
-        )
-    return int(grid[0]), int(grid[1])
-
-
 @method("convpass")
 @dataclass(frozen=True)
-class Convpass:
+class Convpass(Method):
     """Options of Convpass. bottleneck: width d; scale: s; positions, init: as in the module's text."""
 
     bottleneck: Annotated[int, Field(ge=1)] = 8
@@ -98,25 +95,22 @@ class Convpass:
     init: Init = "identity"
 
     source: ClassVar[str] = "arXiv 2207.07039; JieShibo/PETL-ViT@026e4f1 convpass/vtab/convpass.py"
-    mergeable: ClassVar[bool] = False
-    starts_at_backbone: ClassVar[bool] = True
+    published: ClassVar[str] = "0.33 M; on attention only 163,776, printed 0.16 M"
 
     def attach(self, model: nn.Module) -> None:
         blocks = [block for _, block in block_paths(model)]
         for block in blocks:
             require_plain_block(block, "convpass")
-        grid, prefix = patch_grid(model), int(model.num_prefix_tokens)  # type: ignore[arg-type]
+        grid, prefix = patch_grid(model, "convpass"), prefix_tokens(model, "convpass")
         for block in blocks:
-            width, weight = width_of(block), next(block.parameters())
-            check_rank(self.bottleneck, width, width, "the block", option="method.bottleneck")
-            for part in self._parts:
-                bypass = Bypass(width, self.bottleneck, self.scale, self.init, grid, prefix)
-                setattr(block, part, Beside(getattr(block, part), bypass.to(weight)))
+            width = checked_width(block, self.bottleneck)
+            for sublayer in self._sublayers:
+                insert_beside(block, sublayer, Bypass(width, self.bottleneck, self.scale, self.init, grid, prefix))
 
     def count(self, shape: Shape) -> int:
         d = self.bottleneck
-        return shape.depth * len(self._parts) * (2 * shape.width * d + 9 * d * d + 2 * d + shape.width)
+        return shape.depth * len(self._sublayers) * (2 * shape.width * d + 9 * d * d + 2 * d + shape.width)
 
     @property
-    def _parts(self) -> list[str]:
+    def _sublayers(self) -> list[Sublayer]:
         return ["attn", "mlp"] if self.positions == "both" else ["attn"]

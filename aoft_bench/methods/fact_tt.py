@@ -31,9 +31,10 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import block_paths, check_rank, site, width_of
-from aoft_bench.methods.parts.low_rank import LowRank, adapt
-from aoft_bench.methods.registry import Shape, method
+from aoft_bench.backbones.layout import block_paths, check_rank, matrices, matrix_of, width_of
+from aoft_bench.methods.base import Method, Shape
+from aoft_bench.methods.parts.low_rank import LowRank, add_update
+from aoft_bench.methods.registry import method
 from aoft_bench.utils.errors import UserError
 
 TARGETS = ("q", "k", "v", "proj", "fc1", "fc2")
@@ -53,13 +54,13 @@ class SharedUpdate(LowRank):
 
     def __init__(self, shared: SharedFactors, target: str, scale: float) -> None:
         super().__init__()
-        # inside a tuple it is a reference and no submodule: the factors are listed, saved and moved in one place only,
-        # where `own` puts them, and copy.deepcopy of the model keeps them shared
+        # inside a tuple it is a reference and no submodule: the factors are listed, saved and moved once, with the
+        # update that `own` was called on, and copy.deepcopy of the model keeps them shared
         self._shared = (shared,)
         self.target, self.scale = target, scale
 
     def own(self) -> None:
-        """Make this the update whose submodule the shared factors are."""
+        """Make the shared factors a submodule of this update."""
         self.shared = self._shared[0]
 
     @classmethod
@@ -67,21 +68,21 @@ class SharedUpdate(LowRank):
         """C (n, r, r) of each update."""
         raise NotImplementedError(f"{cls.__name__} must define cores_of()")
 
-    def factors(self) -> tuple[Tensor, Tensor]:
-        return self.factors_of([self])[0]
+    def build_factors(self) -> tuple[Tensor, Tensor]:
+        return self.build_factors_of([self])[0]
 
     @classmethod
-    def factors_of(cls, updates: list[Any]) -> list[tuple[Tensor, Tensor]]:
-        """`factors` of updates that share U and V: U or V times the slices of all of them is one product."""
+    def build_factors_of(cls, updates: list[Any]) -> list[tuple[Tensor, Tensor]]:
+        """The factors of updates that share U and V: U or V times the slices of all of them is one product."""
         u, v = updates[0]._shared[0].u, updates[0]._shared[0].v * updates[0].scale
         cores = cls.cores_of(updates)
         wide_inputs = [update.target == "fc2" for update in updates]
-        downs = _each(u, [c for c, wide in zip(cores, wide_inputs, strict=True) if wide])
-        ups = _each(v, [c.mT for c, wide in zip(cores, wide_inputs, strict=True) if not wide])
+        downs = _products(u, [c for c, wide in zip(cores, wide_inputs, strict=True) if wide])
+        ups = _products(v, [c.mT for c, wide in zip(cores, wide_inputs, strict=True) if not wide])
         return [(next(downs), v) if wide else (u, next(ups)) for wide in wide_inputs]
 
 
-def _each(shared: Tensor, cores: list[Tensor]) -> Iterator[Tensor]:
+def _products(shared: Tensor, cores: list[Tensor]) -> Iterator[Tensor]:
     """`shared` (D, r) times each slice of each (n, r, r), its products one below the other: (n D, r)."""
     if not cores:
         return iter(())
@@ -106,7 +107,7 @@ class TensorTrainUpdate(SharedUpdate):
 def slices_of(model: nn.Module, rank: int) -> tuple[int, int, int]:
     """(D, n, total slices) of a network; `UserError` where its matrices are no slices of one tensor."""
     blocks = [block for _, block in block_paths(model)]
-    shapes = {(width_of(block), site(block, "fc1").outputs) for block in blocks}
+    shapes = {(width_of(block), matrix_of(block, "fc1").outputs) for block in blocks}
     if len(shapes) > 1:
         raise UserError(
             f"FacT cannot adapt a {type(model).__name__}: its blocks differ in width, and all of them share the "
@@ -124,28 +125,26 @@ def slices_of(model: nn.Module, rank: int) -> tuple[int, int, int]:
 
 
 def insert(model: nn.Module, n: int, make: Callable[[str, int], SharedUpdate]) -> None:
-    """Put make(target, slices) on every matrix of every block; the first of them owns what is shared."""
-    first = True
-    for _, block in block_paths(model):
-        for target in TARGETS:
-            update = make(target, n if target in ("fc1", "fc2") else 1)
-            if first:
-                update.own()
-            first = False
-            adapt(site(block, target), target, update)
+    """Add the update make(target, slices) to every matrix of every block; the first one owns the shared factors."""
+    for index, matrix in enumerate(matrices(model, TARGETS)):
+        update = make(matrix.target, n if matrix.target in ("fc1", "fc2") else 1)
+        if index == 0:
+            update.own()
+        add_update(matrix, update)
 
 
 @method("fact_tt")
 @dataclass(frozen=True)
-class FacTTT:
+class FacTTT(Method):
     """Options of FacT-TT. rank r; scale s of the update."""
 
     rank: Annotated[int, Field(ge=1)] = 16
     scale: Annotated[float, Field(gt=0)] = 1.0
 
+    title: ClassVar[str] = "FacT-TT"
     source: ClassVar[str] = "arXiv 2212.03145, AAAI 2023; JieShibo/PETL-ViT@026e4f1 FacT/fact_tt.py"
+    published: ClassVar[str] = "0.037 M, a mean over ranks chosen per task; the released ranks average 39,734"
     mergeable: ClassVar[bool] = True
-    starts_at_backbone: ClassVar[bool] = True
 
     def attach(self, model: nn.Module) -> None:
         width, n, _ = slices_of(model, self.rank)

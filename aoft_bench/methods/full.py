@@ -10,24 +10,22 @@ from typing import ClassVar
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from aoft_bench.methods.registry import Shape, method
+from aoft_bench.methods.base import Method, Shape
+from aoft_bench.methods.registry import method
 
 
 @method("full")
 @dataclass(frozen=True)
-class Full:
+class Full(Method):
     """Full fine-tuning has no options."""
 
+    title: ClassVar[str] = "Full fine-tuning"
     source: ClassVar[str] = "baseline; nothing is inserted"
+    published: ClassVar[str] = "85.8 M"
     mergeable: ClassVar[bool] = True
-    starts_at_backbone: ClassVar[bool] = True
 
     def tunes(self, model: nn.Module) -> list[str]:
         return ["*"]
 
-    def attach(self, model: nn.Module) -> None:
-        """Nothing to insert."""
-
-    def count(self, shape: Shape) -> None:
-        """The backbone's own size: it depends on patch and image size too, so there is no formula in `Shape`."""
-        return None
+    def count(self, shape: Shape) -> int | None:
+        return shape.parameters

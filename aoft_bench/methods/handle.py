@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import head_parameters, replace
 from aoft_bench.methods import registry
-from aoft_bench.methods.parts.low_rank import build_together
-from aoft_bench.methods.parts.mergeable import Foldable
-from aoft_bench.methods.registry import Factors, Method
+from aoft_bench.methods.base import Factors, Method
+from aoft_bench.methods.parts.mergeable import Mergeable
+from aoft_bench.methods.parts.step_hooks import build_once_a_step
 from aoft_bench.utils.errors import UserError
 
 
@@ -32,7 +32,7 @@ def attach(model: nn.Module, method: str | Method, **options: Any) -> "Handle":
     original = {_storage(tensor) for _, tensor in _tensors(model)}
     size = sum(parameter.numel() for parameter in model.parameters())
     chosen.attach(model)
-    build_together(model)
+    build_once_a_step(model)
     model._aoft_bench = True  # type: ignore[assignment]
     head = head_parameters(model)
     for name, parameter in model.named_parameters():
@@ -45,7 +45,7 @@ def attach(model: nn.Module, method: str | Method, **options: Any) -> "Handle":
 
 def _tuned(model: nn.Module, method: Method) -> set[str]:
     """Names of the backbone's own parameters that the method trains; a pattern without a match is an error."""
-    patterns = method.tunes(model) if hasattr(method, "tunes") else []
+    patterns = method.tunes(model)
     names = [name for name, _ in model.named_parameters()]
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
@@ -80,7 +80,7 @@ class Handle:
         self._head = head_parameters(model)
         # held here, because a merged model no longer has them
         self._trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self._merged: dict[str, Foldable] = {}
+        self._merged: dict[str, Mergeable] = {}
 
     def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         """(name, parameter) of everything that is trained, the head included; the same while the model is merged."""
@@ -94,8 +94,8 @@ class Handle:
         """What is trained, by (lr, weight decay) as multiples of the recipe's: the groups of an optimiser."""
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in self.trained():
-            scales = None if name in self._head else getattr(self.method, "scales", None)
-            groups.setdefault(scales(name) if scales else (1.0, 1.0), []).append(parameter)
+            scales = (1.0, 1.0) if name in self._head else self.method.scales(name)
+            groups.setdefault(scales, []).append(parameter)
         return groups
 
     def backbone_parameters(self) -> int:
@@ -105,8 +105,7 @@ class Handle:
     def factors(self) -> dict[str, Factors]:
         """W_down and W_up of every module that the method inserted, by its path; empty where the method has none."""
         self._refuse_merged("taken apart")
-        of_module = getattr(self.method, "factors", None)
-        found = {path: of_module(module) for path, module in self.model.named_modules()} if of_module else {}
+        found = {path: self.method.factors(module) for path, module in self.model.named_modules()}
         return {path: factors for path, factors in found.items() if factors is not None}
 
     @property
@@ -124,7 +123,7 @@ class Handle:
             )
         for path, layer in list(self.model.named_modules()):
             inside = any(path.startswith(f"{outer}.") for outer in self._merged)
-            if isinstance(layer, Foldable) and not inside:
+            if isinstance(layer, Mergeable) and not inside:
                 self._merged[path] = layer
                 replace(self.model, path, layer.merged())
         return self.model

@@ -33,18 +33,20 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from aoft_bench.backbones.layout import block_paths, check_rank, site
-from aoft_bench.methods.parts.low_rank import AdaptedLinear, LowRank, Thin, alike_together
-from aoft_bench.methods.parts.mergeable import Foldable
-from aoft_bench.methods.registry import Shape, method
+from aoft_bench.backbones.layout import block_paths, check_rank, matrix_of
+from aoft_bench.methods.base import Method, Shape
+from aoft_bench.methods.parts.low_rank import LowRank, add_update, grouped
+from aoft_bench.methods.parts.mergeable import Mergeable, plain_linear
+from aoft_bench.methods.parts.merged_linear import AdaptedLinear, Transposed
+from aoft_bench.methods.registry import method
 from aoft_bench.utils.errors import UserError
 
-Place = Literal["q", "k", "v", "proj", "fc1", "fc2", "mha", "ffn"]
+Position = Literal["q", "k", "v", "proj", "fc1", "fc2", "mha", "ffn"]
 LAST_LAYER = {"mha": "proj", "ffn": "fc2"}  # the layer whose output is that of the sublayer
 
 
 class HouseholderUpdate(LowRank):
-    """Shapes in the module's text; `factors` give the update without diag(d), which `diagonal` is."""
+    """Shapes in the module's text; `factors` give the update without diag(d), which is `diagonal`."""
 
     def __init__(self, inputs: int, outputs: int, extra_rank: int, normalize: bool) -> None:
         super().__init__()
@@ -56,12 +58,12 @@ class HouseholderUpdate(LowRank):
             self.a = nn.Parameter(inputs**-0.5 * torch.randn(inputs, extra_rank))
             self.b = nn.Parameter(torch.zeros(outputs, extra_rank))
 
-    def factors(self) -> tuple[Tensor, Tensor]:
-        return self.factors_of([self])[0]
+    def build_factors(self) -> tuple[Tensor, Tensor]:
+        return self.build_factors_of([self])[0]
 
     @classmethod
-    def factors_of(cls, updates: list[Any]) -> list[tuple[Tensor, Tensor]]:
-        return alike_together(updates, lambda update: (len(update.left), len(update.right)), _factors)
+    def build_factors_of(cls, updates: list[Any]) -> list[tuple[Tensor, Tensor]]:
+        return grouped(updates, lambda update: (len(update.left), len(update.right)), _factors)
 
     def weight(self) -> Tensor:
         weight = super().weight()
@@ -74,16 +76,16 @@ def _factors(updates: list[HouseholderUpdate]) -> list[tuple[Tensor, Tensor]]:
     # with H = I - c v v^T and E = diag(d):
     # H_left E H_right = E - c_left v_left (E^T v_left - c_right s v_right)^T - c_right (E v_right) v_right^T,
     # s = v_left^T E v_right
-    one = updates[0]
+    first = updates[0]
     left, right, diagonal = (torch.stack([getattr(u, name) for u in updates]) for name in ("left", "right", "diagonal"))
-    c_left, c_right = (2 / v.square().sum(-1, keepdim=True) if one.normalize else 1.0 for v in (left, right))
+    c_left, c_right = (2 / v.square().sum(-1, keepdim=True) if first.normalize else 1.0 for v in (left, right))
     n = diagonal.shape[-1]
     e_left = torch.nn.functional.pad(diagonal * left[:, :n], (0, right.shape[-1] - n))
     e_right = torch.nn.functional.pad(diagonal * right[:, :n], (0, left.shape[-1] - n))
     s = (left * e_right).sum(-1, keepdim=True)
     a = torch.stack([left, e_right], dim=-1)
     b = torch.stack([c_left * (c_right * s * right - e_left), -c_right * right], dim=-1)
-    if one.a is not None:
+    if first.a is not None:
         a = torch.cat([a, torch.stack([u.a for u in updates])], dim=-1)  # type: ignore[misc]
         b = torch.cat([b, torch.stack([u.b for u in updates])], dim=-1)  # type: ignore[misc]
     return list(zip(a, b, strict=True))
@@ -98,8 +100,8 @@ class HouseholderLinear(AdaptedLinear):
         return _DiagonalGradient.apply(y, x.to(y.dtype), list(self.rows.values()), *diagonals)  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def folded(self, thin: Thin, dtype: torch.dtype) -> Tensor:
-        weight = super().folded(thin, self.base.weight.dtype)
+    def merged_weight(self, transposed: Transposed, dtype: torch.dtype) -> Tensor:
+        weight = super().merged_weight(transposed, self.base.weight.dtype)
         for target, update in self.updates.items():
             torch.diagonal(weight[self.rows[target]]).add_(update.diagonal)  # type: ignore[arg-type]
         return weight.to(dtype)
@@ -126,7 +128,7 @@ class _DiagonalGradient(torch.autograd.Function):
         return grads[0], None, None, *out
 
 
-class HouseholderOutput(Foldable):
+class HouseholderOutput(Mergeable):
     """h (I + update) on the output h of a frozen linear layer, the last of its sublayer."""
 
     def __init__(self, base: nn.Linear, update: HouseholderUpdate) -> None:
@@ -136,33 +138,30 @@ class HouseholderOutput(Foldable):
     def forward(self, x: Tensor) -> Tensor:
         h = self.base(x)
         with torch.autocast(h.device.type, enabled=False):
-            a, b = (factor.to(h.dtype) for factor in self.update.current())
+            a, b = (factor.to(h.dtype) for factor in self.update.factors())
             return h + h * self.update.diagonal.to(h.dtype) + h @ a @ b.T  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
         base, (a, b), d = self.base, self.update.factors(), self.update.diagonal
-        layer = nn.Linear(base.in_features, base.out_features, base.bias is not None, device="meta")
-        folded = base.weight + d[:, None] * base.weight + b @ (a.T @ base.weight)
-        layer.weight = nn.Parameter(folded, requires_grad=False)
-        if base.bias is not None:
-            layer.bias = nn.Parameter(base.bias + d * base.bias + b @ (a.T @ base.bias), requires_grad=False)
-        return layer.train(self.training)
+        weight = base.weight + d[:, None] * base.weight + b @ (a.T @ base.weight)
+        bias = None if base.bias is None else base.bias + d * base.bias + b @ (a.T @ base.bias)
+        return plain_linear(weight, bias, training=self.training)
 
 
 @method("hta")
 @dataclass(frozen=True)
-class HTA:
+class HTA(Method):
     """Options of HTA. targets: matrices of each block, or outputs `mha` and `ffn`; extra_rank: k, the paper's D', 0
     for none; normalize: reflections that are exactly orthogonal."""
 
-    targets: Annotated[list[Place], Field(min_length=1)] = field(default_factory=lambda: ["q", "k", "v", "proj"])
+    targets: Annotated[list[Position], Field(min_length=1)] = field(default_factory=lambda: ["q", "k", "v", "proj"])
     extra_rank: Annotated[int, Field(ge=0)] = 1
     normalize: bool = True
 
     source: ClassVar[str] = "arXiv 2410.22952, NeurIPS 2024, equations 3, 5, 6, 7; no public repository"
+    published: ClassVar[str] = "0.22 M with the head"
     mergeable: ClassVar[bool] = True
-    starts_at_backbone: ClassVar[bool] = True
 
     def attach(self, model: nn.Module) -> None:
         for output, layer in LAST_LAYER.items():
@@ -175,18 +174,14 @@ class HTA:
                 self._insert(block, target)
 
     def _insert(self, block: nn.Module, target: str) -> None:
-        here = site(block, LAST_LAYER.get(target, target))
-        inputs = here.outputs if target in LAST_LAYER else here.inputs
-        check_rank(self.extra_rank, inputs, here.outputs, target, option="method.extra_rank")
-        update = HouseholderUpdate(inputs, here.outputs, self.extra_rank, self.normalize)
-        layer = getattr(here.parent, here.attribute)
+        matrix = matrix_of(block, LAST_LAYER.get(target, target))
+        inputs = matrix.outputs if target in LAST_LAYER else matrix.inputs
+        check_rank(self.extra_rank, inputs, matrix.outputs, target, option="method.extra_rank")
+        update = HouseholderUpdate(inputs, matrix.outputs, self.extra_rank, self.normalize)
         if target in LAST_LAYER:
-            setattr(here.parent, here.attribute, HouseholderOutput(layer, update))
-            return
-        if not isinstance(layer, HouseholderLinear):
-            layer = HouseholderLinear(layer)
-            setattr(here.parent, here.attribute, layer)
-        layer.add(target, here.rows, update.to(layer.base.weight))
+            matrix.replace_layer(HouseholderOutput(matrix.layer, update))
+        else:
+            add_update(matrix, update, HouseholderLinear)
 
     def count(self, shape: Shape) -> int:
         sides = [shape.sides(target) for target in self.targets]  # (D, D) for mha and ffn too

@@ -11,22 +11,20 @@ zero-initialised head) as for all other methods, on the features that the backbo
 from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
-from torch import nn
 
-from aoft_bench.methods.registry import Shape, method
+from aoft_bench.methods.base import Method, Shape
+from aoft_bench.methods.registry import method
 
 
 @method("linear")
 @dataclass(frozen=True)
-class Linear:
+class Linear(Method):
     """The linear probe has no options."""
 
+    title: ClassVar[str] = "Linear probing"
     source: ClassVar[str] = "baseline; nothing is inserted"
+    published: ClassVar[str] = "0, or 0.04 M with the head"
     mergeable: ClassVar[bool] = True
-    starts_at_backbone: ClassVar[bool] = True
-
-    def attach(self, model: nn.Module) -> None:
-        """Nothing to insert: `aoft_bench.attach` freezes the backbone and keeps the head."""
 
     def count(self, shape: Shape) -> int:
         return 0

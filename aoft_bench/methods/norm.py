@@ -15,25 +15,23 @@ from typing import ClassVar
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from aoft_bench.backbones.layout import block_paths
-from aoft_bench.methods.registry import Shape, method
+from aoft_bench.backbones.layout import norm_paths
+from aoft_bench.methods.base import Method, Shape
+from aoft_bench.methods.registry import method
 
 
 @method("norm")
 @dataclass(frozen=True)
-class Norm:
+class Norm(Method):
     """Norm tuning has no options."""
 
+    title: ClassVar[str] = "LN-Tune"
     source: ClassVar[str] = "arXiv 2304.03716 section 3 (LN-Tune)"
+    published: ClassVar[str] = "0.038 M"
     mergeable: ClassVar[bool] = True
-    starts_at_backbone: ClassVar[bool] = True
 
     def tunes(self, model: nn.Module) -> list[str]:
-        block_paths(model)  # refuses what is not a transformer
-        return [f"{path}.*" for path, module in model.named_modules() if isinstance(module, nn.LayerNorm)]
-
-    def attach(self, model: nn.Module) -> None:
-        """Nothing to insert."""
+        return [f"{path}.*" for path in norm_paths(model)]
 
     def count(self, shape: Shape) -> int:
         return shape.depth * 4 * shape.width + 2 * shape.width

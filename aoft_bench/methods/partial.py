@@ -15,30 +15,29 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from aoft_bench.backbones.layout import block_paths
-from aoft_bench.methods.registry import Shape, method
+from aoft_bench.backbones.layout import FINAL_NORM, block_paths
+from aoft_bench.methods.base import Method, Shape
+from aoft_bench.methods.registry import method
 from aoft_bench.utils.errors import UserError
 
 
 @method("partial")
 @dataclass(frozen=True)
-class Partial:
+class Partial(Method):
     """Options of partial fine-tuning. blocks: how many of the last blocks are trained."""
 
     blocks: Annotated[int, Field(ge=1)] = 1
 
+    title: ClassVar[str] = "Partial-1"
     source: ClassVar[str] = "arXiv 2203.12119 table 1; KMnP/vpt@4410440 src/models/vit_models.py"
+    published: ClassVar[str] = "not printed; the last block and the final norm"
     mergeable: ClassVar[bool] = True
-    starts_at_backbone: ClassVar[bool] = True
 
     def tunes(self, model: nn.Module) -> list[str]:
         paths = [path for path, _ in block_paths(model)]
         if self.blocks > len(paths):
             raise UserError(f"method.blocks is too large: got {self.blocks}, the backbone has {len(paths)} blocks")
-        return [*(f"{path}.*" for path in paths[-self.blocks :]), "norm.*"]
-
-    def attach(self, model: nn.Module) -> None:
-        """Nothing to insert."""
+        return [*(f"{path}.*" for path in paths[-self.blocks :]), f"{FINAL_NORM}.*"]
 
     def count(self, shape: Shape) -> int:
         d, h = shape.width, shape.hidden

@@ -62,10 +62,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from aoft_bench.backbones.layout import Site, Target, block_paths, check_rank, site
+from aoft_bench.backbones.layout import Matrix, Target, block_paths, check_rank, matrix_of
+from aoft_bench.methods.base import Method, Shape
 from aoft_bench.methods.parts.peft_layer import PeftLinear, fixed, inject, part_of
 from aoft_bench.methods.parts.peft_tuners import RANKS, TUNERS, TunerName
-from aoft_bench.methods.registry import Shape, method
+from aoft_bench.methods.registry import method
 from aoft_bench.utils.errors import UserError, unknown
 
 # Fields of peft's configurations that say what we decide: where it acts, what is trained and saved; and those that need
@@ -86,7 +87,7 @@ REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, Runtim
 
 @method("peft")
 @dataclass(frozen=True)
-class Peft:
+class Peft(Method):
     """Options of the bridge to peft. rank, targets: as in the module's text; options: the rest of peft's own."""
 
     tuner: TunerName = "dora"
@@ -94,7 +95,9 @@ class Peft:
     targets: Annotated[list[Target], Field(min_length=1)] = field(default_factory=lambda: ["q", "v"])
     options: dict[str, Any] = field(default_factory=dict)
 
+    title: ClassVar[str] = "peft"
     source: ClassVar[str] = "huggingface/peft@5d602fdbf (0.21.2) src/peft/tuners"
+    published: ClassVar[str] = "the count of `tuner=dora`; those of the others are in peft.py"
     mergeable: ClassVar[bool] = True
 
     @property
@@ -110,26 +113,27 @@ class Peft:
         return TUNERS[self.tuner].dense
 
     def attach(self, model: nn.Module) -> None:
-        sites = [{target: site(block, target) for target in self.targets} for _, block in block_paths(model)]
+        blocks = [{target: matrix_of(block, target) for target in self.targets} for _, block in block_paths(model)]
         try:
-            config = self._config(sites)
-            adapted = inject(config, TUNERS[self.tuner], [{t: part_of(s) for t, s in block.items()} for block in sites])
+            config = self._config(blocks)
+            parts = [{str(target): part_of(matrix) for target, matrix in block.items()} for block in blocks]
+            adapted = inject(config, TUNERS[self.tuner], parts)
         except REFUSALS as e:
             why = " ".join(str(e).split())
             raise UserError(f"peft's {self.tuner} cannot adapt this {type(model).__name__}: {why}") from e
-        for block, parts in zip(sites, adapted, strict=True):
-            for target, here in block.items():
-                layer = getattr(here.parent, here.attribute)
-                if not isinstance(layer, PeftLinear):  # q, k and v come to the same layer
-                    here_parts = {t: parts.get(t) or fixed(part_of(other)) for t, other in _matrices(target, here)}
-                    new = PeftLinear(here_parts, TUNERS[self.tuner].by_weight).train(layer.training)
-                    setattr(here.parent, here.attribute, new)
+        for block, adapted_parts in zip(blocks, adapted, strict=True):
+            for matrix in block.values():
+                layer = matrix.layer
+                if not isinstance(layer, PeftLinear):  # q, k and v are in the same layer
+                    of_layer = {m.target: adapted_parts.get(m.target) or fixed(part_of(m)) for m in matrix.siblings()}
+                    new = PeftLinear(of_layer, TUNERS[self.tuner].by_weight)
+                    matrix.replace_layer(new.train(layer.training))
 
     def count(self, shape: Shape) -> int | None:
         sizes = [shape.sides(target) for target in self.targets] * shape.depth
         return TUNERS[self.tuner].count(self.rank, sizes, self.options)
 
-    def _config(self, sites: list[dict[Target, Site]]) -> Any:
+    def _config(self, blocks: list[dict[Target, Matrix]]) -> Any:
         """peft's configuration; `UserError` for an option that it does not have, or a rank that does not fit."""
         tuner, mapping = TUNERS[self.tuner], _mapping()
         if tuner.kind not in mapping:
@@ -139,12 +143,12 @@ class Peft:
         for name in self.options:
             if name not in allowed:
                 raise unknown(f"option of peft's {self.tuner}", name, allowed)
-        sizes = [(here.inputs, here.outputs) for block in sites for here in block.values()]
+        adapted = [matrix for block in blocks for matrix in block.values()]
+        sizes = [(matrix.inputs, matrix.outputs) for matrix in adapted]
         asked = tuner.options(self.rank, sizes)
         if tuner.ranked and not RANKS & self.options.keys():
-            for block in sites:
-                for target, here in block.items():
-                    check_rank(self.rank, here.inputs, here.outputs, target)
+            for matrix in adapted:
+                check_rank(self.rank, matrix.inputs, matrix.outputs, matrix.target)
             tuner.check(self.tuner, self.rank, sizes)
         if tuner.seed is not None:
             # from the run's seed, also where this runs inside torch.device("meta")
@@ -156,7 +160,7 @@ def _mapping() -> dict[str, Any]:
     """Name of a peft.PeftType -> class of its configuration."""
     try:
         with warnings.catch_warnings():
-            # peft brings in transformers and accelerate, and what they use of others that is to be renamed is not ours
+            # deprecations inside transformers and accelerate, which peft imports
             for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
                 warnings.simplefilter("ignore", category)
             from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
@@ -168,13 +172,5 @@ def _mapping() -> dict[str, Any]:
 
 
 def _base(cls: type[Any]) -> type[Any]:
-    """PeftConfig itself, whose fields say what a configuration is, and not how it is trained."""
+    """PeftConfig itself, whose fields are not options of a tuner."""
     return next(base for base in cls.__mro__ if base.__name__ == "PeftConfig")
-
-
-def _matrices(target: str, here: Site) -> list[tuple[str, Site]]:
-    """(name, site) of all matrices of the layer at `here`."""
-    if here.attribute != "qkv":
-        return [(target, here)]
-    width = here.outputs
-    return [(t, Site(here.parent, "qkv", slice(i * width, (i + 1) * width))) for i, t in enumerate("qkv")]

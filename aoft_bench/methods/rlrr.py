@@ -36,13 +36,14 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from aoft_bench.backbones.layout import block_paths, replace
-from aoft_bench.methods.parts.mergeable import Foldable
-from aoft_bench.methods.registry import Shape, method
-from aoft_bench.methods.ssf import Init, layers, rescale
+from aoft_bench.backbones.layout import block_paths, is_patch_embedding, layers, matrices_in, replace
+from aoft_bench.methods.base import Method, Shape
+from aoft_bench.methods.parts.mergeable import Mergeable, compute_dtype, plain_linear
+from aoft_bench.methods.registry import method
+from aoft_bench.methods.ssf import Init, rescale
 
 
-class ResidualRescaled(Foldable):
+class ResidualRescaled(Mergeable):
     """A frozen linear layer that computes x W'^T + b'.
 
     The layer holds P matrices on top of each other (q, k and v: 3). left (out), right (P, in), shift (out).
@@ -58,17 +59,14 @@ class ResidualRescaled(Foldable):
         self.shift = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        device = x.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+        dtype = compute_dtype(x)
         bias = self._bias().to(dtype)
         return _RescaledLinear.apply(x.to(dtype), self.base.weight, bias, self.left, self.right)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
-        layer = nn.Linear(self.base.in_features, self.base.out_features, device="meta")
-        layer.weight = nn.Parameter(_rescaled(self.base.weight, self.left, self.right), requires_grad=False)
-        layer.bias = nn.Parameter(self._bias().clone(), requires_grad=False)
-        return layer.train(self.training)
+        weight = _rescaled(self.base.weight, self.left, self.right)
+        return plain_linear(weight, self._bias().clone(), training=self.training)
 
     def _bias(self) -> Tensor:
         return self.shift if self.base.bias is None else self.base.bias + self.shift
@@ -102,12 +100,13 @@ class _RescaledLinear(torch.autograd.Function):
 
 @method("rlrr")
 @dataclass(frozen=True)
-class RLRR:
+class RLRR(Method):
     """Options of RLRR. init: as in the module's text."""
 
     init: Init = "released"
 
     source: ClassVar[str] = "arXiv 2403.19067, CVPR 2024; zstarN70/RLRR@287c772 models/networks.py"
+    published: ClassVar[str] = "0.33 M with the head"
     mergeable: ClassVar[bool] = True
     forms_weight_gradients: ClassVar[bool] = True
 
@@ -116,15 +115,14 @@ class RLRR:
         return self.init == "identity"
 
     def scales(self, name: str) -> tuple[float, float]:
-        decayed = name.endswith((".left", ".right")) or name.startswith("patch_embed.proj.")
+        decayed = name.endswith((".left", ".right")) or is_patch_embedding(name)
         return 1.0, float(decayed)
 
     def attach(self, model: nn.Module) -> None:
-        block_paths(model)  # refuses what is no transformer
+        block_paths(model)  # refuses networks without transformer blocks
         for path, layer in layers(model):
             if isinstance(layer, nn.Linear):
-                matrices = 3 if path.endswith(".qkv") else 1
-                replace(model, path, ResidualRescaled(layer, matrices, self.init).to(layer.weight))
+                replace(model, path, ResidualRescaled(layer, matrices_in(path), self.init).to(layer.weight))
             else:
                 rescale(model, path, layer, self.init)
 

@@ -27,14 +27,15 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import block_paths, replace
-from aoft_bench.methods.parts.mergeable import Foldable
-from aoft_bench.methods.registry import Shape, method
+from aoft_bench.backbones.layout import block_paths, is_patch_merging, layers, replace
+from aoft_bench.methods.base import Method, Shape
+from aoft_bench.methods.parts.mergeable import Mergeable
+from aoft_bench.methods.registry import method
 
 Init = Literal["released", "identity"]
 
 
-class Rescaled(Foldable):
+class Rescaled(Mergeable):
     """scale * base(x) + shift, for a base that is a linear layer, a layer norm or a convolution with C channels."""
 
     def __init__(self, base: nn.Module, init: Init) -> None:
@@ -47,9 +48,9 @@ class Rescaled(Foldable):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.base(x)
-        beside = (-1, 1, 1) if isinstance(self.base, nn.Conv2d) else (-1,)
+        shape = (-1, 1, 1) if isinstance(self.base, nn.Conv2d) else (-1,)
         # scale and shift keep full precision under autocast: next to 1, bf16 has steps of 0.8 %
-        return torch.addcmul(self.shift.view(beside), y, self.scale.view(beside)).to(y.dtype)
+        return torch.addcmul(self.shift.view(shape), y, self.scale.view(shape)).to(y.dtype)
 
     @torch.no_grad()
     def merged(self) -> nn.Module:
@@ -62,36 +63,20 @@ class Rescaled(Foldable):
         return layer.train(self.training)
 
 
-def layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """(path, layer) of every linear layer, layer norm and convolution with a weight, except in the head."""
-    head = {id(module) for module in model.get_classifier().modules()}  # type: ignore[operator]
-    return [
-        (path, module)
-        for path, module in model.named_modules()
-        if isinstance(module, nn.Linear | nn.LayerNorm | nn.Conv2d)
-        and isinstance(module.weight, Tensor)
-        and id(module) not in head
-    ]
-
-
 def rescale(model: nn.Module, path: str, layer: nn.Module, init: Init) -> None:
     """Put a `Rescaled` around the layer at `path`."""
     replace(model, path, Rescaled(layer, init).to(_weight(layer)))
 
 
-def is_reduction(path: str) -> bool:
-    """Whether `path` is the linear layer that merges patches between two stages of a Swin."""
-    return path.endswith(".downsample.reduction")
-
-
 @method("ssf")
 @dataclass(frozen=True)
-class SSF:
+class SSF(Method):
     """Options of SSF. init: as in the module's text."""
 
     init: Init = "released"
 
     source: ClassVar[str] = "arXiv 2210.08823 section 3.2; dongzelian/SSF@e94e0e7 models/vision_transformer.py"
+    published: ClassVar[str] = "0.206 M; 0.24 M with the head"
     mergeable: ClassVar[bool] = True
 
     @property
@@ -102,9 +87,9 @@ class SSF:
         return 1.0, 0.0
 
     def attach(self, model: nn.Module) -> None:
-        block_paths(model)  # refuses what is no transformer
+        block_paths(model)  # refuses networks without transformer blocks
         for path, layer in layers(model):
-            if not is_reduction(path):
+            if not is_patch_merging(path):
                 rescale(model, path, layer, self.init)
 
     def count(self, shape: Shape) -> int:

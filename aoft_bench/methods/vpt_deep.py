@@ -23,26 +23,25 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from aoft_bench.methods.parts.prompts import Prompts, insert_prompts, vpt_bound
-from aoft_bench.methods.registry import Shape, method
+from aoft_bench.methods.base import Method, Shape
+from aoft_bench.methods.parts.prompts import insert_prompts, prompts_of_vpt
+from aoft_bench.methods.registry import method
 
 
 @method("vpt_deep")
 @dataclass(frozen=True)
-class VPTDeep:
+class VPTDeep(Method):
     """Options of VPT-Deep. prompts: tokens a block, n."""
 
     prompts: Annotated[int, Field(ge=1)] = 50
 
+    title: ClassVar[str] = "VPT-Deep"
     source: ClassVar[str] = "arXiv 2203.12119 section 3.2; KMnP/vpt@4410440 src/models/vit_prompt/vit.py"
-    mergeable: ClassVar[bool] = False
+    published: ClassVar[str] = "0.53 to 0.60 M: prompt lengths tuned per task (ours: 50), with and without the head"
     starts_at_backbone: ClassVar[bool] = False
 
     def attach(self, model: nn.Module) -> None:
-        def make(width: int) -> nn.Module:
-            return Prompts(self.prompts, width, vpt_bound(model, width))
-
-        insert_prompts(model, "vpt_deep", self.prompts, make)
+        insert_prompts(model, "vpt_deep", self.prompts, prompts_of_vpt(model, self.prompts))
 
     def count(self, shape: Shape) -> int:
         return shape.depth * self.prompts * shape.width

@@ -14,7 +14,7 @@ from aoft_bench.analysis.matrices import factor_matrices
 from aoft_bench.analysis.measures import measure, spectral_norm
 from aoft_bench.utils.errors import UserError
 
-WITH_FACTORS = [name for name in methods.names() if hasattr(methods.get(name), "factors")]
+WITH_FACTORS = methods.names_with_factors()
 
 
 def test_the_methods_of_the_paper_declare_factors():

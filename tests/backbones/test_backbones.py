@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from aoft_bench.backbones.networks import NANO, build, file_sha256, hub_file, load_backbone, read_options, weights_name
+from aoft_bench.backbones.networks import NANO, build, load_backbone, read_options
+from aoft_bench.backbones.weights import file_sha256, hub_file, weights_name
 from aoft_bench.config.schema import BackboneOptions, conf_dir
 from aoft_bench.utils.errors import UserError
 

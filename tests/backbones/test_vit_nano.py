@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from aoft_bench.backbones.networks import NANO_WEIGHTS, build, read_options
+from aoft_bench.backbones.networks import build, read_options
+from aoft_bench.backbones.weights import NANO_WEIGHTS
 from aoft_bench.config.schema import BackboneOptions
 from aoft_bench.data.loader import to_device
 from aoft_bench.data.sources.embedded import load

@@ -48,7 +48,7 @@ class World:
 
     def weights(self) -> Path:
         """A copy of the network's weights, to be damaged."""
-        from aoft_bench.backbones.networks import NANO_WEIGHTS
+        from aoft_bench.backbones.weights import NANO_WEIGHTS
 
         given = self.options.get("backbone.checkpoint", str(NANO_WEIGHTS))
         return Path(shutil.copy(given, self.root / "mine.safetensors"))

@@ -13,7 +13,7 @@ from packs import make_pack
 from safetensors.torch import load_file
 
 import aoft_bench.experiments.run as run_module
-from aoft_bench.backbones.networks import file_sha256
+from aoft_bench.backbones.weights import file_sha256
 from aoft_bench.config.schema import RunConfig, from_dict
 from aoft_bench.data.prepared_task import PreparedTask
 from aoft_bench.experiments.experiment import identity_of

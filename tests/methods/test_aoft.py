@@ -16,7 +16,8 @@ import aoft_bench
 from aoft_bench.methods.aoft import POLE_DISTANCE, AOUpdate, ao_constant, ao_matrix
 from aoft_bench.methods.aoft_adapter import AOAdapter
 from aoft_bench.methods.lora import LoRAUpdate
-from aoft_bench.methods.parts.low_rank import AdaptedLinear, LowRank
+from aoft_bench.methods.parts.low_rank import LowRank
+from aoft_bench.methods.parts.merged_linear import AdaptedLinear
 from aoft_bench.utils.errors import UserError
 
 CONSTANTS = ["paper", "released"]

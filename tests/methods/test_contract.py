@@ -11,8 +11,8 @@ from torch import Tensor, nn
 import aoft_bench
 from aoft_bench import methods
 from aoft_bench.backbones.layout import block_paths
+from aoft_bench.methods import Method, Shape
 from aoft_bench.methods.parts.wrappers import After
-from aoft_bench.methods.registry import Shape
 from aoft_bench.utils.errors import UserError
 
 
@@ -27,7 +27,7 @@ class Shift(nn.Module):
         return h + self.b
 
 
-class Honest:
+class Honest(Method):
     """A method that keeps its promises: a trained shift of every feed-forward part's output."""
 
     source: ClassVar[str] = "this test"

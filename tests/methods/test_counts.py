@@ -7,7 +7,7 @@ from aoft_bench import methods
 from aoft_bench.methods.counts import parameter_counts
 
 
-class Biases:
+class Biases(methods.Method):
     """A method that inserts nothing and trains a part of the network."""
 
     mergeable = True

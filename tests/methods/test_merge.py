@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 import aoft_bench
 from aoft_bench import methods
-from aoft_bench.backbones.layout import block_paths, site
+from aoft_bench.backbones.layout import block_paths, matrix_of
 
 TARGETS = ("q", "k", "v", "proj", "fc1", "fc2")
 shapes = st.builds(
@@ -66,11 +66,11 @@ def test_each_matrix_gets_its_update_in_its_own_rows(
     for path, block in block_paths(expected):
         for target in targets:
             (factors,) = (one for name, one in found.items() if name.startswith(path) and name.endswith(f".{target}"))
-            here = site(block, target)
+            matrix = matrix_of(block, target)
             a, b = factors.update
-            assert a.shape == (here.inputs, rank) and b.shape == (here.outputs, rank)
+            assert a.shape == (matrix.inputs, rank) and b.shape == (matrix.outputs, rank)
             with torch.no_grad():
-                getattr(here.parent, here.attribute).weight[here.rows] += b @ a.T
+                matrix.layer.weight[matrix.rows] += b @ a.T
     expected.load_state_dict({name: value for name, value in state.items() if name.startswith("head.")}, strict=False)
     merged = handle.merge().state_dict()
     assert merged.keys() == expected.state_dict().keys()

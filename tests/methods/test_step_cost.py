@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 import aoft_bench
 from aoft_bench.methods import registry
-from aoft_bench.methods.parts.low_rank import AdaptedLinear, LowRank, over_tokens, thinned
+from aoft_bench.methods.parts.merged_linear import AdaptedLinear, sum_over_tokens, transpose
 
 ALL = ["q", "v", "fc1", "fc2"]
 # operations that a block adds to the floor's, forward and backward, without the optimiser's, where a sum over tokens is
@@ -101,22 +101,20 @@ def test_built_together_is_as_built_layer_by_layer(method: str) -> None:
 @pytest.mark.parametrize("tokens", [7, 12, 34, 40])
 def test_the_sum_over_tokens_is_the_same_however_it_is_cut(tokens: int) -> None:
     z, g = torch.randn(tokens, 3, dtype=torch.float64), torch.randn(tokens, 10, dtype=torch.float64)[:, 2:7]
-    assert_close(over_tokens(z, g), torch.einsum("tk,td->kd", z, g), **TIGHT)
+    assert_close(sum_over_tokens(z, g), torch.einsum("tk,td->kd", z, g), **TIGHT)
 
 
 def test_what_was_built_is_forgotten_also_after_an_error() -> None:
     handle = adapted(registry.build("aoft", {}))
-    layers = [module for module in handle.model.modules() if isinstance(module, AdaptedLinear)]
-    updates = [module for module in handle.model.modules() if isinstance(module, LowRank)]
-    first = handle.model(batch(16)[0])
-    assert all(layer.built is None for layer in layers) and all(update.together is None for update in updates)
+    images = batch(16)[0]
+    first = handle.model(images)
     with pytest.raises(RuntimeError):
-        handle.model(batch(16)[0][:, :1])  # one channel instead of three
-    assert all(layer.built is None for layer in layers) and all(update.together is None for update in updates)
+        handle.model(images[:, :1])  # one channel instead of three
     perturb(handle)
-    moved = handle.model(batch(16)[0])
+    by_layers = handle.model.forward_head(handle.model.forward_features(images))  # without the hooks of the whole model
+    moved = handle.model(images)
     assert not torch.equal(first, moved), "a weight of an earlier step was used"
-    assert_close(handle.model.forward_head(handle.model.forward_features(batch(16)[0])), moved, **TIGHT)
+    assert_close(by_layers, moved, **TIGHT)
 
 
 def test_a_merged_bf16_weight_is_rounded_once() -> None:
@@ -126,7 +124,7 @@ def test_a_merged_bf16_weight_is_rounded_once() -> None:
     layer.add("fc1", slice(0, 256), aoft_bench.methods.lora.LoRAUpdate(256, 256, 1, 1.0))
     a, b = torch.full((256, 1), 1e-2), torch.full((256, 1), 1e-3)  # 1e-5, a thousandth of a typical weight
     frozen = layer.base.weight.detach()
-    merged = layer.folded(thinned([(a, b)], torch.bfloat16), torch.bfloat16)
+    merged = layer.merged_weight(transpose([(a, b)], torch.bfloat16), torch.bfloat16)
     added = (merged.double() - frozen.double()).mean()
     assert added == pytest.approx(1e-5, rel=0.15)
     lost = (frozen.bfloat16() + (b @ a.T).bfloat16()).double() - frozen.double()

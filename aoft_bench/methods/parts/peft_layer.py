@@ -1,4 +1,4 @@
-"""A linear layer of the backbone, its matrices given to peft one by one: how they are adapted, run and merged."""
+"""A linear layer of the backbone whose matrices peft adapts one by one: how they are adapted, run and merged."""
 
 import copy
 import warnings
@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import Site
-from aoft_bench.methods.parts.mergeable import Foldable
+from aoft_bench.backbones.layout import Matrix
+from aoft_bench.methods.parts.mergeable import Mergeable, plain_linear
 from aoft_bench.methods.parts.peft_tuners import Tuner
 
 ADAPTER = "default"  # the name that peft gives an adapter of which there is only one
 
 
-class PeftLinear(Foldable):
+class PeftLinear(Mergeable):
     """A frozen linear layer whose matrices peft adapts. Input (..., in), output (..., out).
 
     parts: name of a matrix ("q", "fc1", ...) -> peft's layer, or a plain frozen one, in the order of their rows.
@@ -42,46 +42,38 @@ class PeftLinear(Foldable):
     def merged(self) -> nn.Linear:
         """A plain layer that computes the same: what peft merges, put together again."""
         plain = [_merged(part) for part in self.parts.values()]
-        # made on the meta device: no random numbers are drawn, so merging does not disturb the run's seeds
-        has_bias = any(part.bias is not None for part in plain)
-        layer = nn.Linear(plain[0].in_features, sum(p.out_features for p in plain), has_bias, device="meta")
         weights: list[Tensor] = [part.weight for part in plain]
-        layer.weight = nn.Parameter(torch.cat(weights), requires_grad=False)
-        if has_bias:
-            biases: list[Tensor] = [p.weight.new_zeros(p.out_features) if p.bias is None else p.bias for p in plain]
-            layer.bias = nn.Parameter(torch.cat(biases), requires_grad=False)
-        return layer.train(self.training)
+        biases: list[Tensor] = [p.weight.new_zeros(p.out_features) if p.bias is None else p.bias for p in plain]
+        has_bias = any(part.bias is not None for part in plain)
+        return plain_linear(torch.cat(weights), torch.cat(biases) if has_bias else None, training=self.training)
 
 
 def _merged(part: Any) -> nn.Linear:
     if type(part) is nn.Linear:
         return part
-    twin = copy.deepcopy(part)  # peft merges in place
-    twin.merge()
-    return twin.get_base_layer()
+    copied = copy.deepcopy(part)  # peft merges in place
+    copied.merge()
+    return copied.get_base_layer()
 
 
-def part_of(here: Site) -> nn.Linear:
-    """The matrix at a site as a layer of its own; its weight and bias are views of the frozen ones."""
-    layer = getattr(here.parent, here.attribute)
-    part = nn.Linear(here.inputs, here.outputs, layer.bias is not None, device="meta")
-    part.weight = nn.Parameter(layer.weight.detach()[here.rows], requires_grad=False)
-    if layer.bias is not None:
-        part.bias = nn.Parameter(layer.bias.detach()[here.rows], requires_grad=False)
-    return part.train(layer.training)
+def part_of(matrix: Matrix) -> nn.Linear:
+    """A matrix as a layer of its own; its weight and bias are views of the frozen ones."""
+    layer, rows = matrix.layer, matrix.rows
+    bias = None if layer.bias is None else layer.bias.detach()[rows]
+    return plain_linear(layer.weight.detach()[rows], bias, training=layer.training)
 
 
 def inject(config: Any, tuner: Tuner, blocks: list[dict[str, nn.Linear]]) -> list[dict[str, nn.Module]]:
-    """What peft makes of the parts of every block, all at once, because some tuners share tensors between them."""
+    """Let peft adapt the parts of every block, all at once, because some tuners share tensors between them."""
     from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 
-    # where peft looks for names: backbone.blocks.3.q, so that its layers_pattern=blocks finds the number of the block
+    # peft sees names like backbone.blocks.3.q, so that its layers_pattern=blocks finds the number of the block
     root = nn.ModuleDict({"backbone": nn.ModuleDict({"blocks": nn.ModuleList(nn.ModuleDict(b) for b in blocks)})})
     frozen = [(part, part.weight, part.bias) for block in blocks for part in block.values()]
     for part, weight, bias in frozen:
         part.weight, part.bias = _stand_in(weight, tuner), None if bias is None else _stand_in(bias, tuner)
     with warnings.catch_warnings():
-        # boft looks for its CUDA kernel, and says so where there is none; we refuse what would need it
+        # boft warns when its CUDA kernel is missing; options that need the kernel are refused below
         warnings.filterwarnings("ignore", message=r"Failed to load the CUDA|Setting boft_n_butterfly_factor")
         PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type](root, config, adapter_name=ADAPTER)
     _check_butterfly(config, root)
@@ -98,13 +90,13 @@ def inject(config: Any, tuner: Tuner, blocks: list[dict[str, nn.Linear]]) -> lis
         base = layer.get_base_layer()
         base.weight = nn.Parameter(base.weight - layer.get_delta_weight(ADAPTER), requires_grad=False)
     if config.peft_type.name == "SHIRA":
-        # torch warns once that it does not check sparse tensors; not to check them is its default, and now asked for
+        # torch warns once that it does not check sparse tensors; disabling the check explicitly avoids the warning
         torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
     return [dict(block.items()) for block in fixed(root)["backbone"]["blocks"]]  # type: ignore[index]
 
 
 def _stand_in(tensor: Tensor, tuner: Tuner) -> nn.Parameter:
-    """What the tuner is prepared on: a copy, because olora writes into it; of another type or device where it must."""
+    """A copy of a weight that the tuner may change while it is prepared, in float32 or with real values if needed."""
     data = tensor.detach().clone()
     if data.is_meta and tuner.real:
         data = torch.rand(data.shape, dtype=data.dtype, generator=torch.Generator().manual_seed(0), device="cpu")

@@ -1,12 +1,12 @@
 """Prompt tokens around frozen blocks, for every method of the VPT family.
 
-The tokens of a plain ViT stand as [prefix, patches], the prefix being the class and register tokens, if any. Prompts
-stand between the two. Who inserts and who removes them decides the method:
+The tokens of a plain ViT are [prefix, patches]; the prefix holds the class and register tokens, if any. Prompts go
+between the two:
 
     deep      every block inserts its own and removes them after it, the same as replacing those of the block before
-    shallow   the first block inserts, the last one removes
+    shallow   the first block inserts them, the last one removes them
 
-so what follows the blocks (final norm, pooling, head) sees the usual tokens.
+What follows the blocks (final norm, pooling, head) sees the usual tokens.
 """
 
 import math
@@ -16,9 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import block_paths, replace, width_of
-from aoft_bench.methods.parts.wrappers import require_plain_block
-from aoft_bench.utils.errors import UserError
+from aoft_bench.backbones.layout import (
+    block_paths,
+    patch_area,
+    prefix_tokens,
+    replace,
+    require_plain_block,
+    width_of,
+)
 
 
 class Prompts(nn.Module):
@@ -65,9 +70,7 @@ def insert_prompts(
     blocks = block_paths(model)
     for _, block in blocks:
         require_plain_block(block, method)
-    prefix = getattr(model, "num_prefix_tokens", None)
-    if not isinstance(prefix, int):
-        raise UserError(f"{method} does not know where the patches begin in a {type(model).__name__}; use a plain ViT")
+    prefix = prefix_tokens(model, method)
     for index, (path, block) in enumerate(blocks):
         inserts, removes = deep or index == 0, deep or index == len(blocks) - 1
         if inserts or removes:
@@ -75,6 +78,9 @@ def insert_prompts(
             replace(model, path, PromptedBlock(block, prefix, made, prompts if removes else 0))
 
 
-def vpt_bound(model: Any, width: int) -> float:
-    """Bound of VPT's uniform init: Xavier's, of a patch embedding of RGB patches: sqrt(6 / (3 patch area + D))."""
-    return math.sqrt(6 / (3 * math.prod(model.patch_embed.patch_size) + width))
+def prompts_of_vpt(model: nn.Module, prompts: int) -> Callable[[int], Prompts]:
+    """D -> `prompts` tokens of width D as VPT draws them.
+
+    The bound is Xavier's for a patch embedding of RGB patches: sqrt(6 / (3 patch area + D)).
+    """
+    return lambda width: Prompts(prompts, width, math.sqrt(6 / (3 * patch_area(model) + width)))

@@ -1,15 +1,10 @@
-"""Where an inserted module acts in a block: after a sublayer, beside it, or on the residual stream.
-
-A sublayer is ``block.attn`` or ``block.mlp``; a plain pre-norm block computes
-
-    x = x + attn(norm1(x));   x = x + mlp(norm2(x))
-"""
+"""Where an inserted module acts in a block: after a sublayer, beside it, or on the residual stream."""
 
 from typing import Any
 
 from torch import Tensor, nn
 
-from aoft_bench.utils.errors import UserError
+from aoft_bench.backbones.layout import Sublayer, attention_branch, feed_forward_branch
 
 
 class After(nn.Module):
@@ -34,7 +29,7 @@ class Beside(nn.Module):
         return self.base(x, **extra) + self.adapter(x)  # type: ignore[no-any-return]
 
 
-class OnStream(nn.Module):
+class WithAdapters(nn.Module):
     """A frozen block with adapters h -> adapter(h) on its residual stream: after the feed-forward part, that is after
     the block, and, if given, after attention."""
 
@@ -45,12 +40,20 @@ class OnStream(nn.Module):
     def forward(self, x: Tensor, **attention: Any) -> Tensor:
         if self.after_attention is None:
             return self.after_ffn(self.block(x, **attention))  # type: ignore[no-any-return]
-        b: Any = self.block
-        x = self.after_attention(x + b.drop_path1(b.ls1(b.attn(b.norm1(x), **attention))))
-        return self.after_ffn(x + b.drop_path2(b.ls2(b.mlp(b.norm2(x)))))  # type: ignore[no-any-return]
+        x = self.after_attention(x + attention_branch(self.block, x, **attention))
+        return self.after_ffn(x + feed_forward_branch(self.block, x))  # type: ignore[no-any-return]
 
 
-def require_plain_block(block: nn.Module, method: str, advice: str = "use a plain ViT") -> None:
-    """Raise `UserError` unless `block` is built as the formula above says (a Swin block is not)."""
-    if not all(hasattr(block, part) for part in ("norm1", "ls1", "drop_path1", "norm2", "ls2", "drop_path2")):
-        raise UserError(f"{method} cannot act inside a {type(block).__name__}; {advice}")
+def insert_after(block: nn.Module, sublayer: Sublayer, adapter: nn.Module) -> None:
+    """Put `adapter` after a sublayer of `block`, in the type and on the device of the block's weights."""
+    _wrap(After, block, sublayer, adapter)
+
+
+def insert_beside(block: nn.Module, sublayer: Sublayer, adapter: nn.Module) -> None:
+    """Put `adapter` beside a sublayer of `block`, in the type and on the device of the block's weights."""
+    _wrap(Beside, block, sublayer, adapter)
+
+
+def _wrap(wrapper: type[After] | type[Beside], block: nn.Module, sublayer: Sublayer, adapter: nn.Module) -> None:
+    weight = next(block.parameters())
+    setattr(block, sublayer, wrapper(getattr(block, sublayer), adapter.to(weight)))
