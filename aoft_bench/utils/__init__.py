@@ -1,1 +1,1 @@
-"""What every other package may use. No torch."""
+"""Small tools that every other package may import: errors, locks, files, imports. No torch."""

@@ -1,34 +1,34 @@
-"""Errors a user can cause: one line, no traceback, exit code 2."""
+"""Errors that a user can cause. The command line prints them in one line and exits with code 2."""
 
 import difflib
 import re
 from collections.abc import Iterable
 
-SHOWN = 40  # names in one message; timm knows hundreds
+SHOWN = 40  # most names in one message; timm has hundreds of models
 
 
 class UserError(Exception):
-    """A mistake the user can mend: says what was wrong, what was got, what is allowed and what to do next.
+    """A mistake that the user can correct.
 
-    The text is one line (or, for several problems found at once, one line a problem); the command line prints it
-    without a traceback and exits with 2.
+    The text says what was wrong, what was given, what is allowed and what to do next. It is one line, or one line per
+    problem where several are reported at once. The command line prints it without a traceback and exits with code 2.
     """
 
 
 def closest(name: object, allowed: Iterable[str]) -> list[str]:
-    """The allowed names, those most like `name` first."""
+    """Return the allowed names, the ones most similar to `name` first."""
     names = sorted(set(allowed), key=_natural)
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
     return near + [other for other in names if other not in near]
 
 
 def unknown(kind: str, got: object, allowed: Iterable[str], hint: str = "") -> UserError:
-    """`UserError` for a name that is not in a fixed set, the closest names first."""
+    """Return the `UserError` for a name that is not among the allowed ones. It lists the closest names first."""
     return UserError(unknown_text(kind, got, allowed, hint))
 
 
 def unknown_text(kind: str, got: object, allowed: Iterable[str], hint: str = "") -> str:
-    """The text of `unknown`, for those who collect problems before they raise."""
+    """Return the message of `unknown`, for code that collects several problems before it raises."""
     names = list(allowed)
     near = difflib.get_close_matches(str(got), names, n=1, cutoff=0.5)
     mean = f" (did you mean {near[0]!r}?)" if near else ""
@@ -39,5 +39,5 @@ def unknown_text(kind: str, got: object, allowed: Iterable[str], hint: str = "")
 
 
 def _natural(text: str) -> list[tuple[int, int, str]]:
-    """Sort key that puts vit_b before vit_l and 2 before 10."""
+    """Return a sort key that compares numbers within names as numbers: 2 before 10."""
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]

@@ -1,8 +1,8 @@
-"""timm and Lightning without what they import of other libraries for the only reason that those are installed.
+"""Import timm and Lightning without their optional dependencies.
 
-torchmetrics, which Lightning imports whole, takes scipy, matplotlib and transformers where it finds them, and timm
-takes wandb: half of the time to a cell's first step, and nothing here uses it. Whoever imports those libraries by
-themselves, before or after, has them as they are.
+torchmetrics, which Lightning imports, imports scipy, matplotlib, torchvision and transformers where they are installed;
+timm imports wandb. None of them is used by this package, and they took half of the time to a run's first training step.
+They can be imported as usual before and after.
 """
 
 import importlib
@@ -12,28 +12,29 @@ from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
 
-_OF_TIMM = ("wandb",)
-_OF_TORCHMETRICS = ("matplotlib", "scipy", "torchvision", "transformers")
+_OPTIONAL_IN_TIMM = ("wandb",)
+_OPTIONAL_IN_TORCHMETRICS = ("matplotlib", "scipy", "torchvision", "transformers")
 
 
 def import_timm() -> Any:
-    """timm."""
-    with _hidden(_OF_TIMM):
+    """Import timm without wandb and return it."""
+    with _hidden(_OPTIONAL_IN_TIMM):
         return importlib.import_module("timm")
 
 
 def import_lightning() -> None:
-    """Let `import pytorch_lightning` be quick from here on."""
+    """Import Lightning without torchmetrics' optional dependencies, so that a later import statement costs nothing."""
     if "pytorch_lightning" not in sys.modules and "torchmetrics" not in sys.modules:
-        with _hidden(_OF_TORCHMETRICS):
+        with _hidden(_OPTIONAL_IN_TORCHMETRICS):
             importlib.import_module("pytorch_lightning")
 
 
 @contextmanager
 def _hidden(names: tuple[str, ...]) -> Iterator[None]:
-    """Let libraries that ask whether these are installed hear that they are not; those imported already stay."""
+    """Make these packages look as if they were not installed, except those that are imported already."""
     hidden = [name for name in names if name not in sys.modules]
-    checks: Any = importlib.import_module("lightning_utilities.core.imports")  # what torchmetrics asks, by version
+    # torchmetrics asks this module for the versions of its optional dependencies
+    checks: Any = importlib.import_module("lightning_utilities.core.imports")
     real = getattr(checks, "_version", None)
 
     def version(name: str) -> str:

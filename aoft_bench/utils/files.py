@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writing: a file appears complete or not at all."""
 
 import contextlib
 import errno
@@ -12,7 +12,7 @@ from aoft_bench.utils.errors import UserError
 
 
 def check_writable(path: Path) -> None:
-    """Raise `UserError` now, not after training, if `path` could not be written later."""
+    """Raise `UserError` if a file at `path` could not be written. Called before training, which takes long."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial"):
@@ -24,7 +24,10 @@ def check_writable(path: Path) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary sibling of `path`, then put it in place in one step; on failure nothing is left."""
+    """Call `write` with the path of a temporary file in the same folder, then rename that file to `path`.
+
+    Raises `UserError` if the disk is full or the folder cannot be written. The temporary file is removed on failure.
+    """
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,12 +42,12 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             "free some space or give another folder by results.root=DIR, and run again"
         ) from None
     finally:
-        with contextlib.suppress(OSError):  # a file may stand where its folder should
+        with contextlib.suppress(OSError):  # a parent of `partial` may be a file
             partial.unlink()
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """`write_atomically` for a text in UTF-8."""
+    """Write `text` in UTF-8 by `write_atomically`."""
     write_atomically(path, lambda partial: _write_text(partial, text))
 
 

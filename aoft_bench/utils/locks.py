@@ -1,8 +1,8 @@
-"""Who does what, among processes that share folders: one prepares a task while the others wait, one runs a cell.
+"""Locks between processes that share folders, so that each task is prepared once and each cell is run once.
 
-The locks are the system's own (flock), so that they are free again whenever their process dies, and no clock is
-compared with another's. They save work; nothing depends on them: what is written appears in one step, and what two
-processes would write is the same. So a file system without working locks is taken as it is.
+The locks are the kernel's (flock): a lock is free again when its process dies, and no clocks are compared. They save
+work, but results do not depend on them, since files are written atomically and two processes would write the same
+content. A file system without locks is therefore accepted.
 """
 
 import contextlib
@@ -14,16 +14,16 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-_PATIENCE = 2.0  # seconds before a waiting process says why nothing happens
-_GLANCE = 0.1  # seconds; `is_held` holds a lock for less
+_SILENT_SECONDS = 2.0  # a process that waits longer prints why
+_PROBE_SECONDS = 0.1  # `is_held` holds a lock for less than this
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
 @contextlib.contextmanager
 def preparing(what: str, path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, made with its folder, while `what` is prepared; others wait, and say so.
+    """Hold the lock file `path` while `what` is prepared. Other processes wait, and print that they do.
 
-    Raises `OSError` where the file cannot be made.
+    Raises `OSError` if the lock file or its folder cannot be created.
     """
     with _waited_for(path, f"another process is preparing {what}; waiting for it"):
         yield
@@ -31,16 +31,17 @@ def preparing(what: str, path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def claim(path: Path, what: str, *, wait: bool) -> Iterator[bool]:
-    """Try to be the only process that does `what`; False if another one does, unless `wait` waits for its end.
+    """Hold the lock file `path` while `what` is run. Yields whether this process holds the lock.
 
-    Raises `OSError` where the lock file cannot be made.
+    If another process holds it, wait for it to end (`wait=True`) or yield False. Raises `OSError` if the lock file
+    cannot be created.
     """
     if wait:
         with _waited_for(path, f"another process runs {what}; waiting for it"):
             yield True
         return
     if is_held(path):
-        time.sleep(_GLANCE)  # it may have been a glance of another process
+        time.sleep(_PROBE_SECONDS)  # it may have been held by `is_held` in another process
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(_held(path, 0))
@@ -51,7 +52,7 @@ def claim(path: Path, what: str, *, wait: bool) -> Iterator[bool]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds this lock now; False where there is no such file, or no locks."""
+    """Return whether a process holds this lock now. False if there is no such file, or no support for locks."""
     if not path.is_file():
         return False
     try:
@@ -65,7 +66,7 @@ def is_held(path: Path) -> bool:
 def _waited_for(path: Path, text: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(_held(path, _PATIENCE))
+            stack.enter_context(_held(path, _SILENT_SECONDS))
         except Timeout:
             print(f"aoft_bench: {text}", file=sys.stderr, flush=True)
             stack.enter_context(_held(path, -1))
@@ -74,7 +75,7 @@ def _waited_for(path: Path, text: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _held(path: Path, timeout: float) -> Iterator[None]:
-    """The lock, or `Timeout` after so many seconds (-1: never)."""
+    """Hold the lock. Raises `Timeout` after `timeout` seconds; -1 waits without limit."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:

@@ -1,11 +1,15 @@
-"""Start-up: what a cell imports, and that hiding libraries from others leaves them whole. No seconds."""
+"""What each command imports, and that a library hidden during an import is whole afterwards. No seconds."""
 
+import json
 import subprocess
 import sys
+from collections.abc import Iterable
 
 import pytest
 
-UNUSED = [
+from aoft_bench.cli import COMMANDS
+
+UNUSED = (
     "matplotlib",
     "scipy",
     "transformers",
@@ -15,7 +19,8 @@ UNUSED = [
     "tensorflow",
     "tensorflow_datasets",
     "peft",
-]
+)
+HEAVY = ("torch", "timm", "pytorch_lightning", "hydra", *UNUSED)
 
 
 def python(code: str) -> str:
@@ -24,14 +29,43 @@ def python(code: str) -> str:
     return done.stdout.strip()
 
 
+def imported(code: str, names: Iterable[str]) -> list[str]:
+    """Those of `names` that are imported after `code` ran in a process of its own."""
+    return json.loads(
+        python(f"{code}\nimport json, sys\nprint(json.dumps([m for m in {[*names]} if m in sys.modules]))")
+    )
+
+
+def commands(*lines: str) -> str:
+    """Code that calls the command line with each of these lines and drops what they print."""
+    return (
+        "import contextlib, io\n"
+        "from aoft_bench.cli import main\n"
+        f"for line in {lines}:\n"
+        "    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):\n"
+        "        with contextlib.suppress(SystemExit):\n"
+        "            main(line.split())"
+    )
+
+
 def test_a_cell_imports_no_library_that_it_does_not_use() -> None:
-    code = f"import aoft_bench.experiments.run, sys; print([m for m in {UNUSED} if m in sys.modules])"
-    assert python(code) == "[]"
+    assert imported("import aoft_bench.experiments.run", UNUSED) == []
 
 
-def test_the_command_line_alone_imports_no_torch() -> None:
-    heavy = ["torch", "timm", "pytorch_lightning", "hydra", *UNUSED]
-    assert python(f"import aoft_bench.cli.run, sys; print([m for m in {heavy} if m in sys.modules])") == "[]"
+def test_help_and_an_unknown_command_import_no_library() -> None:
+    small = ["numpy", "omegaconf", "pydantic", "rich", "yaml"]
+    assert imported(commands("--help", "--version", "tabels"), [*HEAVY, *small]) == []
+
+
+def test_no_help_of_a_command_imports_anything_heavy() -> None:
+    assert imported(commands(*(f"{command} --help" for command in COMMANDS)), HEAVY) == []
+
+
+@pytest.mark.parametrize(
+    "line", ["list datasets", "tables nowhere", "report nowhere", "select nowhere", "evaluate nowhere"]
+)
+def test_a_command_without_a_network_imports_nothing_heavy(line: str) -> None:
+    assert imported(commands(line), HEAVY) == []
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["first", "afterwards"])
