@@ -13,12 +13,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from aoft_bench.analysis.gaussian import density, reference
-from aoft_bench.analysis.inputs import Source
+from aoft_bench.analysis.inputs import MatrixSet
 from aoft_bench.analysis.matrices import Array, Matrix, Part, Vectors
 from aoft_bench.analysis.measures import angles
 from aoft_bench.backbones.layout import Target
 from aoft_bench.figures.drawing import Drawing
-from aoft_bench.figures.style import Look, legend_below, new_figure
+from aoft_bench.figures.series import Styles
+from aoft_bench.figures.style import new_figure
+from aoft_bench.figures.text import legend_below
 
 FULL_WIDTH = 6.9  # inches: both columns of a two-column paper
 REFERENCE: dict[str, Any] = {"color": "black", "linestyle": (0, (3, 1.5)), "linewidth": 0.9}
@@ -52,16 +54,16 @@ def pool(matrices: Iterable[Matrix], which: Vectors) -> Pool | None:
     return Pool(counts, min(one.shape[1] for one in vectors), any(one.shape[0] > one.shape[1] for one in vectors))
 
 
-def of_backbone(source: Source) -> Drawing:
+def of_backbone(backbone: MatrixSet) -> Drawing:
     """One panel a matrix and side, one line a layer."""
     targets = get_args(Target)
     figure = new_figure(2.7, FULL_WIDTH)
     panels = figure.subplots(2, len(targets), squeeze=False, sharex=True)
     colors = matplotlib.colormaps["cividis"]
-    layers = 1 + max(matrix.layer for matrix in source.matrices)
+    layers = 1 + max(matrix.layer for matrix in backbone.matrices)
     kinds: tuple[Vectors, ...] = ("columns", "rows")
     pools = {
-        (which, target): [one for m in source.matrices if m.name == target and (one := pool([m], which))]
+        (which, target): [one for m in backbone.matrices if m.name == target and (one := pool([m], which))]
         for which in kinds
         for target in targets
     }
@@ -80,8 +82,8 @@ def of_backbone(source: Source) -> Drawing:
     bar.outline.set_linewidth(0.4)  # type: ignore[operator]
     legend_below(figure, [Line2D([], [], label="random Gaussian vectors of the same length", **REFERENCE)], 0.27)
     caption = (
-        f"{source.backbone}, weights {source.weights[:12]}: angles between the columns and between the rows of each "
-        "matrix W (in, out), one line a layer; * more vectors than dimensions, so that not all can be orthogonal"
+        f"{backbone.backbone}, weights {backbone.weights[:12]}: angles between the columns and between the rows of "
+        "each matrix W (in, out), one line a layer; * more vectors than dimensions, so that not all can be orthogonal"
     )
     return Drawing("angles", figure, caption)
 
@@ -93,8 +95,8 @@ def _lines(axes: Axes, pools: list[Pool], colors: list[Any], span: float) -> Non
     _dress(axes, span)
 
 
-def of_methods(sources: list[Source], looks: dict[str, Look]) -> list[Drawing]:
-    """One line of panels a row of the table; rows with a single vector a matrix (rank 1) have no angles."""
+def of_methods(sets: list[MatrixSet], styles: Styles) -> list[Drawing]:
+    """One line of panels for each row; rows with a single vector a matrix (rank 1) have no angles."""
     drawings = []
     for name, sides, about in (
         ("angles", LONG, "those that can be orthogonal"),
@@ -106,17 +108,17 @@ def of_methods(sources: list[Source], looks: dict[str, Look]) -> list[Drawing]:
     ):
         pools = {
             label: {
-                (state, side): pool(_matrices(sources, label, state, side[0]), side[1])
+                (state, side): pool(_matrices(sets, label, state, side[0]), side[1])
                 for state in ("start", "trained")
                 for side in sides
             }
-            for label in looks
+            for label in styles
         }
-        shown = [label for label in looks if any(pools[label].values())]
+        shown = [label for label in styles if any(pools[label].values())]
         if name == "angles-short":  # of rank 1 these are numbers, 0 or 180 degrees apart
             shown = [label for label in shown if any(p and p.length > 1 for p in pools[label].values())]
         if shown:
-            drawings.append(_by_method(name, sides, about, {label: pools[label] for label in shown}, looks))
+            drawings.append(_by_method(name, sides, about, {label: pools[label] for label in shown}, styles))
     return drawings
 
 
@@ -125,7 +127,7 @@ def _by_method(
     sides: tuple[tuple[Part, Vectors], ...],
     about: str,
     pools: dict[str, dict[Any, Pool | None]],
-    looks: dict[str, Look],
+    styles: Styles,
 ) -> Drawing:
     figure = new_figure(0.35 + 0.75 * len(pools))
     panels = figure.subplots(len(pools), len(sides), squeeze=False, sharex=True)
@@ -138,7 +140,7 @@ def _by_method(
             if start:
                 axes.stairs(*_heights(start, span), fill=True, color=START)
             if trained:
-                axes.stairs(*_heights(trained, span), color=looks[label].color, lw=0.9)
+                axes.stairs(*_heights(trained, span), color=styles[label].color, lw=0.9)
             _reference(axes, [one for one in (start, trained) if one], span)
             _dress(axes, span)
         line[0].set_ylabel(label if len(label) < 16 else label.replace("_", "_\n").replace(" ", "\n"))
@@ -160,9 +162,9 @@ def _by_method(
     return Drawing(name, figure, caption)
 
 
-def _matrices(sources: list[Source], label: str, state: str, part: Part) -> list[Matrix]:
-    chosen = [source for source in sources if source.row == label and source.state == state]
-    return [matrix for source in chosen for matrix in source.matrices if matrix.part == part]
+def _matrices(sets: list[MatrixSet], label: str, state: str, part: Part) -> list[Matrix]:
+    chosen = [one for one in sets if one.row == label and one.state == state]
+    return [matrix for one in chosen for matrix in one.matrices if matrix.part == part]
 
 
 def _span(pools: Iterable[Pool]) -> float:

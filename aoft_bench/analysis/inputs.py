@@ -12,18 +12,18 @@ from aoft_bench.analysis.matrices import Matrix, backbone_matrices, factor_matri
 from aoft_bench.config.schema import BackboneOptions, RunConfig, from_dict
 from aoft_bench.figures.names import stem
 from aoft_bench.records.files import read_record
-from aoft_bench.results.settings import Table, build_tables
+from aoft_bench.results.settings import Comparison, build_comparisons
 from aoft_bench.utils.errors import UserError
 
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Source:
+class MatrixSet:
     """Matrices of one origin. state: of a method's, when they were taken: at the start of the run, or after it.
 
     weights: SHA-256 of the backbone's file; the rest, empty for a backbone: row, the label of the record's row in the
-    tables; setting: a name for what the records of one table share.
+    comparisons; setting: a name for what the records of one comparison share.
     """
 
     backbone: str
@@ -39,18 +39,18 @@ class Source:
 
 @dataclass(frozen=True)
 class Found:
-    """What was asked for. tables: the records looked at, by setting (`figures.names.stem`), with the labels of their
-    rows; left_out: one line for each thing that a folder holds and that cannot be looked at."""
+    """The matrices of records. comparisons: their rows, by setting (`figures.names.stem`); left_out: one line for each
+    file of a folder that cannot be analysed."""
 
-    sources: list[Source]
-    tables: dict[str, Table]
+    sets: list[MatrixSet]
+    comparisons: dict[str, Comparison]
     left_out: list[str]
 
 
-def of_backbone(options: BackboneOptions) -> Source:
+def of_backbone(options: BackboneOptions) -> MatrixSet:
     """A backbone's own matrices."""
     backbone = backbones.build(options, num_classes=0)
-    return Source(options.name, backbone.sha256, "pretrained", backbone_matrices(backbone.model))
+    return MatrixSet(options.name, backbone.sha256, "pretrained", backbone_matrices(backbone.model))
 
 
 def of_records(places: list[Path], checkpoint: str | None) -> Found:
@@ -59,7 +59,7 @@ def of_records(places: list[Path], checkpoint: str | None) -> Found:
     A file that cannot be looked at is a `UserError`; in a folder it is named and left out. checkpoint: where the
     backbone's weights are, if not where the records say.
     """
-    taken: dict[str, tuple[Record, list[Source]]] = {}
+    taken: dict[str, tuple[Record, list[MatrixSet]]] = {}
     left_out: list[str] = []
     without_factors: list[str] = []
     for path, asked_for in _paths(places):
@@ -76,10 +76,10 @@ def of_records(places: list[Path], checkpoint: str | None) -> Found:
     if without_factors:
         names = ", ".join(sorted(set(without_factors)))
         left_out.append(f"{len(without_factors)} records of methods that have no W_down and W_up: {names}")
-    tables = {stem(table): table for table in build_tables([record for record, _ in taken.values()])}
-    labelled = _labelled(tables, {id(record): sources for record, sources in taken.values()})
+    comparisons = {stem(one): one for one in build_comparisons([record for record, _ in taken.values()])}
+    labelled = _labelled(comparisons, {id(record): sets for record, sets in taken.values()})
     found, missing = _backbones_of([record for record, _ in taken.values()], checkpoint)
-    return Found(found + labelled, tables, left_out + missing)
+    return Found(found + labelled, comparisons, left_out + missing)
 
 
 def _paths(places: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
@@ -99,7 +99,7 @@ def _has_factors(record: Record) -> bool:
     return record["config"]["method"]["name"] in methods.names_with_factors()
 
 
-def _of_record(record: Record, path: Path) -> list[Source]:
+def _of_record(record: Record, path: Path) -> list[MatrixSet]:
     """The matrices at the start of the record's run and after it."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -122,7 +122,7 @@ def _of_record(record: Record, path: Path) -> list[Source]:
     config: RunConfig = from_dict(record["config"])
     # the architecture is enough, and the seed gives the start: the method is drawn after the network, as in the run
     handle = build(config, record["data"]["classes"], torch.device("cpu"), weights=False).handle
-    source = Source(
+    one = MatrixSet(
         record["backbone"],
         record["weights"]["sha256"],
         "start",
@@ -133,25 +133,25 @@ def _of_record(record: Record, path: Path) -> list[Source]:
     )
     try:
         handle.load_state_dict(state)
-        return [source, replace(source, state="trained", matrices=factor_matrices(handle))]
+        return [one, replace(one, state="trained", matrices=factor_matrices(handle))]
     except UserError as error:
         raise UserError(f"{trained}: {error}") from None
 
 
-def _labelled(tables: dict[str, Table], of_record: dict[int, list[Source]]) -> list[Source]:
-    """The sources with the labels of their rows, in the order of the tables. of_record: by the record's id()."""
+def _labelled(comparisons: dict[str, Comparison], of_record: dict[int, list[MatrixSet]]) -> list[MatrixSet]:
+    """The sets with the labels of their rows, in the order of the comparisons. of_record: by the record's id()."""
     return [
-        replace(source, row=row.label, setting=setting)
-        for setting, table in tables.items()
-        for row in table.rows
+        replace(one, row=row.label, setting=setting)
+        for setting, comparison in comparisons.items()
+        for row in comparison.rows
         for record in row.records
-        for source in of_record[id(record)]
+        for one in of_record[id(record)]
     ]
 
 
-def _backbones_of(records: list[Record], checkpoint: str | None) -> tuple[list[Source], list[str]]:
+def _backbones_of(records: list[Record], checkpoint: str | None) -> tuple[list[MatrixSet], list[str]]:
     """The backbones of records, each once, and a line for each whose weights are not here."""
-    found: dict[str, Source] = {}
+    found: dict[str, MatrixSet] = {}
     missing: dict[str, str] = {}
     for record in records:
         sha256, options = record["weights"]["sha256"], from_dict(record["config"]).backbone

@@ -9,10 +9,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from aoft_bench.analysis.angle_figures import FULL_WIDTH, PAPER, REFERENCE
-from aoft_bench.analysis.summary import Row
+from aoft_bench.analysis.summary import Measurement
 from aoft_bench.backbones.layout import Target
 from aoft_bench.figures.drawing import Drawing
-from aoft_bench.figures.style import MARKERS, Look, legend_below, new_figure
+from aoft_bench.figures.series import MARKERS, SeriesStyle, Styles
+from aoft_bench.figures.style import new_figure
+from aoft_bench.figures.text import legend_below
 from aoft_bench.figures.ticks import log_ticks
 
 OKABE_ITO = ("#0072B2", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#E69F00")
@@ -25,7 +27,7 @@ MEASURES = {
 }
 
 
-def of_backbone(rows: list[Row]) -> Drawing:
+def of_backbone(rows: list[Measurement]) -> Drawing:
     """Spectral norms of the six matrices, and of Gaussian ones of the same shape and Frobenius norm."""
     figure = new_figure(2.0)
     axes = figure.subplots()
@@ -50,24 +52,24 @@ def of_backbone(rows: list[Row]) -> Drawing:
     return Drawing("spectral-norms", figure, caption)
 
 
-def of_methods(rows: list[Row], looks: dict[str, Look]) -> list[Drawing]:
+def of_methods(rows: list[Measurement], styles: Styles) -> list[Drawing]:
     """Spectral norms of W_down, W_up and the update; angles, coherence and distance from orthogonality."""
-    drawings = [_norms(rows, looks)]
+    drawings = [_norms(rows, styles)]
     if any(row["pairs"] for row in rows if _is_long(row)):
-        drawings.append(_orthogonality(rows, looks))
+        drawings.append(_orthogonality(rows, styles))
     return drawings
 
 
-def _norms(rows: list[Row], looks: dict[str, Look]) -> Drawing:
+def _norms(rows: list[Measurement], styles: Styles) -> Drawing:
     figure = new_figure(1.7, FULL_WIDTH)
     panels = figure.subplots(1, len(TITLES), squeeze=False)[0]
     for axes, (part, title) in zip(panels, TITLES.items(), strict=True):
         chosen = [row for row in rows if row["part"] == part and (part == "update" or _is_long(row))]
-        for label, look in looks.items():
+        for label, style in styles.items():
             mine = [row for row in chosen if row["row"] == label]
-            _by_layer(axes, [row for row in mine if row["state"] == "trained"], "spectral_norm", look)
+            _by_layer(axes, [row for row in mine if row["state"] == "trained"], "spectral_norm", style)
             if part != "update":  # an update starts at zero
-                _start(axes, [row for row in mine if row["state"] == "start"], "spectral_norm", look)
+                _start(axes, [row for row in mine if row["state"] == "start"], "spectral_norm", style)
         if any(row["spectral_norm"] > 0 for row in chosen):
             axes.set_yscale("log")
             low, high = axes.get_ylim()
@@ -75,7 +77,7 @@ def _norms(rows: list[Row], looks: dict[str, Look]) -> Drawing:
         axes.set_title(title)
         _layers(axes)
     panels[0].set_ylabel("spectral norm")
-    legend_below(figure, _handles(looks), 0.27)
+    legend_below(figure, _handles(styles), 0.27)
     caption = (
         "spectral norms by layer of W_down, W_up and of the whole update with its scales (of an adapter: the product "
         "of its two matrices, without the activation); mean over matrices, datasets and seeds, band from the smallest "
@@ -84,23 +86,23 @@ def _norms(rows: list[Row], looks: dict[str, Look]) -> Drawing:
     return Drawing("spectral-norms", figure, caption)
 
 
-def _orthogonality(rows: list[Row], looks: dict[str, Look]) -> Drawing:
+def _orthogonality(rows: list[Measurement], styles: Styles) -> Drawing:
     figure = new_figure(2.7, FULL_WIDTH)
     panels = figure.subplots(len(LONG), len(MEASURES), squeeze=False, sharex=True)
     for line, (part, which) in zip(panels, LONG.items(), strict=True):
         line[0].set_ylabel(f"W_{part}, {which}")
         for axes, measured in zip(line, MEASURES, strict=True):
-            for name, look in looks.items():
+            for name, style in styles.items():
                 mine = [row for row in rows if row["row"] == name and row["part"] == part and _is_long(row)]
                 pairs = [row for row in mine if row[measured] is not None]
-                _by_layer(axes, [row for row in pairs if row["state"] == "trained"], measured, look)
+                _by_layer(axes, [row for row in pairs if row["state"] == "trained"], measured, style)
                 _gaussian(axes, pairs, measured)
             axes.set_ylim(bottom=0)
             _layers(axes)
     for axes, label in zip(panels[0], MEASURES.values(), strict=True):
         axes.set_title(label)
         axes.set_xlabel("")
-    handles = _handles({name: look for name, look in looks.items() if _has_pairs(rows, name)}, start=False)
+    handles = _handles({name: style for name, style in styles.items() if _has_pairs(rows, name)}, start=False)
     legend_below(figure, [*handles, Line2D([], [], label="random Gaussian", **REFERENCE)], 0.27)
     caption = (
         "how far the d columns of W_down and the d rows of W_up are from orthogonal after training, by layer; mean "
@@ -110,34 +112,34 @@ def _orthogonality(rows: list[Row], looks: dict[str, Look]) -> Drawing:
     return Drawing("orthogonality", figure, caption)
 
 
-def _is_long(row: Row) -> bool:
+def _is_long(row: Measurement) -> bool:
     return row["part"] in LONG and row["vectors"] == LONG[row["part"]]
 
 
-def _has_pairs(rows: list[Row], label: str) -> bool:
+def _has_pairs(rows: list[Measurement], label: str) -> bool:
     return any(row["pairs"] for row in rows if row["row"] == label and _is_long(row))
 
 
-def _by_layer(axes: Axes, rows: list[Row], measured: str, look: Look) -> None:
+def _by_layer(axes: Axes, rows: list[Measurement], measured: str, style: SeriesStyle) -> None:
     at, values = _values(rows, measured)
     if at:
-        axes.plot(at, [np.mean(found) for found in values], markersize=3, lw=0.8, **look.curve())
+        axes.plot(at, [np.mean(found) for found in values], markersize=3, lw=0.8, **style.curve())
         axes.fill_between(
-            at, [min(found) for found in values], [max(found) for found in values], color=look.color, alpha=0.12, lw=0
+            at, [min(found) for found in values], [max(found) for found in values], color=style.color, alpha=0.12, lw=0
         )
 
 
-def _start(axes: Axes, rows: list[Row], measured: str, look: Look) -> None:
+def _start(axes: Axes, rows: list[Measurement], measured: str, style: SeriesStyle) -> None:
     at, values = _values([row for row in rows if row[measured] > 0], measured)
-    axes.plot(at, [np.mean(found) for found in values], color=look.color, ls=":", lw=0.8)
+    axes.plot(at, [np.mean(found) for found in values], color=style.color, ls=":", lw=0.8)
 
 
-def _gaussian(axes: Axes, rows: list[Row], measured: str) -> None:
+def _gaussian(axes: Axes, rows: list[Measurement], measured: str) -> None:
     at, values = _values(rows, f"gaussian_{measured}")
     axes.plot(at, [np.mean(found) for found in values], **REFERENCE)
 
 
-def _values(rows: list[Row], measured: str) -> tuple[list[int], list[list[float]]]:
+def _values(rows: list[Measurement], measured: str) -> tuple[list[int], list[list[float]]]:
     """(layers from 1, the values of each)."""
     by_layer: dict[int, list[float]] = defaultdict(list)
     for row in rows:
@@ -150,8 +152,8 @@ def _layers(axes: Axes) -> None:
     axes.set_xlabel("layer")
 
 
-def _handles(looks: dict[str, Look], start: bool = True) -> list[Line2D]:
-    handles = [Line2D([], [], label=label, markersize=3, lw=0.8, **look.curve()) for label, look in looks.items()]
+def _handles(styles: Styles, start: bool = True) -> list[Line2D]:
+    handles = [Line2D([], [], label=label, markersize=3, lw=0.8, **style.curve()) for label, style in styles.items()]
     if start:
         handles.append(Line2D([], [], color="0.3", ls=":", lw=0.8, label="at the start"))
     return handles

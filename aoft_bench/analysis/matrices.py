@@ -1,4 +1,4 @@
-"""The matrices to look at: those of a backbone's blocks, and W_down and W_up of what a method inserted."""
+"""The matrices to measure: those of a backbone's blocks, and W_down and W_up of what a method inserted."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args

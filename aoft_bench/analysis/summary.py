@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from aoft_bench.analysis.gaussian import reference, spectral_ratio
-from aoft_bench.analysis.inputs import Source
+from aoft_bench.analysis.inputs import MatrixSet
 from aoft_bench.analysis.matrices import Matrix, Vectors
 from aoft_bench.analysis.measures import measure, spectral_norm
 
@@ -23,29 +23,29 @@ NORMS = ("spectral_norm", "frobenius_norm")
 OF_REFERENCE = ("mean_abs_from_90", "std_angle", "coherence", "gram_unit", "gram_raw", "spectral_norm")
 COLUMNS = (*ORIGIN, *SHAPE, *PAIRS, *NORMS, *(f"gaussian_{name}" for name in OF_REFERENCE))
 
-Row = dict[str, Any]
+Measurement = dict[str, Any]
 
 
-def rows_of(sources: Iterable[Source]) -> list[Row]:
+def rows_of(sets: Iterable[MatrixSet]) -> list[Measurement]:
     """One row for the columns and one for the rows of every matrix, one for every update; absent values are None.
 
     fit: whether so many vectors of this length can be orthogonal at all (count <= length). gaussian_*: the reference,
     its spectral norm that of a Gaussian matrix of the same shape and Frobenius norm.
     """
-    return [row for source in sources for matrix in source.matrices for row in _rows(source, matrix)]
+    return [row for one in sets for matrix in one.matrices for row in _rows(one, matrix)]
 
 
-def _rows(source: Source, matrix: Matrix) -> list[Row]:
+def _rows(one: MatrixSet, matrix: Matrix) -> list[Measurement]:
     frobenius = float(np.linalg.norm(matrix.values))
-    row: Row = dict.fromkeys(COLUMNS) | {
-        "setting": source.setting,
-        "backbone": source.backbone,
-        "weights": source.weights[:12],
-        "row": source.row,
-        "dataset": source.dataset,
-        "seed": source.seed,
-        "hash": source.hash,
-        "state": source.state,
+    row: Measurement = dict.fromkeys(COLUMNS) | {
+        "setting": one.setting,
+        "backbone": one.backbone,
+        "weights": one.weights[:12],
+        "row": one.row,
+        "dataset": one.dataset,
+        "seed": one.seed,
+        "hash": one.hash,
+        "state": one.state,
         "layer": matrix.layer,
         "matrix": matrix.name,
         "part": matrix.part,
@@ -58,7 +58,7 @@ def _rows(source: Source, matrix: Matrix) -> list[Row]:
     return [row | _angles(matrix, which) for which in WHICH]
 
 
-def _angles(matrix: Matrix, which: Vectors) -> Row:
+def _angles(matrix: Matrix, which: Vectors) -> Measurement:
     measured = measure(matrix.vectors(which))
     expected = asdict(reference(measured.count, measured.length))
     return {
@@ -69,7 +69,7 @@ def _angles(matrix: Matrix, which: Vectors) -> Row:
     }
 
 
-def csv_text(rows: Iterable[Row]) -> str:
+def csv_text(rows: Iterable[Measurement]) -> str:
     """The rows as CSV; measures with four significant digits, absent ones empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
@@ -82,22 +82,22 @@ def _cell(value: Any) -> Any:
     return f"{value:.4g}" if isinstance(value, float) else value
 
 
-def summary(rows: list[Row]) -> str:
-    """Means over layers, datasets and seeds as Markdown: one table a backbone and a setting; the reference in brackets.
+def summary(rows: list[Measurement]) -> str:
+    """Means over layers, datasets and seeds as Markdown, a table for each backbone and setting; reference in brackets.
 
     Of W_down and W_up only the long vectors are shown, those that can be orthogonal.
     """
-    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[Measurement]] = defaultdict(list)
     for row in rows:
         if row["part"] == "weight" or row["part"] == "update" or row["fit"] == "yes":
             groups[row["setting"], row["backbone"]].append(row)
     return "\n".join(_summary(setting or backbone, groups[setting, backbone]) for setting, backbone in groups)
 
 
-def _summary(title: str, rows: list[Row]) -> str:
+def _summary(title: str, rows: list[Measurement]) -> str:
     head = ["of", "state", "vectors", "mean off 90°", "std", "coherence", "‖UUᵀ - I‖", "‖VVᵀ - I‖", "spectral norm"]
     lines = [f"## {title}\n", f"| {' | '.join(head)} |", f"|{' --- |' * 3}{' ---: |' * (len(head) - 3)}"]
-    groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[Measurement]] = defaultdict(list)
     for row in rows:
         name = f"W_{row['matrix']}" if row["part"] == "weight" else f"{row['row']} {row['part']}"
         shape = f"{row['count']} {row['vectors']} of length {row['length']}" if row["vectors"] else ""
@@ -109,7 +109,7 @@ def _summary(title: str, rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _mean_and_reference(rows: list[Row], name: str) -> str:
+def _mean_and_reference(rows: list[Measurement], name: str) -> str:
     found, expected = ([row[key] for row in rows if row[key] is not None] for key in (name, f"gaussian_{name}"))
     if not found:
         return "-"

@@ -48,28 +48,28 @@ def _analyze(words: list[str]) -> int:
         raise UserError(f"out={out} is a file; give a folder")
 
     from aoft_bench.analysis.draw import draw
-    from aoft_bench.analysis.inputs import Source, of_backbone, of_records
+    from aoft_bench.analysis.inputs import MatrixSet, of_backbone, of_records
     from aoft_bench.analysis.summary import csv_text, rows_of, summary
-    from aoft_bench.results.settings import Table
+    from aoft_bench.results.settings import Comparison
     from aoft_bench.utils.files import write_text_atomically
 
-    sources: list[Source] = []
-    tables: dict[str, Table] = {}
+    sets: list[MatrixSet] = []
+    comparisons: dict[str, Comparison] = {}
     if "backbone" in changes:
-        sources.append(of_backbone(_options(changes)))
+        sets.append(of_backbone(_options(changes)))
     if places:
         checkpoint = None if "backbone" in changes else changes.get("backbone.checkpoint")
         found = of_records(places, checkpoint)
-        tables = found.tables
-        known = {source.weights for source in sources}
-        sources += [source for source in found.sources if source.row or source.weights not in known]
+        comparisons = found.comparisons
+        known = {one.weights for one in sets}
+        sets += [one for one in found.sets if one.row or one.weights not in known]
         for line in found.left_out:
             print(f"aoft_bench: left out: {line}", file=sys.stderr)
-        if not any(source.row for source in found.sources):
+        if not any(one.row for one in found.sets):
             raise UserError("none of these records could be looked at (see above)")
-    rows = rows_of(sources)
+    rows = rows_of(sets)
     write_text_atomically(out / "orthogonality.csv", csv_text(rows))
-    captions = draw(sources, rows, tables, out / "figures")
+    captions = draw(sets, rows, comparisons, out / "figures")
     listed = "".join(f"* figures/{name}: {caption}.\n" for name, caption in captions.items())
     text = summary(rows)
     write_text_atomically(out / "summary.md", f"{text}\n## Figures\n\n{listed}")

@@ -8,7 +8,7 @@ from aoft_bench.cli import ArgumentParser
 from aoft_bench.results.collect import Collected, collect
 from aoft_bench.results.files import NAMES, table_files
 from aoft_bench.results.published import load
-from aoft_bench.results.settings import build_tables
+from aoft_bench.results.settings import build_comparisons
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import write_text_atomically
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     if not found.records:
         why = f"none of the {len(found.left_out)} records can be used (above)" if found.left_out else "no records"
         raise UserError(f"{why} below {root / 'records'}; run a cell first: aoft-bench --help")
-    files = table_files(build_tables(found.records), load(root), _notes(root, found))
+    files = table_files(build_comparisons(found.records), load(root), _notes(root, found))
     for name, text in files.items():
         write_text_atomically(root / "tables" / name, text)
     for name in NAMES - files.keys():

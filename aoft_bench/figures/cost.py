@@ -10,9 +10,11 @@ from matplotlib.lines import Line2D
 
 from aoft_bench.figures.drawing import Drawing, Plan
 from aoft_bench.figures.names import slug
-from aoft_bench.figures.style import Look, legend_below, new_figure, wrapped
+from aoft_bench.figures.series import Styles
+from aoft_bench.figures.style import new_figure
+from aoft_bench.figures.text import legend_below, wrapped
 from aoft_bench.figures.values import NothingToDrawError, accuracy_label, complete, cost, hardware, without_records
-from aoft_bench.results.settings import Table
+from aoft_bench.results.settings import Comparison
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,11 @@ class _Point:
     peak: float
 
 
-def plans(table: Table, looks: dict[str, Look]) -> list[Plan]:
+def plans(comparison: Comparison, styles: Styles) -> list[Plan]:
     """One figure for each hardware that two rows or more ran on; raises `NothingToDrawError`."""
     machines: dict[str, list[_Point]] = defaultdict(list)
     mixed = []
-    for row, mean, spread in complete(table):
+    for row, mean, spread in complete(comparison):
         names = {hardware(record) for record in row.records}
         if len(names) > 1:
             mixed.append(row.label)
@@ -40,9 +42,9 @@ def plans(table: Table, looks: dict[str, Look]) -> list[Plan]:
             point = _Point(row.label, mean, spread, statistics.fmean(images), max(peaks) / 2**30)
             machines[names.pop()].append(point)
     several = len(machines) > 1
-    small = without_records(table)
+    small = without_records(comparison)
     found: list[Plan] = [
-        partial(_figure, small, machine, shown, looks, mixed, f"cost-{slug(machine)}" if several else "cost")
+        partial(_figure, small, machine, shown, styles, mixed, f"cost-{slug(machine)}" if several else "cost")
         for machine, shown in sorted(machines.items())
         if len(shown) > 1
     ]
@@ -52,29 +54,30 @@ def plans(table: Table, looks: dict[str, Look]) -> list[Plan]:
 
 
 def _figure(
-    table: Table,
+    comparison: Comparison,
     machine: str,
     shown: list[_Point],
-    looks: dict[str, Look],
+    styles: Styles,
     mixed: list[str],
     name: str,
 ) -> Drawing:
     figure = new_figure(2.1)
     speed, memory = figure.subplots(1, 2, sharey=True)
     for point in shown:
-        look = looks[point.label].marks()
+        style = styles[point.label].marks()
         spread = [point.spread] if point.spread else None
         for axes, value in ((speed, point.images), (memory, point.peak)):
-            bar = axes.errorbar([value], [point.mean], yerr=spread, ls="", elinewidth=0.7, **look)
+            bar = axes.errorbar([value], [point.mean], yerr=spread, ls="", elinewidth=0.7, **style)
             bar[0].set_gid(point.label)
     _axis(speed, "training images/s of\nthese runs, no benchmark")
     _axis(memory, "peak memory of these\nruns (GiB), no benchmark")
-    speed.set_ylabel(accuracy_label(table))
+    speed.set_ylabel(accuracy_label(comparison))
     figure.suptitle(wrapped(f"recorded on {machine}", 3.1), fontsize="medium")
-    legend_below(figure, [Line2D([], [], ls="", label=p.label, **looks[p.label].marks()) for p in shown])
+    legend_below(figure, [Line2D([], [], ls="", label=p.label, **styles[p.label].marks()) for p in shown])
     caption = (
-        f"{accuracy_label(table)} against training images per second (mean over datasets and seeds) and peak memory "
-        f"(the largest of any run), as recorded on {machine}; not a benchmark: the runs may have shared the machine"
+        f"{accuracy_label(comparison)} against training images per second (mean over datasets and seeds) and peak "
+        f"memory (the largest of any run), as recorded on {machine}; not a benchmark: the runs may have shared the "
+        "machine"
     )
     if mixed:
         caption += f"; left out, their runs were on several machines: {', '.join(mixed)}"

@@ -12,10 +12,12 @@ from matplotlib.ticker import MaxNLocator
 
 from aoft_bench.data.tasks import TASKS
 from aoft_bench.figures.drawing import Drawing, Plan
-from aoft_bench.figures.style import GREY, Look, featured, legend_below, new_figure
+from aoft_bench.figures.series import SeriesStyle, Styles, featured
+from aoft_bench.figures.style import GREY, new_figure
+from aoft_bench.figures.text import legend_below
 from aoft_bench.figures.ticks import log_ticks
-from aoft_bench.figures.values import NothingToDrawError, curves, starred, without_records
-from aoft_bench.results.settings import Table
+from aoft_bench.figures.values import NothingToDrawError, curves, without_records
+from aoft_bench.results.settings import Comparison
 from aoft_bench.results.statistics import pool_of
 
 # curve in the record -> (name of the figure, label of its axis)
@@ -31,45 +33,45 @@ Panel = dict[str, Values]  # of one task, by the label of the row
 MOST_PANELS = 8  # of one figure; more tasks are split by group
 
 
-def plans(table: Table, looks: dict[str, Look]) -> list[Plan]:
+def plans(comparison: Comparison, styles: Styles) -> list[Plan]:
     """One figure a kind of curve and group of tasks, one panel a task; raises `NothingToDrawError`."""
-    tasks = pool_of(table).tasks
+    tasks = pool_of(comparison).tasks
     groups: dict[str, list[str]] = defaultdict(list)
     for task in tasks:
         groups[TASKS[task].group if len(tasks) > MOST_PANELS else ""].append(task)
     planned: list[Plan] = []
-    small = without_records(table)
+    small = without_records(comparison)
     for key, (name, label) in KINDS.items():
         for group, members in groups.items():
-            panels = {task: _of_task(table, task, key) for task in members}
+            panels = {task: _of_task(comparison, task, key) for task in members}
             panels = {task: found for task, found in panels.items() if found}
             if panels:
                 suffix = f"-{group}" if group else ""
-                planned.append(partial(_figure, small, key, panels, looks, f"curves-{name}{suffix}", label))
+                planned.append(partial(_figure, small, key, panels, styles, f"curves-{name}{suffix}", label))
     if not planned:
         raise NothingToDrawError("no curve of more than one epoch is recorded")
     return planned
 
 
-def _of_task(table: Table, task: str, key: str) -> Panel:
-    found = {row.label: curves(row, task, key) for row in table.rows}
+def _of_task(comparison: Comparison, task: str, key: str) -> Panel:
+    found = {row.label: curves(row, task, key) for row in comparison.rows}
     return {label: values for label, values in found.items() if values.shape[1] > 1}
 
 
-def _figure(table: Table, key: str, data: dict[str, Panel], looks: dict[str, Look], name: str, label: str) -> Drawing:
+def _figure(comparison: Comparison, key: str, data: dict[str, Panel], styles: Styles, name: str, label: str) -> Drawing:
     columns = min(2, len(data))
     lines = -(-len(data) // columns)
     figure = new_figure(0.3 + (1.15 if columns > 1 else 1.7) * lines)
     panels = figure.subplots(lines, columns, squeeze=False, sharex=True)
-    rows = [row for row in table.rows if any(row.label in panel for panel in data.values())]
+    rows = [row for row in comparison.rows if any(row.label in panel for panel in data.values())]
     shown = [row.label for row in featured(rows)]
     others = [row.label for row in rows if row.label not in shown]
     for axes, (task, panel) in zip(panels.flat, data.items(), strict=False):
         _context(axes, [panel[label] for label in others if label in panel])
         for number, label_ in enumerate(shown):
             if label_ in panel:
-                _curve(axes, panel[label_], looks[label_], label_, number)
-        axes.set_title(starred(table, task))
+                _curve(axes, panel[label_], styles[label_], label_, number)
+        axes.set_title(comparison.header(task))
         _scale(axes, list(panel.values()), key)
     if len(data) % columns:
         panels[-1, -1].set_visible(False)
@@ -77,7 +79,7 @@ def _figure(table: Table, key: str, data: dict[str, Panel], looks: dict[str, Loo
     for axes in [*panels[-1], *(panels[-2, 1:] if len(data) % columns else [])]:
         axes.set_xlabel("epoch")
     figure.supylabel(label, fontsize="medium")
-    handles = [Line2D([], [], label=label_, **looks[label_].curve()) for label_ in shown]
+    handles = [Line2D([], [], label=label_, **styles[label_].curve()) for label_ in shown]
     if others:
         handles.append(Line2D([], [], color=GREY, lw=0.5, label=f"{len(others)} other methods"))
     legend_below(figure, handles, handle_width=0.27)
@@ -96,14 +98,14 @@ def _context(axes: Axes, curves_: list[Values]) -> None:
         axes.add_collection(LineCollection(lines, colors=GREY, linewidths=0.5, alpha=0.6, zorder=1.5, gid="others"))
 
 
-def _curve(axes: Axes, found: Values, look: Look, label: str, number: int) -> None:
+def _curve(axes: Axes, found: Values, style: SeriesStyle, label: str, number: int) -> None:
     """Mean and band of one row. number: its place in the legend, so that markers of rows do not coincide."""
     seeds, epochs = found.shape
     at = np.arange(1, epochs + 1)
     every = max(1, epochs // 4)
-    axes.plot(at, found.mean(axis=0), markevery=(number % every, every), ms=3, gid=label, **look.curve())
+    axes.plot(at, found.mean(axis=0), markevery=(number % every, every), ms=3, gid=label, **style.curve())
     if seeds > 1:
-        band = axes.fill_between(at, found.min(axis=0), found.max(axis=0), color=look.color, alpha=0.15, lw=0)
+        band = axes.fill_between(at, found.min(axis=0), found.max(axis=0), color=style.color, alpha=0.15, lw=0)
         band.set_gid(f"{label} band")
 
 

@@ -1,4 +1,4 @@
-"""A figure with its caption, drawn or planned."""
+"""A figure with its caption, drawn or still to be drawn."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,5 +15,5 @@ class Drawing:
     caption: str
 
 
-# All numbers of a figure, which any process can draw: it can be pickled, and holds no records, which are large.
+# Draws one figure, in any process: it can be pickled, holds all numbers of the figure, and no records, which are large.
 Plan = Callable[[], Drawing]

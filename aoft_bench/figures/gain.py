@@ -9,36 +9,38 @@ from matplotlib.lines import Line2D
 from aoft_bench.data.tasks import TASKS
 from aoft_bench.figures.drawing import Drawing, Plan
 from aoft_bench.figures.names import slug
-from aoft_bench.figures.style import Look, legend_below, new_figure, wrapped
-from aoft_bench.figures.values import NothingToDrawError, gains, starred, without_records
-from aoft_bench.results.settings import Table
+from aoft_bench.figures.series import Styles
+from aoft_bench.figures.style import new_figure
+from aoft_bench.figures.text import legend_below, wrapped
+from aoft_bench.figures.values import NothingToDrawError, gains, without_records
+from aoft_bench.results.settings import Comparison
 from aoft_bench.results.statistics import pool_of
 
 OURS = ("aoft", "aoft_without_lambda")
 BASELINES = ("lora", "lora_matched", "adapter")
 
 
-def plans(table: Table, looks: dict[str, Look]) -> list[Plan]:
+def plans(comparison: Comparison, styles: Styles) -> list[Plan]:
     """One figure an AOFT row, with all rows of the baselines; raises `NothingToDrawError`."""
-    ours = [row for row in table.rows if row.method in OURS]
-    baselines = [row for name in BASELINES for row in table.rows if row.method == name]
+    ours = [row for row in comparison.rows if row.method in OURS]
+    baselines = [row for name in BASELINES for row in comparison.rows if row.method == name]
     if not ours or not baselines:
         lacking = " and ".join(kind for kind, rows in (("AOFT", ours), ("LoRA or Adapter", baselines)) if not rows)
         raise NothingToDrawError(f"no {lacking}")
     found: list[Plan] = []
-    small = without_records(table)
+    small = without_records(comparison)
     for row in ours:
-        by_label = {base.label: gains(row, base, table.datasets) for base in baselines}
+        by_label = {base.label: gains(row, base, comparison.datasets) for base in baselines}
         series = {label: values for label, values in by_label.items() if values}
         if series:
-            found.append(partial(_figure, small, row.label, series, looks))
+            found.append(partial(_figure, small, row.label, series, styles))
     if not found:
         raise NothingToDrawError("AOFT and the others have no dataset and seed in common")
     return found
 
 
-def _figure(table: Table, ours: str, series: dict[str, dict[str, list[float]]], looks: dict[str, Look]) -> Drawing:
-    datasets = [name for name in pool_of(table).tasks if any(name in found for found in series.values())]
+def _figure(comparison: Comparison, ours: str, series: dict[str, dict[str, list[float]]], styles: Styles) -> Drawing:
+    datasets = [name for name in pool_of(comparison).tasks if any(name in found for found in series.values())]
     lines = [*datasets, "mean"] if len(datasets) > 1 else datasets
     step = max(0.16, 0.075 * len(series))
     figure = new_figure(0.45 + max(0.45, step * len(lines)))
@@ -54,19 +56,19 @@ def _figure(table: Table, ours: str, series: dict[str, dict[str, list[float]]], 
             xerr=[statistics.stdev(values[name]) if len(values[name]) > 1 else 0.0 for name in names],
             ls="",
             elinewidth=0.7,
-            **looks[base].marks(),
+            **styles[base].marks(),
         )
         bar[0].set_gid(base)
     axes.set_yticks(
-        range(len(lines)), [starred(table, n) if n != "mean" else f"mean of {len(datasets)}" for n in lines]
+        range(len(lines)), [comparison.header(n) if n != "mean" else f"mean of {len(datasets)}" for n in lines]
     )
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     _separate(axes, [TASKS[name].group if name != "mean" else "" for name in lines])
-    split = table.setting.split
+    split = comparison.setting.split
     axes.set_xlabel(wrapped(f"{ours} minus the other, points of {split} top-1", 2.4))
-    handles = [Line2D([], [], ls="", label=f"over {base}", **looks[base].marks()) for base in series]
+    handles = [Line2D([], [], ls="", label=f"over {base}", **styles[base].marks()) for base in series]
     legend_below(figure, handles)
     counts = {len(values) for found in series.values() for values in found.values()}
     caption = f"{split} top-1 of {ours} minus that of {', '.join(series)}, in points, by task"

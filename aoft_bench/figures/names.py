@@ -1,22 +1,22 @@
-"""Names of the files of figures, without anything heavy: what links to figures can import it."""
+"""Names of the files of figures."""
 
 import hashlib
 import json
 import re
 from dataclasses import asdict
 
-from aoft_bench.results.settings import Table
+from aoft_bench.results.settings import Comparison
 
 LONGEST = 100  # characters; with the figure's kind and the folder's path it must stay below what file systems allow
 
 
-def stem(table: Table) -> str:
+def stem(comparison: Comparison) -> str:
     """First part of the names of a setting's files: ``<suite>-<backbone>-<protocol>-<px>px-<epochs>ep-<digits>``.
 
     It depends on the setting alone, so it stays when other records come; the six hexadecimal digits are of a hash over
     all that a setting is.
     """
-    setting = table.setting
+    setting = comparison.setting
     digest = hashlib.sha256(json.dumps(asdict(setting), sort_keys=True).encode()).hexdigest()[:6]
     names = (setting.suite, setting.backbone, setting.protocol, f"{setting.img_size}px", f"{setting.epochs}ep", digest)
     return slug("-".join(names))

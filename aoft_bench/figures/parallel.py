@@ -1,4 +1,4 @@
-"""Jobs done by several processes, where a machine has several cores."""
+"""Jobs run by several processes, where a machine has several cores."""
 
 import multiprocessing
 import os
@@ -16,22 +16,22 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def done_by(processes: int, jobs: Sequence[Callable[[], Result]]) -> list[Result]:
-    """The results of `jobs` in their order; they are started in it, by up to so many processes, this one among them.
+def run_jobs(processes: int, jobs: Sequence[Callable[[], Result]]) -> list[Result]:
+    """Run `jobs` in up to so many processes, the calling one among them; returns their results in order.
 
-    Jobs and results must be picklable. What another process failed to do, or died of, is done again here, so that the
-    exception of a job is raised here. Call it from the main thread.
+    Jobs and results must be picklable. A job that fails in another process, or kills it, is run again in the calling
+    process, which then raises the job's own exception. Call it from the main thread.
     """
     pool = _pool(processes - 1)
     if pool is None:
         return [job() for job in jobs]
     try:
-        with _deaf():
+        with _ignoring_interrupts():
             futures = [pool.submit(job) for job in jobs]
-        # a job that no other process has taken yet can be cancelled there, and is done here meanwhile
-        here = {index: jobs[index]() for index, future in enumerate(futures) if future.cancel()}
+        # a job that no worker has started can still be cancelled; this process runs it meanwhile
+        own = {index: jobs[index]() for index, future in enumerate(futures) if future.cancel()}
         return [
-            here[index] if index in here else job() if future.exception() else future.result()
+            own[index] if index in own else job() if future.exception() else future.result()
             for index, (job, future) in enumerate(zip(jobs, futures, strict=True))
         ]
     finally:
@@ -39,7 +39,7 @@ def done_by(processes: int, jobs: Sequence[Callable[[], Result]]) -> list[Result
 
 
 def _pool(processes: int) -> Executor | None:
-    """Other processes; None if there are to be none, or on a machine that has no semaphores, as some containers."""
+    """Worker processes; None for none, and where the system has no semaphores, as in some containers."""
     if processes < 1:
         return None
     try:
@@ -50,8 +50,8 @@ def _pool(processes: int) -> Executor | None:
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """Processes that are started in here ignore Ctrl-C: this one hears it, and tells them to stop."""
+def _ignoring_interrupts() -> Iterator[None]:
+    """Workers that are started within ignore Ctrl-C; the main process handles it and stops them."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

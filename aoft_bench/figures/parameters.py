@@ -8,25 +8,27 @@ from matplotlib.lines import Line2D
 
 from aoft_bench.figures.drawing import Drawing, Plan
 from aoft_bench.figures.point_labels import label_points
-from aoft_bench.figures.style import GREY, Look, legend_below, new_figure
+from aoft_bench.figures.series import Styles
+from aoft_bench.figures.style import GREY, new_figure
+from aoft_bench.figures.text import legend_below
 from aoft_bench.figures.ticks import log_ticks
 from aoft_bench.figures.values import accuracy_label, complete, pareto_front, without_records
-from aoft_bench.results.settings import Table
+from aoft_bench.results.settings import Comparison
 
 
-def plans(table: Table, looks: dict[str, Look], published: list[tuple[float, float]]) -> list[Plan]:
+def plans(comparison: Comparison, styles: Styles, published: list[tuple[float, float]]) -> list[Plan]:
     """One figure. published: (trained parameters, mean top-1 in %) of the same benchmark.
 
     Raises `NothingToDrawError`.
     """
-    shown = [(row.label, row.trained, mean, spread) for row, mean, spread in complete(table)]
-    return [partial(_figure, without_records(table), shown, looks, published)]
+    shown = [(row.label, row.trained, mean, spread) for row, mean, spread in complete(comparison)]
+    return [partial(_figure, without_records(comparison), shown, styles, published)]
 
 
 def _figure(
-    table: Table,
+    comparison: Comparison,
     shown: list[tuple[str, float, float, float]],
-    looks: dict[str, Look],
+    styles: Styles,
     published: list[tuple[float, float]],
 ) -> Drawing:
     figure = new_figure(2.2)
@@ -59,29 +61,29 @@ def _figure(
         zorder=1.5,
     )
     for label, trained, mean, spread in shown:
-        look = looks[label].marks()
-        bar = axes.errorbar([trained], [mean], yerr=[spread] if spread else None, ls="", elinewidth=0.7, **look)
+        style = styles[label].marks()
+        bar = axes.errorbar([trained], [mean], yerr=[spread] if spread else None, ls="", elinewidth=0.7, **style)
         bar[0].set_gid(label)
-        handles.append(Line2D([], [], ls="", label=label, **look))
+        handles.append(Line2D([], [], ls="", label=label, **style))
     every = points + published
     _parameter_axis(axes, [x for x, _ in every])
     axes.margins(y=0.14)
-    axes.set_ylabel(accuracy_label(table))
+    axes.set_ylabel(accuracy_label(comparison))
     legend_below(figure, [*handles, line])
     corners = [(x1, y0) for (x1, _), y0 in zip([points[i] for i in front[1:]], ys, strict=False)]
     steps = [(points[i], corner) for i, corner in zip(front, corners, strict=False)]
     steps += [(corner, points[i]) for corner, i in zip(corners, front[1:], strict=True)]
     label_points(axes, [shown[i][0] for i in front], [points[i] for i in front], points, steps)
     caption = (
-        f"{accuracy_label(table)} against trained parameters without the head; bars: standard deviation over seeds; "
-        "dashed: Pareto front of the methods run here"
+        f"{accuracy_label(comparison)} against trained parameters without the head; bars: standard deviation over "
+        "seeds; dashed: Pareto front of the methods run here"
     )
     if published:
         caption += (
             f"; grey: {len(published)} published rows of the same tasks and architecture, as printed by their authors "
             "(other protocols: most keep the best test epoch)"
         )
-    left_out = [row.label for row in table.rows if row.label not in {label for label, *_ in shown}]
+    left_out = [row.label for row in comparison.rows if row.label not in {label for label, *_ in shown}]
     if left_out:
         caption += f"; without all datasets, so left out: {', '.join(left_out)}"
     return Drawing("parameters", figure, caption)

@@ -6,7 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from aoft_bench.figures.style import FONT_SIZE, printable, settle, text_width
+from aoft_bench.figures.style import FONT_SIZE, settle
+from aoft_bench.figures.text import printable, text_width
 
 Point = tuple[float, float]
 

@@ -7,9 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aoft_bench.figures.drawing import Drawing, Plan
-from aoft_bench.figures.style import FONT_SIZE, WIDTH, Look, new_figure, text_width, wrapped
+from aoft_bench.figures.series import Styles
+from aoft_bench.figures.style import FONT_SIZE, WIDTH, new_figure
+from aoft_bench.figures.text import text_width, wrapped
 from aoft_bench.figures.values import NothingToDrawError, without_records
-from aoft_bench.results.settings import Table
+from aoft_bench.results.settings import Comparison
 from aoft_bench.results.statistics import compare_ranks, not_comparable, pool_of
 
 LINE = 1.5 * FONT_SIZE / 72  # inches from one name to the next
@@ -17,31 +19,29 @@ _EDGE = 0.05  # inches of margin at the sides
 _NAMES = 1.15  # inches that a name may take before it is broken
 
 
-def plans(table: Table, looks: dict[str, Look]) -> list[Plan]:
+def plans(comparison: Comparison, styles: Styles) -> list[Plan]:
     """One figure; raises `NothingToDrawError` where there is no critical difference."""
-    if len(table.rows) < 2:
+    if len(comparison.rows) < 2:
         raise NothingToDrawError("one method only")
-    table = without_records(table)
-    if reason := not_comparable(pool_of(table)):
+    comparison = without_records(comparison)
+    if reason := not_comparable(pool_of(comparison)):
         raise NothingToDrawError(reason)
-    return [partial(_figure, table, looks)]
+    return [partial(_figure, comparison, styles)]
 
 
-def _figure(table: Table, looks: dict[str, Look]) -> Drawing:
-    comparison = compare_ranks(pool_of(table))  # here, not in `plans`: it imports scipy, which takes a while
-    assert comparison.cd is not None
-    figure = diagram(comparison.methods, comparison.ranks, comparison.cd, comparison.groups, looks)
+def _figure(comparison: Comparison, styles: Styles) -> Drawing:
+    ranked = compare_ranks(pool_of(comparison))  # here, not in `plans`: it imports scipy, which takes a while
+    assert ranked.cd is not None
+    figure = diagram(ranked.methods, ranked.ranks, ranked.cd, ranked.groups, styles)
     caption = (
-        f"average rank of top-1 over {len(comparison.tasks)} tasks, 1 is the best; a bar joins methods whose ranks "
-        f"differ by no more than the critical difference (CD) of {comparison.cd:.2f} (Nemenyi, alpha = "
-        f"{comparison.alpha:g}); Friedman's test that all are equal: p = {comparison.p_value:.2g}"
+        f"average rank of top-1 over {len(ranked.tasks)} tasks, 1 is the best; a bar joins methods whose ranks "
+        f"differ by no more than the critical difference (CD) of {ranked.cd:.2f} (Nemenyi, alpha = "
+        f"{ranked.alpha:g}); Friedman's test that all are equal: p = {ranked.p_value:.2g}"
     )
     return Drawing("ranks", figure, caption)
 
 
-def diagram(
-    methods: list[str], ranks: list[float], cd: float, groups: list[list[str]], looks: dict[str, Look]
-) -> Figure:
+def diagram(methods: list[str], ranks: list[float], cd: float, groups: list[list[str]], styles: Styles) -> Figure:
     """methods: labels from the best average rank to the worst; groups: those that do not differ."""
     ordered = list(zip(methods, ranks, strict=True))
     names = {label: wrapped(label, _NAMES) for label, _ in ordered}
@@ -79,9 +79,9 @@ def diagram(
             extra = names[label].count("\n") * LINE / 2
             y += extra
             end = edge + (0.04 if align == "right" else -0.04)
-            look = looks[label]
-            axes.plot([at(rank), at(rank), end], [top, y, y], color=look.color, lw=0.7, gid=label)
-            axes.plot([at(rank)], [top], ls="", clip_on=False, zorder=3, **{**look.marks(), "markersize": 3.5})
+            style = styles[label]
+            axes.plot([at(rank), at(rank), end], [top, y, y], color=style.color, lw=0.7, gid=label)
+            axes.plot([at(rank)], [top], ls="", clip_on=False, zorder=3, **{**style.marks(), "markersize": 3.5})
             axes.text(edge, y, names[label], ha=align, va="center")
             y += LINE + extra
     return figure

@@ -1,4 +1,4 @@
-"""The numbers that figures show, from the rows of a table."""
+"""The numbers that figures show, from the rows of a comparison."""
 
 import statistics
 from dataclasses import replace
@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from aoft_bench.results.published import Published
-from aoft_bench.results.settings import Row, Table, means
+from aoft_bench.results.rows import Record, Row, means
+from aoft_bench.results.settings import Comparison
 from aoft_bench.results.statistics import pool_of
-
-Record = dict[str, Any]
 
 
 class NothingToDrawError(Exception):
@@ -74,62 +73,59 @@ def cost(row: Row, key: str) -> list[float]:
 
 
 def hardware(record: Record) -> str:
-    """What a record says that it ran on, in words; empty if nothing."""
-    told = record["hardware"]
-    if told.get("gpu"):
-        count = told.get("processes", 1)
-        return f"{count} x {told['gpu']}" if count > 1 else str(told["gpu"])
-    if not told.get("cpu"):
+    """The hardware of a record in words; empty where it names none."""
+    machine = record["hardware"]
+    if machine.get("gpu"):
+        count = machine.get("processes", 1)
+        return f"{count} x {machine['gpu']}" if count > 1 else str(machine["gpu"])
+    if not machine.get("cpu"):
         return ""
-    threads = told.get("threads")
-    return f"{told['cpu']}, {told.get('cores')} cores" + (
+    threads = machine.get("threads")
+    return f"{machine['cpu']}, {machine.get('cores')} cores" + (
         f", {threads} thread{'s' * (threads != 1)}" if threads else ""
     )
 
 
-def without_records(table: Table) -> Table:
+def without_records(comparison: Comparison) -> Comparison:
     """The same rows and cells, small enough to be sent to another process."""
-    return replace(table, rows=[replace(row, records=[]) for row in table.rows])
+    return replace(comparison, rows=[replace(row, records=[]) for row in comparison.rows])
 
 
-def starred(table: Table, dataset: str) -> str:
-    """The dataset's name, with the table's mark where it is not the official one."""
-    return dataset + ("*" if dataset in table.unofficial else "")
-
-
-def accuracy_label(table: Table) -> str:
+def accuracy_label(comparison: Comparison) -> str:
     """Of an axis: which accuracy, over what."""
-    names = pool_of(table).tasks
+    names = pool_of(comparison).tasks
     if len(names) == 1:
-        return f"{table.setting.split} top-1 on {starred(table, names[0])} (%)"
-    return f"{table.setting.split} top-1, mean of {len(names)} tasks{'*' if table.unofficial else ''} (%)"
+        return f"{comparison.setting.split} top-1 on {comparison.header(names[0])} (%)"
+    return f"{comparison.setting.split} top-1, mean of {len(names)} tasks{'*' if comparison.unofficial else ''} (%)"
 
 
-def complete(table: Table) -> list[tuple[Row, float, float]]:
+def complete(comparison: Comparison) -> list[tuple[Row, float, float]]:
     """(row, mean, spread) of the rows that have all datasets that any has; `NothingToDrawError` for fewer than two."""
-    pool = pool_of(table)
-    if len(table.rows) < 2:
+    pool = pool_of(comparison)
+    if len(comparison.rows) < 2:
         raise NothingToDrawError("one method only")
     if len(pool.rows) < 2:
-        raise NothingToDrawError(f"{len(pool.rows)} of {len(table.rows)} methods have all {len(pool.tasks)} datasets")
+        raise NothingToDrawError(
+            f"{len(pool.rows)} of {len(comparison.rows)} methods have all {len(pool.tasks)} datasets"
+        )
     return [(row, *mean_and_spread(row, pool.tasks)) for row in pool.rows]
 
 
-def published_points(table: Table, published: Published) -> list[tuple[float, float]]:
+def published_points(comparison: Comparison, published: Published) -> list[tuple[float, float]]:
     """(trained parameters, flat mean in %) of the published rows of the same tasks and architecture.
 
     None beside data that is not official or not the test split: that is another benchmark. A row without cells counts
     with its printed mean where that is the flat mean of all tasks.
     """
-    names = pool_of(table).tasks
-    if table.unofficial or table.setting.split != "test":
+    names = pool_of(comparison).tasks
+    if comparison.unofficial or comparison.setting.split != "test":
         return []
     points = []
-    for row in published.beside(table):
+    for row in published.beside(comparison):
         mean = None
         if all(name in row.cells for name in names):
             mean = statistics.fmean(row.cells[name] for name in names)
-        elif not row.cells and row.mean_kind == "mean19" and len(names) == len(table.datasets):
+        elif not row.cells and row.mean_kind == "mean19" and len(names) == len(comparison.datasets):
             mean = row.mean
         if mean is not None and row.params_m is not None:
             points.append((1e6 * row.params_m, mean))

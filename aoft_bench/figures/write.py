@@ -1,66 +1,38 @@
-"""All figures of a results folder: drawn, written, and listed on a page with what they show."""
+"""All figures of a results folder: drawn, saved, and listed for programs (index.json) and for readers (README.md)."""
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 from aoft_bench.figures import cost, curves, gain, parameters, ranks
 from aoft_bench.figures.drawing import Plan
 from aoft_bench.figures.fonts import families
 from aoft_bench.figures.names import stem
-from aoft_bench.figures.parallel import done_by
-from aoft_bench.figures.style import Look, looks_of_methods, looks_of_rows, save, style
+from aoft_bench.figures.parallel import run_jobs
+from aoft_bench.figures.series import Styles, method_styles, row_styles
+from aoft_bench.figures.style import drawing_style, save
 from aoft_bench.figures.values import NothingToDrawError, published_points
 from aoft_bench.results.collect import Collected
+from aoft_bench.results.figure_index import DrawnFigure, read_index, write_index
 from aoft_bench.results.published import Published, load
-from aoft_bench.results.settings import Table, build_tables
+from aoft_bench.results.settings import Comparison, build_comparisons
 from aoft_bench.utils.files import check_writable, write_text_atomically
 
-# a process that is started for fewer figures than these costs more than it draws: it imports matplotlib first
+# The figures of one comparison, in the order of the page. A new figure is a module with `plans` and a line here.
+# Each raises `NothingToDrawError` where it would show nothing.
+FIGURES: dict[str, Callable[[Comparison, Styles, Published], list[Plan]]] = {
+    "parameters": lambda comparison, styles, published: parameters.plans(
+        comparison, styles, published_points(comparison, published)
+    ),
+    "gain": lambda comparison, styles, _: gain.plans(comparison, styles),
+    "curves": lambda comparison, styles, _: curves.plans(comparison, styles),
+    "cost": lambda comparison, styles, _: cost.plans(comparison, styles),
+    "ranks": lambda comparison, styles, _: ranks.plans(comparison, styles),
+}
+# starting a process for fewer figures costs more than it saves: it imports matplotlib first
 FEWEST = 4
-
-
-@dataclass(frozen=True)
-class _Written:
-    """name: of the files of a figure, without .pdf and .png."""
-
-    name: str
-    caption: str
-
-
-@dataclass
-class _Section:
-    """One setting. plans: of its figures by kind; missing: kinds that would show nothing, and why."""
-
-    table: Table
-    plans: dict[str, list[Plan]] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
-
-
-def write_figures(root: Path, found: Collected, processes: int = 1) -> int:
-    """Draw all records of `root` that were `found` into `root`/figures, in so many processes at most; how many figures.
-
-    Files of an earlier call that are not drawn any more are removed.
-    """
-    folder = root / "figures"
-    page = folder / "README.md"
-    check_writable(page)
-    before = _files_of(page)
-    tables = build_tables(found.records)
-    published = load(root)
-    methods = looks_of_methods(row.method for table in tables for row in table.rows)
-    sections = [_planned(table, looks_of_rows(table, methods), published) for table in tables]
-    written = _drawn(sections, folder, processes)
-    texts = [_text(section, some) for section, some in zip(sections, written, strict=True)]
-    text = "\n".join([_HEAD, *_left_out(root, found), *texts])
-    write_text_atomically(page, text)
-    for name in before - _files_of(page):
-        (folder / name).unlink(missing_ok=True)
-    return len(_files_of(page)) // 2
-
 
 _HEAD = """# Figures
 
@@ -69,65 +41,92 @@ of methods, a marker a method, a filling or line a variant of it, in all of them
 """
 
 
-def _planned(table: Table, looks: dict[str, Look], published: Published) -> _Section:
-    kinds: dict[str, Callable[[], list[Plan]]] = {
-        "parameters": lambda: parameters.plans(table, looks, published_points(table, published)),
-        "gain": lambda: gain.plans(table, looks),
-        "curves": lambda: curves.plans(table, looks),
-        "cost": lambda: cost.plans(table, looks),
-        "ranks": lambda: ranks.plans(table, looks),
-    }
-    section = _Section(table)
-    for kind, plans in kinds.items():
+@dataclass
+class _Section:
+    """The figures of one comparison. plans: by kind; missing: kinds that would show nothing, and why; drawn: in the
+    order of the plans."""
+
+    comparison: Comparison
+    plans: dict[str, list[Plan]] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    drawn: list[DrawnFigure] = field(default_factory=list)
+
+
+def write_figures(root: Path, found: Collected, processes: int = 1) -> int:
+    """Draw the records that were `found` below `root` into `root`/figures; returns the number of figures.
+
+    Up to `processes` processes draw. Files of an earlier call that are not drawn any more are removed.
+    """
+    folder = root / "figures"
+    check_writable(folder / "README.md")
+    before = read_index(folder)
+    comparisons = build_comparisons(found.records)
+    published = load(root)
+    methods = method_styles(row.method for comparison in comparisons for row in comparison.rows)
+    sections = [_planned(one, row_styles(one, methods), published) for one in comparisons]
+    _draw(sections, folder, processes)
+    write_text_atomically(folder / "README.md", "\n".join([_HEAD, *_left_out(root, found), *map(_text, sections)]))
+    drawn = [figure for section in sections for figure in section.drawn]
+    write_index(folder, drawn)
+    for name in {name for figure in before for name in figure.files} - {
+        name for figure in drawn for name in figure.files
+    }:
+        (folder / name).unlink(missing_ok=True)
+    return len(drawn)
+
+
+def _planned(comparison: Comparison, styles: Styles, published: Published) -> _Section:
+    section = _Section(comparison)
+    for kind, plans in FIGURES.items():
         try:
-            section.plans[kind] = plans()
+            section.plans[kind] = plans(comparison, styles, published)
         except NothingToDrawError as why:
             section.missing.append(f"{kind} ({why})")
     return section
 
 
-def _drawn(sections: Sequence[_Section], folder: Path, processes: int) -> list[list[_Written]]:
-    """The figures of each section, drawn and saved."""
+def _draw(sections: Sequence[_Section], folder: Path, processes: int) -> None:
+    """Draw and save the figures of all sections."""
     jobs = [
-        (kind, partial(_saved, plan, folder / stem(section.table)))
+        (kind, section, partial(_saved, plan, folder / stem(section.comparison), section.comparison.title))
         for section in sections
         for kind, plans in section.plans.items()
         for plan in plans
     ]
     # curves take longest; started last, one of them would keep all other processes waiting
     order = sorted(range(len(jobs)), key=lambda i: jobs[i][0] != "curves")
-    results = done_by(min(processes, len(jobs) // FEWEST), [jobs[i][1] for i in order])
-    written = iter([result for _, result in sorted(zip(order, results, strict=True), key=lambda pair: pair[0])])
-    return [list(islice(written, sum(map(len, section.plans.values())))) for section in sections]
+    results = run_jobs(min(processes, len(jobs) // FEWEST), [jobs[i][2] for i in order])
+    for i, figure in sorted(zip(order, results, strict=True), key=lambda pair: pair[0]):
+        jobs[i][1].drawn.append(figure)
 
 
-def _saved(plan: Plan, beginning: Path) -> _Written:
-    """Draw one figure, in whatever process. beginning: path of its files up to the figure's own name."""
-    with style(families()):
+def _saved(plan: Plan, beginning: Path, setting: str) -> DrawnFigure:
+    """Draw and save one figure. beginning: path of its files up to the figure's own name."""
+    with drawing_style(families()):
         drawing = plan()
-        path = beginning.with_name(f"{beginning.name}-{drawing.name}")
-        save(drawing.figure, path)
-    return _Written(path.name, drawing.caption)
+        files = save(drawing.figure, beginning.with_name(f"{beginning.name}-{drawing.name}"))
+    return DrawnFigure(
+        setting=setting,
+        title=f"{drawing.name.replace('-', ' ')}, {setting}",
+        caption=f"{drawing.caption[:1].upper()}{drawing.caption[1:]}.",
+        files=[path.name for path in files],
+    )
 
 
-def _text(section: _Section, written: Sequence[_Written]) -> str:
-    """The part of the page of one setting."""
-    table = section.table
+def _text(section: _Section) -> str:
+    """The part of the page of one comparison."""
+    comparison = section.comparison
     lines = [
-        f"## {_plain(table.title)}",
+        f"## {_escaped(comparison.title)}",
         "",
-        f"{_plain(table.caption)}.",
+        f"{_escaped(comparison.caption)}.",
         "",
-        *(f"- {_plain(note)}" for note in table.notes),
+        *(f"- {_escaped(note)}" for note in comparison.notes),
         "",
     ]
-    for figure in written:
-        lines += [
-            f"![{figure.name}]({figure.name}.png)",
-            "",
-            f"[PDF]({figure.name}.pdf). {_plain(figure.caption[:1].upper() + figure.caption[1:])}.",
-            "",
-        ]
+    for figure in section.drawn:
+        pdf, png = figure.files
+        lines += [f"![{Path(png).stem}]({png})", "", f"[PDF]({pdf}). {_escaped(figure.caption)}", ""]
     if section.missing:
         lines += [f"Not drawn: {'; '.join(section.missing)}.", ""]
     return "\n".join(lines)
@@ -136,18 +135,11 @@ def _text(section: _Section, written: Sequence[_Written]) -> str:
 def _left_out(root: Path, found: Collected) -> list[str]:
     if not found.left_out:
         return []
-    # the same wherever the folder lies
-    told = [f"{left.path.relative_to(root)}: {left.reason.replace(f'{root}/', '')}" for left in found.left_out]
-    return ["Records left out:", "", *(f"- {_plain(line)}" for line in told), ""]
+    # relative paths: the page is the same wherever the folder lies
+    texts = [f"{left.path.relative_to(root)}: {left.reason.replace(f'{root}/', '')}" for left in found.left_out]
+    return ["Records left out:", "", *(f"- {_escaped(text)}" for text in texts), ""]
 
 
-def _plain(text: str) -> str:
+def _escaped(text: str) -> str:
     """Text in Markdown, in which nothing has a meaning of its own."""
     return re.sub(r"([*<\[\]`\\])", r"\\\1", text)
-
-
-def _files_of(page: Path) -> set[str]:
-    """The PDF and PNG files that a page of this module names."""
-    if not page.is_file():
-        return set()
-    return set(re.findall(r"\]\(([A-Za-z0-9_.+-]+\.(?:pdf|png))\)", page.read_text(encoding="utf-8")))

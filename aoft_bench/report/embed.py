@@ -1,12 +1,15 @@
-"""How things get into the page: records without repetition, figures, the table library, and what the page may do."""
+"""What the page holds: records without repetition, figures, the table library, and a policy of what may run."""
 
 import base64
 import hashlib
 import json
+import re
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
+from aoft_bench.results.figure_index import read_index
 from aoft_bench.utils.errors import UserError
 
 # sections of a record that many records share word for word; `config` is shared section by section
@@ -14,25 +17,63 @@ SHARED = ("protocol", "data", "weights", "hardware", "versions", "git")
 LIBRARY = "itables/html/dt_bundle.js"
 
 
+@dataclass(frozen=True)
+class EmbeddedFigure:
+    """A drawn figure. setting: what it shows, empty where that is not known; address: data: URL; width, height: in
+    pixels."""
+
+    setting: str
+    title: str
+    caption: str
+    address: str
+    width: int
+    height: int
+
+
+def figures(root: Path) -> list[EmbeddedFigure]:
+    """The PNG files of `root`/figures: those of its index in that order, then the others by name.
+
+    Raises `UserError` for a file that is no PNG, and for a damaged index.
+    """
+    folder = root / "figures"
+    paths = {path.name: path for path in sorted(folder.glob("*.png"))}
+    found = []
+    for figure in read_index(folder):
+        for path in [paths.pop(name) for name in figure.files if name in paths]:
+            found.append(EmbeddedFigure(figure.setting, figure.title, figure.caption, png(path), *png_size(path)))
+    for name, path in paths.items():
+        title = re.sub(r"[-_]+", " ", name.removesuffix(".png"))
+        found.append(EmbeddedFigure("", title, "", png(path), *png_size(path)))
+    return found
+
+
+def by_setting(found: list[EmbeddedFigure]) -> list[tuple[str, list[EmbeddedFigure]]]:
+    """The figures of each setting, in their order."""
+    settings: dict[str, list[EmbeddedFigure]] = {}
+    for figure in found:
+        settings.setdefault(figure.setting, []).append(figure)
+    return list(settings.items())
+
+
 def pack(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """Records for the page: {shared, pool, records}, with shared sections and each value of `config` as places in pool.
+    """Records for the page: {shared, pool, records}; shared sections and each value of `config` are indices into pool.
 
     The whole record can be put together again from it; for a grid of 2,000 runs it is a fifth of the size.
     """
     pool: list[Any] = []
-    places: dict[str, int] = {}
+    indices: dict[str, int] = {}
 
-    def place(value: Any) -> int:
+    def index(value: Any) -> int:
         text = json.dumps(value, sort_keys=True)
-        if text not in places:
-            places[text] = len(pool)
+        if text not in indices:
+            indices[text] = len(pool)
             pool.append(value)
-        return places[text]
+        return indices[text]
 
     packed = []
     for record in records:
-        shown = {key: place(value) if key in SHARED else value for key, value in record.items()}
-        shown["config"] = {key: place(value) for key, value in record["config"].items()}
+        shown = {key: index(value) if key in SHARED else value for key, value in record.items()}
+        shown["config"] = {key: index(value) for key, value in record["config"].items()}
         packed.append(shown)
     return {"shared": list(SHARED), "pool": pool, "records": packed}
 

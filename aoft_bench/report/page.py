@@ -1,4 +1,4 @@
-"""The page from a results folder: collect, look at, fill the template, write in one step."""
+"""The page of a results folder: read the records, fill the template, write the file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +9,10 @@ from markupsafe import Markup, escape
 
 from aoft_bench import __version__
 from aoft_bench.report import embed, view
-from aoft_bench.report.figures import Figure, by_setting, figures
-from aoft_bench.report.published_tables import PublishedTable, published_tables
 from aoft_bench.results.collect import collect
+from aoft_bench.results.published import load
+from aoft_bench.results.published_table import printed_tables
+from aoft_bench.results.table import Entry, Table
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import write_text_atomically
 
@@ -39,8 +40,8 @@ def write_report(root: Path) -> Written:
     ]
     if not collected.records:
         raise UserError(_nothing(root, left_out))
-    drawn = figures(root)
-    text = render(collected.records, left_out, drawn, published_tables(root))
+    drawn = embed.figures(root)
+    text = render(collected.records, left_out, drawn, printed_tables(load(root).rows))
     path = root / "report.html"
     write_text_atomically(path, text)
     return Written(path, len(collected.records), len(drawn), left_out, len(text.encode("utf-8")))
@@ -54,7 +55,10 @@ def _nothing(root: Path, left_out: list[tuple[str, str]]) -> str:
 
 
 def render(
-    records: list[dict[str, Any]], left_out: list[tuple[str, str]], drawn: list[Figure], published: list[PublishedTable]
+    records: list[dict[str, Any]],
+    left_out: list[tuple[str, str]],
+    drawn: list[embed.EmbeddedFigure],
+    published: list[Table],
 ) -> str:
     """The text of the page; the same for the same arguments."""
     environment = jinja2.Environment(
@@ -70,14 +74,20 @@ def render(
     script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     theme = (TEMPLATES / "theme.js").read_text(encoding="utf-8")
     library, library_name, licence = embed.library()
-    shown = view.settings(records)
+    shown = view.sections(records)
+    index = {id(record): i for i, record in enumerate(records)}
+
+    def record_numbers(entry: Entry) -> str:
+        return " ".join(str(index[id(record)]) for record in entry.records)
+
     return environment.get_template("page.html.j2").render(
         version=__version__,
         summary=_summary(records, shown),
         records=len(records),
-        settings=shown,
+        sections=shown,
+        record_numbers=record_numbers,
         chips=view.chips(shown),
-        figures=by_setting(drawn),
+        figures=embed.by_setting(drawn),
         published=published,
         left_out=left_out,
         data=embed.pack(records),
@@ -96,11 +106,11 @@ def _breakable(text: str) -> Markup:
     return Markup(str(escape(text)).replace("_", "_<wbr>"))
 
 
-def _summary(records: list[dict[str, Any]], shown: list[view.Setting]) -> str:
-    lines = sum(len(setting.lines) for setting in shown)
+def _summary(records: list[dict[str, Any]], shown: list[view.Section]) -> str:
+    rows = sum(len(section.lines) for section in shown)
     counts = [
         (len(records), "run"),
-        (lines, "row"),
+        (rows, "row"),
         (len({record["method"] for record in records}), "method"),
         (len({record["dataset"] for record in records}), "dataset"),
         (len(shown), "setting"),

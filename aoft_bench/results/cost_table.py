@@ -2,43 +2,42 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from aoft_bench.results.accuracy_table import count, facts
 from aoft_bench.results.ranking import rounded
 from aoft_bench.results.rows import Record, Row
-from aoft_bench.results.settings import Table
-from aoft_bench.results.table import MISSING, Block, Cell, Column, Grid
+from aoft_bench.results.settings import Comparison
+from aoft_bench.results.table import MISSING, Column, Entry, Table, count_entry, make_block
 
-_COLUMNS = [
-    Column("method", text=True),
-    Column("trained"),
-    Column("with head"),
-    Column("step (ms)"),
-    Column("peak memory (GiB)"),
-    Column("train images/s"),
-    Column("score images/s"),
-    Column("saved file (MB)"),
-    Column("runs"),
-]
 _MACHINE = ("device", "gpu", "cpu", "cores", "threads", "system")
 
 
-def cost(table: Table) -> list[Grid]:
-    """One table for each machine that records of `table` were made on, with each batch size; nothing is ranked."""
+@dataclass(frozen=True)
+class _Runs:
+    """The records of a row that were made on one machine."""
+
+    row: Row
+    records: Sequence[Record]
+
+
+def cost_tables(comparison: Comparison) -> list[Table]:
+    """One table for each machine that records were made on, with each batch size; nothing is ranked."""
     machines: dict[tuple[Any, ...], dict[int, list[Record]]] = defaultdict(lambda: defaultdict(list))
-    for number, row in enumerate(table.rows):
+    for number, row in enumerate(comparison.rows):
         for record in row.records:
             machines[_machine(record)][number].append(record)
-    grids = []
+    tables = []
     for machine in sorted(machines, key=str):
-        members = machines[machine]
-        body = [_cells(table.rows[number], members[number]) for number in sorted(members)]
+        records = machines[machine]
+        rows = [_Runs(comparison.rows[number], records[number]) for number in sorted(records)]
         words = _described(machine)
-        title = f"Cost: {table.title}" + (f", {words}" if len(machines) > 1 else "")
-        grids.append(Grid(title, _caption(table, words), _COLUMNS, [Block("", body)], [], facts(table) | {"on": words}))
-    return grids
+        title = f"Cost: {comparison.title}" + (f", {words}" if len(machines) > 1 else "")
+        shared = comparison.setting.as_columns() | {"on": words}
+        tables.append(Table(title, _caption(comparison, words), _COLUMNS, [make_block(_COLUMNS, rows)], [], shared))
+    return tables
 
 
 def _machine(record: Record) -> tuple[Any, ...]:
@@ -57,36 +56,63 @@ def _described(machine: tuple[Any, ...]) -> str:
     return f"{place}{together}, {system}, torch {torch}, batches of {batch}"
 
 
-def _caption(table: Table, words: str) -> str:
+def _caption(comparison: Comparison, words: str) -> str:
     return (
-        f"{words}; {table.setting.img_size} px, {table.setting.precision}. Median over the runs of a row, of the peak "
-        "memory the largest; step: batch size / training images a second. Times include whatever else the machine was "
-        "doing, and memory on a CPU is that of the whole process: not properties of a method, not comparable across "
-        "machines"
+        f"{words}; {comparison.setting.img_size} px, {comparison.setting.precision}. Median over the runs of a row, of "
+        "the peak memory the largest; step: batch size / training images a second. Times include whatever else the "
+        "machine was doing, and memory on a CPU is that of the whole process: not properties of a method, not "
+        "comparable across machines"
     )
 
 
-def _cells(row: Row, records: Sequence[Record]) -> list[Cell]:
-    def known(name: str) -> dict[int, float]:
-        return {i: r["cost"][name] for i, r in enumerate(records) if isinstance(r["cost"].get(name), int | float)}
+def _cost(
+    name: str,
+    runs: _Runs,
+    scale: float = 1.0,
+    digits: int = 1,
+    summary: Callable[[Sequence[float]], float] = statistics.median,
+) -> Entry:
+    """The records' `cost.name` times `scale`, summarised; missing where no record has it."""
+    found = [(r["cost"][name], r["seed"]) for r in runs.records if isinstance(r["cost"].get(name), int | float)]
+    return _summarised([(value * scale, seed) for value, seed in found], digits, summary)
 
-    def cell(values: dict[int, float], scale: float = 1.0, digits: int = 1, largest: bool = False) -> Cell:
-        scaled = [value * scale for value in values.values()]
-        if not scaled:
-            return Cell(MISSING)
-        shown = max(scaled) if largest else statistics.median(scaled)
-        return Cell(rounded(shown, digits), values=tuple(scaled), seeds=tuple(records[i]["seed"] for i in values))
 
-    speed = {i: value for i, value in known("train_images_per_second").items() if value > 0}
-    steps = {i: 1000 * records[i]["config"]["recipe"]["batch_size"] / value for i, value in speed.items()}
-    return [
-        Cell(row.label),
-        Cell(count(row.trained)),
-        Cell(count(row.trained + row.head)),
-        cell(steps, digits=0),
-        cell(known("peak_memory_bytes"), 2**-30, 2, largest=True),
-        cell(speed),
-        cell(known("score_images_per_second")),
-        cell(known("trained_file_bytes"), 1e-6, 2),
-        Cell(str(len(records))),
-    ]
+def _speed(runs: _Runs) -> list[tuple[float, Record]]:
+    """Training images a second of the records that have them."""
+    found = [(record["cost"].get("train_images_per_second"), record) for record in runs.records]
+    return [(value, record) for value, record in found if isinstance(value, int | float) and value > 0]
+
+
+def _images(runs: _Runs) -> Entry:
+    return _summarised([(value, record["seed"]) for value, record in _speed(runs)])
+
+
+def _step(runs: _Runs) -> Entry:
+    times = [(1000 * r["config"]["recipe"]["batch_size"] / value, r["seed"]) for value, r in _speed(runs)]
+    return _summarised(times, digits=0)
+
+
+def _summarised(
+    found: Sequence[tuple[float, int]],
+    digits: int = 1,
+    summary: Callable[[Sequence[float]], float] = statistics.median,
+) -> Entry:
+    """found: (value, seed) of each run."""
+    if not found:
+        return MISSING
+    values, seeds = zip(*found, strict=True)
+    number = summary(values)
+    return Entry(rounded(number, digits), number, values, seeds)
+
+
+_COLUMNS: list[Column[_Runs]] = [
+    Column("method", lambda runs: Entry(runs.row.label), text=True),
+    Column("trained", lambda runs: count_entry(runs.row.trained)),
+    Column("with head", lambda runs: count_entry(runs.row.trained + runs.row.head)),
+    Column("step (ms)", _step),
+    Column("peak memory (GiB)", partial(_cost, "peak_memory_bytes", scale=2**-30, digits=2, summary=max)),
+    Column("train images/s", _images),
+    Column("score images/s", partial(_cost, "score_images_per_second")),
+    Column("saved file (MB)", partial(_cost, "trained_file_bytes", scale=1e-6, digits=2)),
+    Column("runs", lambda runs: Entry(str(len(runs.records)), len(runs.records))),
+]

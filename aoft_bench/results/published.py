@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aoft_bench.data.tasks import TASKS
 from aoft_bench.results.ranking import rounded
-from aoft_bench.results.settings import Setting, Table
+from aoft_bench.results.settings import Comparison, Setting
 from aoft_bench.utils.errors import UserError
 
 # cells and means are each rounded to 0.1, so they may differ by 0.1 and a little
@@ -93,16 +93,17 @@ class Published:
 
     rows: Sequence[PublishedRow] = field(default_factory=tuple)
 
-    def beside(self, table: Table) -> list[PublishedRow]:
-        """The canonical rows of the benchmark and the kind of network of a table; none for a plain table."""
-        if table.layout == "plain":
+    def beside(self, comparison: Comparison) -> list[PublishedRow]:
+        """The canonical rows of the same benchmark and kind of network."""
+        if comparison.layout == "plain":
             return []
-        timm = table.records[0]["config"]["backbone"]["timm"]
-        kinds = [kind for name, kind in _ARCHITECTURES.items() if timm.startswith(name)]
+        kinds = [kind for name, kind in _ARCHITECTURES.items() if comparison.timm.startswith(name)]
         return [
             row
             for row in self.rows
-            if row.canonical and row.benchmark == table.layout and any(row.backbone.startswith(kind) for kind in kinds)
+            if row.canonical
+            and row.benchmark == comparison.layout
+            and any(row.backbone.startswith(kind) for kind in kinds)
         ]
 
 

@@ -72,7 +72,7 @@ def group_mean(row: Row, datasets: Sequence[str], group: str) -> float | None:
     return statistics.fmean(statistics.fmean(row.cells[name]) for name in names)
 
 
-def plain(value: Any) -> str:
+def value_text(value: Any) -> str:
     """A value of a configuration as it stands in a label."""
     if isinstance(value, list):
         return "+".join(map(str, value))
@@ -137,6 +137,6 @@ def _variants(records: list[Record]) -> list[tuple[str, list[Record]]]:
     differing = sorted(k for k in keys if len({str(shown.get(k, "-")) for shown, _ in groups}) > 1)
     labelled = []
     for shown, members in groups:
-        told = ", ".join(f"{key}={plain(shown[key])}" for key in differing if key in shown)
-        labelled.append((f" ({told})" if told else "", members))
+        label = ", ".join(f"{key}={value_text(shown[key])}" for key in differing if key in shown)
+        labelled.append((f" ({label})" if label else "", members))
     return sorted(labelled, key=lambda pair: pair[0])

@@ -1,8 +1,8 @@
-"""Comparison tables from records: one table a setting, one row a method variant, one column a dataset.
+"""Settings, and the records of each as rows that may be compared.
 
 A setting is everything but the method that a number depends on: suite, protocol, backbone file, image size,
 normalisation, interpolation, epochs, precision, and where the images come from. Records of different settings never
-share a table, and so are never ranked together; runs of one method that differ in options or recipe never share a
+share a table, so they are never ranked together. Runs of one method that differ in options or recipe never share a
 cell: they become rows of their own, labelled by what differs.
 """
 
@@ -12,21 +12,22 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from aoft_bench.data.tasks import TASKS
-from aoft_bench.results.rows import Record, Row, build_rows, means
-
-__all__ = ["Row", "Setting", "Table", "build_tables", "means"]
+from aoft_bench.results.rows import Record, Row, build_rows
 
 Layout = Literal["vtab1k", "fgvc", "plain"]
-_BENCHMARKS = {"vtab1k": "VTAB-1k", "fgvc": "FGVC"}
+BENCHMARKS: dict[Layout, str] = {"vtab1k": "VTAB-1k", "fgvc": "FGVC"}
 _SUITES = {"vtab1k": "Tasks of VTAB-1k", "fgvc": "FGVC", "embedded": "Embedded tasks", "own": "Own data"}
-# which of a setting's values tells apart two tables that would have the same title
-_TOLD = ("precision", "interpolation", "mean", "std", "sha256", "split", "source", "official", "images")
+# added to the titles of settings that would have the same one, where they differ
+_ADDED_TO_TITLES = ("precision", "interpolation", "mean", "std", "sha256", "split", "source", "official", "images")
 
 
 @dataclass(frozen=True, order=True)
 class Setting:
-    """What all records of a table share. source: `data.source` of the records; official: proven to be the official
-    images and splits; images: 0, or the number of a further set of images of the same dataset, source and setting."""
+    """What records must share to be compared.
+
+    source: `data.source` of the records; official: proven to be the official images and splits; images: 0, or the
+    number of a further set of images of the same dataset, source and setting.
+    """
 
     suite: str
     backbone: str
@@ -43,13 +44,31 @@ class Setting:
     source: str
     images: int = 0
 
+    def as_columns(self) -> dict[str, str]:
+        """By name, for the columns of CSV files."""
+        return {
+            "suite": self.suite,
+            "backbone": self.backbone,
+            "weights": self.sha256[:12],
+            "protocol": self.protocol,
+            "split": self.split,
+            "epochs": str(self.epochs),
+            "img_size": str(self.img_size),
+            "interpolation": self.interpolation,
+            "normalization": f"{triple(self.mean)}, {triple(self.std)}",
+            "precision": self.precision,
+            "images": self.source,
+            "official": str(self.official).lower(),
+        }
+
 
 @dataclass(frozen=True)
-class Table:
-    """All rows of one setting, ranked together. notes: what a reader must know, made from the records.
+class Comparison:
+    """All rows of one setting, which are ranked together.
 
-    datasets: the columns, of all 19 tasks in the `vtab1k` layout and of all 5 in `fgvc`, else those that have records;
-    unofficial: those that may not stand beside published rows without a mark.
+    datasets: all 19 tasks in the `vtab1k` layout and all 5 in `fgvc`, else those that have records; unofficial: those
+    that are marked, since they may not be compared with published rows; notes: what a reader must know, made from the
+    records.
     """
 
     title: str
@@ -65,9 +84,23 @@ class Table:
     def records(self) -> list[Record]:
         return [record for row in self.rows for record in row.records]
 
+    @property
+    def timm(self) -> str:
+        """The backbone's name in timm, with its tag."""
+        return str(self.records[0]["config"]["backbone"]["timm"])
 
-def build_tables(records: Sequence[Record]) -> list[Table]:
-    """Tables of all settings, VTAB-1k first, each with a title of its own."""
+    @property
+    def weights(self) -> str:
+        """Where the backbone's weights came from."""
+        return str(self.records[0]["weights"]["source"])
+
+    def header(self, dataset: str) -> str:
+        """The dataset's name, with a star where it is not official."""
+        return dataset + ("*" if dataset in self.unofficial else "")
+
+
+def build_comparisons(records: Sequence[Record]) -> list[Comparison]:
+    """The rows of every setting, VTAB-1k first, each with a title of its own."""
     settings: dict[Setting, list[Record]] = defaultdict(list)
     for setting, members in _by_setting(records).items():
         for number, some in enumerate(_by_images(members)):
@@ -75,7 +108,7 @@ def build_tables(records: Sequence[Record]) -> list[Table]:
                 settings[replace(setting, images=number)] += some
     suites = list(_SUITES)
     ordered = sorted(settings, key=lambda s: (suites.index(s.suite), not s.official, s))
-    return _titled([_table(setting, settings[setting]) for setting in ordered])
+    return _titled([_comparison(setting, settings[setting]) for setting in ordered])
 
 
 def _by_setting(records: Sequence[Record]) -> dict[Setting, list[Record]]:
@@ -115,13 +148,13 @@ def _by_images(records: list[Record]) -> list[list[Record]]:
     return lists
 
 
-def _table(setting: Setting, records: list[Record]) -> Table:
+def _comparison(setting: Setting, records: list[Record]) -> Comparison:
     present = {record["dataset"] for record in records}
     layout = _layout(setting, present)
     shown = [name for name, task in TASKS.items() if name in present or task.suite == layout]
     unofficial = set() if setting.official else present
     rows, notes = build_rows(records)
-    return Table(
+    return Comparison(
         title=_title(setting, layout),
         caption=_caption(setting, rows),
         datasets=shown,
@@ -143,21 +176,20 @@ def _layout(setting: Setting, present: set[str]) -> Layout:
 
 
 def _title(setting: Setting, layout: Layout) -> str:
-    suite = _BENCHMARKS.get(layout) or _SUITES[setting.suite]
+    suite = BENCHMARKS.get(layout) or _SUITES[setting.suite]
     return f"{suite}: {setting.backbone}, protocol {setting.protocol}, {setting.img_size} px, {setting.epochs} epochs"
 
 
-def _titled(tables: list[Table]) -> list[Table]:
-    """The tables; to titles that are not unique, what tells them apart is added."""
+def _titled(comparisons: list[Comparison]) -> list[Comparison]:
+    """The same; to titles that are not unique, what differs is added."""
     same: dict[str, list[Setting]] = defaultdict(list)
-    for table in tables:
-        same[table.title].append(table.setting)
+    for one in comparisons:
+        same[one.title].append(one.setting)
     titled = []
-    for table in tables:
-        others = same[table.title]
-        told = [name for name in _TOLD if len({getattr(setting, name) for setting in others}) > 1]
-        title = ", ".join([table.title, *(_part(table.setting, name) for name in told)])
-        titled.append(replace(table, title=title))
+    for one in comparisons:
+        differing = [n for n in _ADDED_TO_TITLES if len({getattr(setting, n) for setting in same[one.title]}) > 1]
+        title = ", ".join([one.title, *(_part(one.setting, name) for name in differing)])
+        titled.append(replace(one, title=title))
     return titled
 
 
@@ -196,8 +228,8 @@ def _notes(setting: Setting, records: list[Record]) -> list[str]:
         why = "; ".join(sorted({record["data"]["official_note"] for record in records}))
         notes.append(f"* not the official images or splits ({why}): not comparable with published rows.")
     if setting.images:
-        told = {f"{record['dataset']} {record['data']['fingerprint'][:8]}" for record in records}
-        notes.append(f"Other images than those of the table before it (fingerprints: {', '.join(sorted(told))}).")
+        digits = {f"{record['dataset']} {record['data']['fingerprint'][:8]}" for record in records}
+        notes.append(f"Other images than those of the table before it (fingerprints: {', '.join(sorted(digits))}).")
     if setting.protocol == "literature":
         notes.append("[best test epoch] is chosen on the test split, as many papers do; it is not the result.")
     if setting.split != "test":

@@ -1,4 +1,4 @@
-"""Statistics of a table's rows over its tasks: average ranks, bootstrap intervals, wins and losses.
+"""Statistics of the rows of a comparison over its tasks: average ranks, bootstrap intervals, wins and losses.
 
 All of them compare the printed numbers (means over seeds, to 0.1), so that what a reader sees equal counts as equal.
 Where there are too few tasks, methods or seeds for a number to mean anything, it says so instead.
@@ -13,7 +13,7 @@ import numpy as np
 from aoft_bench.data.tasks import TASKS
 from aoft_bench.results.ranking import printed_mean
 from aoft_bench.results.rows import Row
-from aoft_bench.results.settings import Table
+from aoft_bench.results.settings import Comparison
 
 # with 5 pairs the smallest two-sided p of a sign or signed-rank test is 0.0625, so that nothing could ever be found
 MIN_TASKS = 6
@@ -26,8 +26,8 @@ TOO_FEW_SEEDS = "too few seeds"
 
 @dataclass(frozen=True)
 class Pool:
-    """The rows that are compared, those of a table that have all of its tasks. left_out: labels of the others; tasks:
-    the columns that any row has."""
+    """The rows that are compared, those that have every task that any row has. left_out: labels of the others; tasks:
+    in the order of the columns."""
 
     title: str
     rows: list[Row]
@@ -83,7 +83,7 @@ class Paired:
 
     difference: mean of first - second, with a bootstrap interval over tasks and seeds; sign, wilcoxon: two-sided
     p-values over the tasks that are no tie, None with a reason; holm: wilcoxon corrected for all comparisons of the
-    same AOFT row in the table.
+    same AOFT row.
     """
 
     first: str
@@ -100,11 +100,11 @@ class Paired:
     reason: str = ""
 
 
-def pool_of(table: Table) -> Pool:
-    """The rows of a table that can be compared on all tasks that any of its rows has."""
-    tasks = [name for name in table.datasets if any(name in row.cells for row in table.rows)]
-    whole = [row for row in table.rows if all(name in row.cells for name in tasks)]
-    return Pool(table.title, whole, tasks, [row.label for row in table.rows if row not in whole])
+def pool_of(comparison: Comparison) -> Pool:
+    """The rows that can be compared on all tasks that any of them has."""
+    tasks = [name for name in comparison.datasets if any(name in row.cells for row in comparison.rows)]
+    whole = [row for row in comparison.rows if all(name in row.cells for name in tasks)]
+    return Pool(comparison.title, whole, tasks, [row.label for row in comparison.rows if row not in whole])
 
 
 def not_comparable(pool: Pool) -> str:
@@ -155,13 +155,13 @@ def bootstrap(pool: Pool) -> list[Bootstrap]:
     return sorted(found, key=lambda one: (-one.mean, one.label))
 
 
-def paired(table: Table) -> list[Paired]:
-    """Every row of an AOFT method against every other row of the table, on the tasks that both have."""
-    ours = [row for row in table.rows if row.family.startswith("aoft")]
-    others = [row for row in table.rows if not row.family.startswith("aoft")]
+def paired(comparison: Comparison) -> list[Paired]:
+    """Every row of an AOFT method against every row of another method, on the tasks that both have."""
+    ours = [row for row in comparison.rows if row.family.startswith("aoft")]
+    others = [row for row in comparison.rows if not row.family.startswith("aoft")]
     found = []
     for first in ours:
-        pairs = [_pair(first, second, table.datasets) for second in others]
+        pairs = [_pair(first, second, comparison.datasets) for second in others]
         found += _holm([pair for pair in pairs if pair.tasks])
     return found
 

@@ -1,13 +1,16 @@
-"""The statistics of a table, laid out as tables."""
+"""The statistics of a comparison as tables: ranks and intervals of its rows, and AOFT against each other row."""
 
-from aoft_bench.results.accuracy_table import facts
+from collections.abc import Callable
+from functools import partial
+
 from aoft_bench.results.ranking import rounded
-from aoft_bench.results.settings import Table
+from aoft_bench.results.settings import Comparison
 from aoft_bench.results.statistics import (
     ALPHA,
     MIN_METHODS,
     MIN_TASKS,
     RESAMPLES,
+    Bootstrap,
     Interval,
     Paired,
     Pool,
@@ -17,7 +20,7 @@ from aoft_bench.results.statistics import (
     paired,
     pool_of,
 )
-from aoft_bench.results.table import Block, Cell, Column, Grid
+from aoft_bench.results.table import Column, Entry, Table, make_block, number_entry
 
 _LIMITS = (
     f"Too few: under {MIN_TASKS} tasks (with {MIN_TASKS - 1} no two-sided test of pairs could reach 0.05), "
@@ -25,87 +28,89 @@ _LIMITS = (
 )
 
 
-def statistics_grids(table: Table) -> list[Grid]:
-    """Ranks and intervals of a table's pool, and AOFT against each other row; nothing for a single row."""
-    if len(table.rows) < 2:
+def statistics_tables(comparison: Comparison) -> list[Table]:
+    """Ranks and intervals of the rows that have every task, and AOFT against each other row; nothing for one row."""
+    if len(comparison.rows) < 2:
         return []
-    pool = pool_of(table)
-    grids = [_pool_grid(table, pool)] if len(pool.rows) > 1 else []
-    pairs = paired(table)
-    return [*grids, _paired_grid(table, pairs)] if pairs else grids
+    pool = pool_of(comparison)
+    tables = [_pool_table(comparison, pool)] if len(pool.rows) > 1 else []
+    pairs = paired(comparison)
+    return [*tables, _paired_table(comparison, pairs)] if pairs else tables
 
 
-def _pool_grid(table: Table, pool: Pool) -> Grid:
-    comparison = compare_ranks(pool)
-    ranks = dict(zip(comparison.methods, comparison.ranks, strict=True))
-    columns = [
-        Column("method", text=True),
-        Column("average rank"),
-        Column("mean"),
-        Column("95 %, seeds", text=True),
-        Column("95 %, tasks and seeds", text=True),
+def _pool_table(comparison: Comparison, pool: Pool) -> Table:
+    ranked = compare_ranks(pool)
+    ranks = dict(zip(ranked.methods, ranked.ranks, strict=True))
+    columns: list[Column[Bootstrap]] = [
+        Column("method", lambda one: Entry(one.label), text=True),
+        Column("average rank", lambda one: number_entry(ranks[one.label], 2)),
+        Column("mean", lambda one: number_entry(one.mean)),
+        Column("95 %, seeds", lambda one: _interval(one.over_seeds), text=True),
+        Column("95 %, tasks and seeds", lambda one: _interval(one.over_tasks), text=True),
     ]
-    body = [
-        [
-            Cell(one.label),
-            Cell(rounded(ranks[one.label], 2)),
-            Cell(rounded(one.mean)),
-            Cell(_interval(one.over_seeds)),
-            Cell(_interval(one.over_tasks)),
-        ]
-        for one in sorted(bootstrap(pool), key=lambda one: (ranks[one.label], one.label))
-    ]
-    rows, tasks = (", ".join(names) for names in ([row.label for row in pool.rows], pool.tasks))
+    rows = sorted(bootstrap(pool), key=lambda one: (ranks[one.label], one.label))
+    labels, tasks = (", ".join(names) for names in ([row.label for row in pool.rows], pool.tasks))
     caption = (
-        f"Pool: {len(pool.rows)} rows ({rows}) on {len(pool.tasks)} task{'s' * (len(pool.tasks) > 1)} ({tasks}). Ranks "
-        f"are of printed numbers, 1 is best; intervals of the mean over these tasks are percentiles of {RESAMPLES:,} "
-        "stratified bootstrap samples: of the seeds of each task, and of the tasks of each group and their seeds"
+        f"Pool: {len(pool.rows)} rows ({labels}) on {len(pool.tasks)} task{'s' * (len(pool.tasks) > 1)} ({tasks}). "
+        "Ranks are of printed numbers, 1 is best; intervals of the mean over these tasks are percentiles of "
+        f"{RESAMPLES:,} stratified bootstrap samples: of the seeds of each task, and of the tasks of each group and "
+        "their seeds"
     )
-    notes = [_test(comparison), _LIMITS]
+    notes = [_test(ranked), _LIMITS]
     if pool.left_out:
         notes.append(f"Not in the pool, since they lack a task: {', '.join(pool.left_out)}.")
-    return Grid(f"Ranks and intervals: {table.title}", caption, columns, [Block("", body)], notes, facts(table))
+    title = f"Ranks and intervals: {comparison.title}"
+    return Table(title, caption, columns, [make_block(columns, rows)], notes, comparison.setting.as_columns())
 
 
-def _test(comparison: RankComparison) -> str:
-    if comparison.cd is None or comparison.statistic is None or comparison.p_value is None:
-        return f"No test of the ranks: {comparison.reason}."
-    bars = "; ".join(" = ".join(group) for group in comparison.groups) or "none"
+def _test(ranked: RankComparison) -> str:
+    if ranked.cd is None or ranked.statistic is None or ranked.p_value is None:
+        return f"No test of the ranks: {ranked.reason}."
+    bars = "; ".join(" = ".join(group) for group in ranked.groups) or "none"
     return (
-        f"Friedman: chi-square {comparison.statistic:.2f}, p {p_value(comparison.p_value)}. Nemenyi critical "
-        f"difference at {ALPHA:g}: {comparison.cd:.2f} ranks. Not told apart: {bars}."
+        f"Friedman: chi-square {ranked.statistic:.2f}, p {p_value(ranked.p_value)}. Nemenyi critical "
+        f"difference at {ALPHA:g}: {ranked.cd:.2f} ranks. Not told apart: {bars}."
     )
 
 
-def _paired_grid(table: Table, pairs: list[Paired]) -> Grid:
-    columns = [
-        Column("AOFT", text=True),
-        Column("against", text=True),
-        *(Column(name) for name in ("tasks", "wins", "ties", "losses", "difference")),
-        *(Column(name, text=True) for name in ("95 %", "sign p", "Wilcoxon p", "Holm p")),
-    ]
-    body = [
-        [
-            *(Cell(text) for text in (pair.first, pair.second)),
-            *(Cell(str(count)) for count in (len(pair.tasks), pair.wins, pair.ties, pair.losses)),
-            Cell(rounded(pair.difference)),
-            Cell(_interval(pair.interval)),
-            *(Cell(pair.reason if p is None else p_value(p)) for p in (pair.sign, pair.wilcoxon, pair.holm)),
-        ]
-        for pair in pairs
+def _paired_table(comparison: Comparison, pairs: list[Paired]) -> Table:
+    def count(name: str, number: Callable[[Paired], int]) -> Column[Paired]:
+        return Column(name, lambda pair: number_entry(number(pair), 0))
+
+    def p_column(name: str, value: Callable[[Paired], float | None]) -> Column[Paired]:
+        return Column(name, partial(_p_entry, value), text=True)
+
+    columns: list[Column[Paired]] = [
+        Column("AOFT", lambda pair: Entry(pair.first), text=True),
+        Column("against", lambda pair: Entry(pair.second), text=True),
+        count("tasks", lambda pair: len(pair.tasks)),
+        count("wins", lambda pair: pair.wins),
+        count("ties", lambda pair: pair.ties),
+        count("losses", lambda pair: pair.losses),
+        Column("difference", lambda pair: number_entry(pair.difference)),
+        Column("95 %", lambda pair: _interval(pair.interval), text=True),
+        p_column("sign p", lambda pair: pair.sign),
+        p_column("Wilcoxon p", lambda pair: pair.wilcoxon),
+        p_column("Holm p", lambda pair: pair.holm),
     ]
     caption = (
         "AOFT rows against every other row, on the tasks that both have: printed numbers that are higher, equal and "
         "lower; mean difference in points with its bootstrap interval over tasks and seeds; two-sided p-values over "
         "the tasks that are no tie; Holm: Wilcoxon corrected for all comparisons of that AOFT row in this table"
     )
-    return Grid(f"AOFT against each: {table.title}", caption, columns, [Block("", body)], [_LIMITS], facts(table))
+    title = f"AOFT against each: {comparison.title}"
+    return Table(title, caption, columns, [make_block(columns, pairs)], [_LIMITS], comparison.setting.as_columns())
 
 
-def _interval(interval: Interval) -> str:
+def _interval(interval: Interval) -> Entry:
     if interval.low is None or interval.high is None:
-        return interval.reason
-    return f"{rounded(interval.low)} to {rounded(interval.high)}"
+        return Entry(interval.reason)
+    return Entry(f"{rounded(interval.low)} to {rounded(interval.high)}")
+
+
+def _p_entry(value: Callable[[Paired], float | None], pair: Paired) -> Entry:
+    number = value(pair)
+    return Entry(pair.reason) if number is None else Entry(p_value(number), number)
 
 
 def p_value(value: float) -> str:

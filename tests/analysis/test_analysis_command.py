@@ -92,7 +92,7 @@ def test_the_start_is_the_one_of_the_run(cells: Path):
     """AOFT without lambda saves the vectors that it started from; the first column of AO(q) is q."""
     path = record_of(cells, "aoft")
     state = load_file(path.with_suffix(".safetensors"))
-    (start,) = [source for source in of_records([path], None).sources if source.state == "start"]
+    (start,) = [one for one in of_records([path], None).sets if one.state == "start"]
     down = {(m.layer, m.name): m.values for m in start.matrices if m.part == "down"}
     for layer, name, place in ((0, "q", "attn.qkv"), (5, "fc2", "mlp.fc2")):
         saved = state[f"blocks.{layer}.{place}.updates.{name}.q_down_start"].double().numpy()
@@ -102,7 +102,7 @@ def test_the_start_is_the_one_of_the_run(cells: Path):
 def test_the_trained_values_are_those_of_the_file(cells: Path):
     path = record_of(cells, "lora")
     state = load_file(path.with_suffix(".safetensors"))
-    (trained,) = [source for source in of_records([path], None).sources if source.state == "trained"]
+    (trained,) = [one for one in of_records([path], None).sets if one.state == "trained"]
     up = {(m.layer, m.name): m.values for m in trained.matrices if m.part == "up"}
     assert (up[3, "v"] == state["blocks.3.attn.qkv.updates.v.b"].double().numpy().T).all()
 
@@ -178,10 +178,10 @@ def test_a_record_that_cannot_be_looked_at_ends_in_one_line(cells: Path, tmp_pat
 def test_in_a_folder_what_is_damaged_is_named_and_the_rest_goes_on(cells: Path, tmp_path: Path):
     for method in ("lora", "aoft"):
         for ending in (".json", ".safetensors"):
-            source = record_of(cells, method).with_suffix(ending)
-            target = tmp_path / "records" / method / source.name
+            one = record_of(cells, method).with_suffix(ending)
+            target = tmp_path / "records" / method / one.name
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target)
+            shutil.copy(one, target)
     next((tmp_path / "records/lora").glob("*.safetensors")).write_bytes(b"no")
     result = call(str(tmp_path), "out=made", module=ANALYZE, cwd=tmp_path)
     assert result.code == 0
@@ -205,7 +205,7 @@ def test_the_matrices_of_the_command_are_those_of_the_handle(cells: Path):
     record = read_record(path)
     handle = build(from_dict(record["config"]), record["data"]["classes"], torch.device("cpu")).handle
     handle.load_state_dict(load_file(path.with_suffix(".safetensors")))
-    (trained,) = [source for source in of_records([path], None).sources if source.state == "trained"]
+    (trained,) = [one for one in of_records([path], None).sets if one.state == "trained"]
     for mine, theirs in zip(factor_matrices(handle), trained.matrices, strict=True):
         assert (mine.layer, mine.name, mine.part) == (theirs.layer, theirs.name, theirs.part)
         assert (mine.values == theirs.values).all()

@@ -12,7 +12,7 @@ import pytest
 from test_figures import ranked, write
 
 from aoft_bench.figures import parallel as processes
-from aoft_bench.figures.parallel import cores, done_by
+from aoft_bench.figures.parallel import cores, run_jobs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,13 +42,13 @@ def fail(number: int) -> int:
 
 
 def test_results_are_in_order_whoever_made_them(tmp_path: Path) -> None:
-    results = done_by(2, [partial(meet, tmp_path, i) for i in range(5)])
+    results = run_jobs(2, [partial(meet, tmp_path, i) for i in range(5)])
     assert [number for number, _ in results] == list(range(5))
     assert len({process for _, process in results}) == 2
 
 
 def test_one_process_starts_no_other() -> None:
-    assert done_by(1, [os.getpid] * 3) == done_by(0, [os.getpid] * 3) == [os.getpid()] * 3
+    assert run_jobs(1, [os.getpid] * 3) == run_jobs(0, [os.getpid] * 3) == [os.getpid()] * 3
     assert cores() >= 1
 
 
@@ -60,11 +60,11 @@ def test_a_machine_without_semaphores_does_all_in_one_process(
         raise error("no semaphores")
 
     monkeypatch.setattr(processes, "ProcessPoolExecutor", none)
-    assert done_by(2, [os.getpid] * 3) == [os.getpid()] * 3
+    assert run_jobs(2, [os.getpid] * 3) == [os.getpid()] * 3
 
 
 def test_what_a_process_that_dies_had_taken_is_done_here(tmp_path: Path) -> None:
-    assert done_by(2, [partial(die_elsewhere, tmp_path, os.getpid(), i) for i in range(3)]) == [0, 1, 2]
+    assert run_jobs(2, [partial(die_elsewhere, tmp_path, os.getpid(), i) for i in range(3)]) == [0, 1, 2]
     assert (tmp_path / "died").exists()
 
 
@@ -72,7 +72,7 @@ def test_what_a_process_that_dies_had_taken_is_done_here(tmp_path: Path) -> None
 def test_an_error_of_a_job_is_raised_here(failing: int) -> None:
     jobs = [partial(fail if i == failing else abs, i) for i in range(6)]
     with pytest.raises(ValueError, match=f"^job {failing}$"):
-        done_by(2, jobs)
+        run_jobs(2, jobs)
 
 
 def test_ctrl_c_ends_all_processes_and_leaves_whole_files(tmp_path: Path) -> None:

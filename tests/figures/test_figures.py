@@ -28,20 +28,9 @@ from aoft_bench.figures import cost, curves, gain, parameters, ranks
 from aoft_bench.figures.drawing import Drawing, Plan
 from aoft_bench.figures.fonts import WHOLE, families
 from aoft_bench.figures.names import LONGEST, slug, stem
-from aoft_bench.figures.style import (
-    FAMILIES,
-    FEATURED,
-    Look,
-    legend_below,
-    looks_of_methods,
-    looks_of_rows,
-    new_figure,
-    printable,
-    save,
-    style,
-    text_width,
-    wrapped,
-)
+from aoft_bench.figures.series import FAMILIES, FEATURED, Styles, method_styles, row_styles
+from aoft_bench.figures.style import drawing_style, new_figure, save
+from aoft_bench.figures.text import legend_below, printable, text_width, wrapped
 from aoft_bench.figures.ticks import short_number
 from aoft_bench.figures.values import NothingToDrawError, pareto_front, published_points
 from aoft_bench.figures.write import FEWEST, write_figures
@@ -49,7 +38,7 @@ from aoft_bench.records.files import record_path, write_record
 from aoft_bench.records.identity import record_hash
 from aoft_bench.results.collect import collect
 from aoft_bench.results.published import load
-from aoft_bench.results.settings import Table, build_tables
+from aoft_bench.results.settings import Comparison, build_comparisons
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = "aoft_bench.cli.figures"
@@ -107,16 +96,16 @@ def write(root: Path, records: list[Any]) -> None:
         write_record(record_path(root, *names), one)
 
 
-def setting(records: list[Any]) -> tuple[Table, dict[str, Look]]:
-    (table,) = build_tables(records)
-    return table, looks_of_rows(table, looks_of_methods(row.method for row in table.rows))
+def setting(records: list[Any]) -> tuple[Comparison, Styles]:
+    (table,) = build_comparisons(records)
+    return table, row_styles(table, method_styles(row.method for row in table.rows))
 
 
 def drawn(plans: Callable[..., list[Plan]], records: list[Any], *more: Any) -> list[Drawing]:
     """The figures, planned and drawn as if by another process."""
     planned = pickle.dumps(plans(*setting(records), *more))
     assert records[0]["data"]["fingerprint"].encode() not in planned  # records, which are large, stay where they are
-    with style():
+    with drawing_style():
         return [plan() for plan in pickle.loads(planned)]
 
 
@@ -198,7 +187,7 @@ def published_by_hand() -> set[tuple[float, float]]:
 
 
 def test_published_rows_stand_beside_the_same_tasks_only() -> None:
-    (table,) = build_tables(BOTH)
+    (table,) = build_comparisons(BOTH)
     points = published_points(table, load(ROOT / "results"))
     assert {(round(x), round(y, 6)) for x, y in points} == published_by_hand()
     (drawing,) = drawn(parameters.plans, BOTH, points)
@@ -216,7 +205,7 @@ def test_published_rows_stand_beside_the_same_tasks_only() -> None:
     ],
 )
 def test_published_rows_stand_beside_no_other_benchmark(change: dict[str, Any]) -> None:
-    (table,) = build_tables([record(60.0, name, **change) for name in VTAB])
+    (table,) = build_comparisons([record(60.0, name, **change) for name in VTAB])
     assert published_points(table, load(ROOT / "results")) == []
 
 
@@ -372,7 +361,7 @@ def crowded() -> list[Any]:
 def test_all_text_is_legible_and_inside(plans: Any) -> None:
     for drawing in drawn(plans, crowded()):
         figure = drawing.figure
-        with style():
+        with drawing_style():
             figure.draw_without_rendering()
         whole = figure.bbox
         assert figure.get_figwidth() == 3.3
@@ -386,7 +375,7 @@ def test_all_text_is_legible_and_inside(plans: Any) -> None:
 def test_names_of_points_do_not_touch() -> None:
     (drawing,) = drawn(parameters.plans, crowded(), [])
     names = [text for text in texts(drawing.figure) if isinstance(text, Annotation)]
-    with style():
+    with drawing_style():
         drawing.figure.draw_without_rendering()
         boxes = [text.get_window_extent() for text in names]
     assert len(boxes) >= 2
@@ -394,23 +383,23 @@ def test_names_of_points_do_not_touch() -> None:
 
 
 def test_a_method_looks_the_same_whatever_is_beside_it() -> None:
-    everything = looks_of_methods([*FEATURED, "ssf", "mine", "yours"])
-    assert looks_of_methods(["yours"])["yours"] == everything["yours"]
-    assert looks_of_methods(["aoft", "ssf"]) == {name: everything[name] for name in ("aoft", "ssf")}
-    known = looks_of_methods(name for members in FAMILIES.values() for name in members)
-    assert len({(look.color, look.marker) for look in known.values()}) == len(known)
+    everything = method_styles([*FEATURED, "ssf", "mine", "yours"])
+    assert method_styles(["yours"])["yours"] == everything["yours"]
+    assert method_styles(["aoft", "ssf"]) == {name: everything[name] for name in ("aoft", "ssf")}
+    known = method_styles(name for members in FAMILIES.values() for name in members)
+    assert len({(style.color, style.marker) for style in known.values()}) == len(known)
     assert len({known[name].marker for name in FEATURED}) == len(FEATURED)  # told apart without colour
 
 
 def test_strangers_do_not_share_a_marker() -> None:
-    strangers = looks_of_methods(f"method{i}" for i in range(13))
-    assert len({look.marker for look in strangers.values()}) == 13
+    strangers = method_styles(f"method{i}" for i in range(13))
+    assert len({style.marker for style in strangers.values()}) == 13
 
 
 def test_variants_of_a_method_differ_in_filling_and_line() -> None:
-    _, looks = setting([record(50.0, config__method__rank=rank) for rank in (1, 2, 4)])
-    assert len({(look.color, look.marker) for look in looks.values()}) == 1
-    assert len({look.fill for look in looks.values()}) == len({str(look.line) for look in looks.values()}) == 3
+    _, styles = setting([record(50.0, config__method__rank=rank) for rank in (1, 2, 4)])
+    assert len({(style.color, style.marker) for style in styles.values()}) == 1
+    assert len({style.fill for style in styles.values()}) == len({str(style.line) for style in styles.values()}) == 3
 
 
 def test_text_breaks_where_it_is_too_wide() -> None:
@@ -423,7 +412,7 @@ def test_text_breaks_where_it_is_too_wide() -> None:
 
 def test_any_label_can_be_drawn() -> None:
     assert printable("λ† 模") == "λ† \N{REPLACEMENT CHARACTER}"
-    with style():
+    with drawing_style():
         figure = new_figure(1.0)
         figure.add_subplot().set_title("costs $1, $2 \\frac{")
         legend_below(figure, [Line2D([], [], label="模型 $x_{$")])
@@ -433,7 +422,7 @@ def test_any_label_can_be_drawn() -> None:
 def test_the_small_font_draws_the_same(tmp_path: Path) -> None:
     label = "aoft† λ = −1.5, AV fi 模 и"  # kerned, a ligature, one letter that neither font has and one that it lacks
     for name, fonts in (("whole", (WHOLE,)), ("small", families())):
-        with style(fonts), warnings.catch_warnings():
+        with drawing_style(fonts), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the missing letter
             figure = new_figure(1.0)
             figure.add_subplot().set_title(label)
@@ -455,7 +444,7 @@ def test_numbers_of_axes_are_plain() -> None:
 
 
 def test_each_part_of_a_setting_changes_the_names() -> None:
-    (table,) = build_tables([record(50.0)])
+    (table,) = build_comparisons([record(50.0)])
     names = {stem(table)}
     for field in dataclasses.fields(table.setting):
         value = getattr(table.setting, field.name)
@@ -532,7 +521,7 @@ def test_the_page_shows_every_figure_and_says_what_is_missing(cli: Command, tmp_
     assert cli("results", module=COMMAND).code == 0
     folder = tmp_path / "results" / "figures"
     page = (folder / "README.md").read_text()
-    (table,) = build_tables(BOTH)
+    (table,) = build_comparisons(BOTH)
     for kind in ("parameters", "gain", "curves-loss", "cost"):
         assert f"]({stem(table)}-{kind}.png)" in page and (folder / f"{stem(table)}-{kind}.pdf").is_file()
     assert "Not drawn: ranks (too few tasks)." in page

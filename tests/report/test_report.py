@@ -13,9 +13,12 @@ from conftest import Command
 from PIL import Image
 from report_records import make, several, write
 
+from aoft_bench.data.tasks import TASKS
 from aoft_bench.report import embed, view
-from aoft_bench.report.figures import figures
 from aoft_bench.report.page import render, write_report
+from aoft_bench.results.figure_index import DrawnFigure, write_index
+from aoft_bench.results.table import Entry
+from aoft_bench.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = "aoft_bench.cli.report"
@@ -81,54 +84,49 @@ def test_shared_sections_are_held_once() -> None:
     assert len(json.dumps(packed)) < len(json.dumps([make(seed=seed) for seed in range(50)])) / 2
 
 
+def entries(section: view.Section) -> dict[str, dict[str, Entry]]:
+    """Label of a row -> header of a column -> what stands there."""
+    headers = [column.header for column in section.columns]
+    return {line.entries[0].text: dict(zip(headers, line.entries, strict=True)) for line in section.lines}
+
+
 def test_settings_are_tables_of_their_own_and_marks_stay_inside_them() -> None:
-    big, small = view.settings(several())
-    assert ([line.label for line in big.lines], len(small.lines)) == (["linear", "aoft", "lora"], 1)
-    column = big.columns.index("cifar100")
+    big, small = view.sections(several())
+    assert list(entries(big)) == ["linear", "aoft", "lora"] and len(small.lines) == 1
+    column = [row["cifar100"] for row in entries(big).values()]
     # lora is the mean of 60.0 and 62.0; aoft's 61.04 prints 61.0 too; the 90.0 of the other setting takes no part
-    texts = [(line.cells[column].text, line.cells[column].mark) for line in big.lines]
-    assert texts == [("40.0", "second"), ("61.0", "best"), ("61.0", "best")]
-    assert small.lines[0].cells[small.columns.index("cifar100*")].mark == ""
-    assert [line.cells[column].place for line in big.lines] == [0.0, 1.0, 1.0]
+    assert [(entry.text, entry.mark) for entry in column] == [("40.0", "second"), ("61.0", "best"), ("61.0", "best")]
+    assert entries(small)["lora"]["cifar100*"].mark == ""
+    assert [entry.position for entry in column] == [0.0, 1.0, 1.0]
     assert big.anchor != small.anchor
 
 
 def test_a_cell_says_its_spread_and_knows_its_records() -> None:
-    records = several()
-    big, _ = view.settings(records)
-    lora = next(line for line in big.lines if line.label == "lora")
-    cells = {cell.column: cell for cell in lora.cells}
-    assert cells["cifar100"].spread == "± 1.4"  # sample deviation of 60 and 62 is the root of 2
-    assert [records[place]["seed"] for place in cells["cifar100"].records] == [0, 1]
-    missing = cells["svhn"]
-    assert (missing.text, missing.order, missing.records) == ("missing", None, [])
-    assert cells["mean"].text == "missing"  # never over an incomplete row
+    lora = entries(view.sections(several())[0])["lora"]
+    assert lora["cifar100"].spread == "1.4"  # sample deviation of 60 and 62 is the root of 2
+    assert [record["seed"] for record in lora["cifar100"].records] == [0, 1]
+    assert (lora["svhn"].text, lora["svhn"].number, lora["svhn"].records) == ("missing", None, ())
+    assert lora["mean"].text == "missing"  # never over an incomplete row
 
 
-def test_means_of_the_field_s_layout() -> None:
-    from aoft_bench.data.tasks import TASKS
-
-    # natural 7 x 90, specialized 4 x 60, structured 8 x 30
-    per_group = {"natural": 9000, "specialized": 6000, "structured": 3000}
-    vtab = [task for task in TASKS.values() if task.suite == "vtab1k"]
-    (table,) = view.settings([make(dataset=task.name, correct=per_group[task.group]) for task in vtab])
-    means = {cell.column: cell.text for cell in table.lines[0].cells if cell.column.startswith("mean")}
-    assert means["mean"] == "58.4"  # (630 + 240 + 240) / 19
-    assert means["mean of groups"] == "60.0"
-    assert means["mean natural"] == "90.0"
-    assert table.groups == [("natural", 7), ("specialized", 4), ("structured", 8)]
-    assert table.upright
+def test_the_field_s_layout_is_that_of_the_files_with_scores_first() -> None:
+    (section,) = view.sections([make(dataset=name) for name, task in TASKS.items() if task.suite == "vtab1k"])
+    assert section.groups == [("", 1), ("Natural", 8), ("Specialized", 5), ("Structured", 9), ("", 4)]
+    assert [column.name for column in section.columns][-4:] == [
+        *("mean", "mean of groups"),
+        *("trained (M)", "with head (M)"),
+    ]
+    assert section.upright
 
 
 def test_the_best_test_epoch_is_shown_as_what_it_is() -> None:
     literature = {"protocol__name": "literature", "metrics__best_test_epoch_top1": 71.26}
-    (table,) = view.settings([make(correct=7000, **literature)])
-    assert table.lines[0].cells[0].text == "70.0"
-    assert table.lines[0].cells[0].spread == "[best test epoch 71.3]"
+    text = render([make(correct=7000, **literature)], [], [], [])
+    assert '<span class="value">70.0</span> <span class="spread">[best test epoch 71.3]</span>' in text
 
 
 def test_chips_name_every_value_in_its_order_and_count_its_rows() -> None:
-    chips = view.chips(view.settings([*several(), make(config__recipe__epochs=20, correct=1)]))
+    chips = view.chips(view.sections([*several(), make(config__recipe__epochs=20, correct=1)]))
     assert list(chips) == [
         *("protocol", "suite", "backbone", "image size", "epochs"),
         *("normalisation", "data", "precision"),
@@ -140,8 +138,8 @@ def test_chips_name_every_value_in_its_order_and_count_its_rows() -> None:
 
 
 def test_the_filter_finds_options_as_the_command_line_writes_them() -> None:
-    (table,) = view.settings([make(config__method__targets=["q", "v"])])
-    words = table.lines[0].search.split()
+    (section,) = view.sections([make(config__method__targets=["q", "v"])])
+    words = section.lines[0].search.split()
     assert {"lora", "cifar100", "rank=8", "lr=0.001", 'targets=["q","v"]', "warmup_epochs=null"} <= set(words)
 
 
@@ -242,20 +240,25 @@ def png_file(path: Path, size: tuple[int, int] = (3, 2)) -> None:
     Image.new("RGB", size, "white").save(path)
 
 
-def test_figures_come_with_what_is_said_of_them(tmp_path: Path) -> None:
-    name = "vtab1k-vit-clean-0a1b2c-gain.png"
-    for file in (name, "another_one.png"):
-        png_file(tmp_path / "figures" / file)
-    (tmp_path / "figures" / "README.md").write_text(
-        f"# Figures\n\n## A setting\n\n![x]({name})\n\n[PDF](x.pdf). What cifar100\\* shows.\n\n![y](gone.png)\n"
-    )
-    first, second = figures(tmp_path)
-    assert (first.setting, first.title, first.caption) == ("A setting", "gain, A setting", "What cifar100* shows.")
+def test_figures_come_with_their_captions(tmp_path: Path) -> None:
+    for name in ("x-gain.png", "another_one.png"):
+        png_file(tmp_path / "figures" / name)
+    caption = "What cifar100* shows."
+    drawn = [
+        DrawnFigure("A setting", "gain, A setting", caption, ["x-gain.pdf", "x-gain.png"]),
+        DrawnFigure("A setting", "gone", "", ["gone.png"]),
+    ]
+    write_index(tmp_path / "figures", drawn)
+    first, second = embed.figures(tmp_path)
+    assert (first.setting, first.title, first.caption) == ("A setting", "gain, A setting", caption)
     assert (first.width, first.height) == (3, 2)
     assert first.address.startswith("data:image/png;base64,iVBOR")
     assert (second.setting, second.title, second.caption) == ("", "another one", "")
     text = render([make()], [], [first, second], [])
-    assert Page(text).count("img") == 2 and "What cifar100* shows." in text
+    assert Page(text).count("img") == 2 and caption in text
+    (tmp_path / "figures" / "index.json").write_text('[{"title": 1}]')
+    with pytest.raises(UserError, match=r"index\.json is damaged .*aoft-bench figures"):
+        embed.figures(tmp_path)
 
 
 def test_a_file_that_is_no_figure_is_named(tmp_path: Path, cli: Command) -> None:
@@ -269,8 +272,6 @@ def test_a_file_that_is_no_figure_is_named(tmp_path: Path, cli: Command) -> None
 
 def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embed, "LIBRARY", "itables/html/not_there.js")
-    from aoft_bench.utils.errors import UserError
-
     with pytest.raises(UserError, match="pip install 'itables"):
         embed.library()
 

@@ -8,7 +8,7 @@ import pytest
 from record_cases import record
 
 from aoft_bench.data.tasks import TASKS
-from aoft_bench.results.settings import Table, build_tables
+from aoft_bench.results.settings import Comparison, build_comparisons
 from aoft_bench.results.statistics import (
     RESAMPLES,
     TOO_FEW_SEEDS,
@@ -18,21 +18,21 @@ from aoft_bench.results.statistics import (
     paired,
     pool_of,
 )
-from aoft_bench.results.statistics_table import p_value, statistics_grids
+from aoft_bench.results.statistics_table import p_value, statistics_tables
 from aoft_bench.results.writers.markdown import to_markdown
 
 VTAB = [name for name, task in TASKS.items() if task.suite == "vtab1k"]
 PACK = {"data__official": False, "data__source": "folder", "data__official_note": "a pack"}
 
 
-def table_of(scores: Mapping[str, Sequence[float | Sequence[float]]], **changes: Any) -> Table:
+def table_of(scores: Mapping[str, Sequence[float | Sequence[float]]], **changes: Any) -> Comparison:
     """A table of methods whose scores are given task after task, in VTAB's order; a list holds one number a seed."""
     found = []
     for method, values in scores.items():
         for name, value in zip(VTAB, values, strict=False):
             seeds = list(value) if isinstance(value, Sequence) else [value]
             found += [record(top1, name, method, seed, **PACK, **changes) for seed, top1 in enumerate(seeds)]
-    (table,) = build_tables(found)
+    (table,) = build_comparisons(found)
     return table
 
 
@@ -84,7 +84,7 @@ def test_a_row_that_lacks_a_task_is_not_in_the_pool_and_is_named() -> None:
     pool = pool_of(table)
     assert [row.label for row in pool.rows] == ["a", "b", "c"]
     assert (pool.left_out, len(pool.tasks)) == (["d"], 7)
-    (grid,) = statistics_grids(table)
+    (grid,) = statistics_tables(table)
     assert "3 rows (a, b, c) on 7 tasks" in grid.caption
     assert "Not in the pool, since they lack a task: d." in grid.notes
 
@@ -168,13 +168,13 @@ def test_the_difference_is_of_the_same_drawn_tasks() -> None:
 
 
 def test_what_cannot_be_told_is_said() -> None:
-    text = to_markdown(statistics_grids(table_of({"aoft": [70.0], "lora": [60.0]})))
+    text = to_markdown(statistics_tables(table_of({"aoft": [70.0], "lora": [60.0]})))
     assert "2 rows (aoft, lora) on 1 task (cifar100)" in text
     assert (
         "| aoft | lora | 1 | 1 | 0 | 0 | 10.0 | too few tasks | too few tasks | too few tasks | too few tasks |" in text
     )
     assert "No test of the ranks: too few tasks." in text
-    assert statistics_grids(table_of({"aoft": [70.0]})) == []
+    assert statistics_tables(table_of({"aoft": [70.0]})) == []
 
 
 def test_p_values_are_never_printed_as_zero() -> None:

@@ -7,10 +7,13 @@ import pytest
 from record_cases import markdown_rows, record
 
 from aoft_bench.data.tasks import TASKS
-from aoft_bench.results.accuracy_table import ablation, accuracy
-from aoft_bench.results.files import markdown, text_tables
+from aoft_bench.results.ablation_table import ablation_tables
+from aoft_bench.results.accuracy_table import accuracy_table
+from aoft_bench.results.files import text_tables
 from aoft_bench.results.ranking import marks, rounded
-from aoft_bench.results.settings import build_tables, means
+from aoft_bench.results.rows import means
+from aoft_bench.results.settings import Comparison, build_comparisons
+from aoft_bench.results.table import spans
 from aoft_bench.results.writers.markdown import to_markdown
 
 PACK = {"data__official": False, "data__source": "folder", "data__official_note": "a folder pack"}
@@ -28,6 +31,11 @@ Top-1 in % on test, last epoch, mean ± standard deviation over 1 to 2 of the se
 
 \* not the official images or splits (a folder pack): not comparable with published rows.
 """  # noqa: E501 - the text as it is printed
+
+
+def markdown(comparisons: list[Comparison]) -> str:
+    """The accuracy of each as it is printed."""
+    return to_markdown([accuracy_table(comparison) for comparison in comparisons])
 
 
 def golden_records() -> list[dict[str, Any]]:
@@ -48,8 +56,8 @@ def golden_records() -> list[dict[str, Any]]:
 def test_golden_table() -> None:
     """adapter: (60.96 + 79.94 + 89.96) / 3 = 76.953 prints 77.0 as lora's 77.0 does, so that both are bold."""
     found = golden_records()
-    assert markdown(build_tables(found)) == GOLDEN
-    assert markdown(build_tables(found[::-1])) == GOLDEN  # whatever the order of the records
+    assert markdown(build_comparisons(found)) == GOLDEN
+    assert markdown(build_comparisons(found[::-1])) == GOLDEN  # whatever the order of the records
 
 
 def test_ties_are_found_after_rounding_and_shared() -> None:
@@ -57,7 +65,7 @@ def test_ties_are_found_after_rounding_and_shared() -> None:
     assert marks([72.34, None]) == ["", ""]  # nothing to compare with
     assert marks([50.0, 50.04]) == ["best", "best"]
     found = [record(top1, method=name) for name, top1 in (("a", 72.34), ("b", 72.30), ("c", 72.24))]
-    shown = {row[0]: row[3] for row in markdown_rows(markdown(build_tables(found)))}  # cifar100
+    shown = {row[0]: row[3] for row in markdown_rows(markdown(build_comparisons(found)))}  # cifar100
     assert (shown["a"], shown["b"], shown["c"]) == ("**72.3**", "**72.3**", "<u>72.2</u>")
 
 
@@ -79,7 +87,7 @@ def test_halves_are_rounded_up(value: float, text: str) -> None:
 
 def test_std_is_that_of_a_sample_over_seeds() -> None:
     values = [50.0, 53.0, 57.0]
-    tables = build_tables([record(v, seed=i, **PACK) for i, v in enumerate(values)])
+    tables = build_comparisons([record(v, seed=i, **PACK) for i, v in enumerate(values)])
     (_, row) = markdown_rows(markdown(tables))
     assert row[-1] == f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}" == "53.3 ± 3.5"
     assert "over seeds 0, 1, 2;" in tables[0].caption
@@ -104,17 +112,17 @@ def test_std_is_that_of_a_sample_over_seeds() -> None:
 )
 def test_other_settings_never_share_a_table(path: str, value: Any) -> None:
     changed = {"data__official_note": "why", path: value}
-    tables = build_tables([record(60.0), record(70.0, seed=1, **changed)])
+    tables = build_comparisons([record(60.0), record(70.0, seed=1, **changed)])
     assert len(tables) == 2
     assert len({table.title for table in tables}) == 2
     assert sorted(cell for table in tables for row in table.rows for cell in row.cells["cifar100"]) == [60.0, 70.0]
     for table in tables:  # and nothing is ranked across them
-        shown = accuracy(table)
+        shown = accuracy_table(table)
         assert {cell.mark for block in shown.blocks for row in block.rows for cell in row} == {""}
 
 
 def test_official_and_unofficial_cells_of_a_method_are_set_apart() -> None:
-    official, pack = build_tables([record(60.0), record(80.0, "svhn", **PACK)])
+    official, pack = build_comparisons([record(60.0), record(80.0, "svhn", **PACK)])
     assert (official.unofficial, pack.unofficial) == (set(), {"svhn"})
     assert (official.layout, pack.layout) == ("vtab1k", "plain")
     assert means(official.rows[0], official.datasets) == (None, None)  # 18 tasks are missing
@@ -129,13 +137,13 @@ def test_official_and_unofficial_cells_of_a_method_are_set_apart() -> None:
     ],
 )
 def test_variants_are_rows_labelled_by_what_differs(path: str, value: Any, labels: list[str]) -> None:
-    (table,) = build_tables([record(60.0), record(70.0, seed=1, **{path: value})])
+    (table,) = build_comparisons([record(60.0), record(70.0, seed=1, **{path: value})])
     assert sorted(row.label for row in table.rows) == labels
     assert all(len(row.cells["cifar100"]) == 1 for row in table.rows)
 
 
 def test_recipes_tuned_per_dataset_share_a_row() -> None:
-    (table,) = build_tables([record(60.0), record(80.0, "svhn", config__recipe__lr=5e-3)])
+    (table,) = build_comparisons([record(60.0), record(80.0, "svhn", config__recipe__lr=5e-3)])
     (row,) = table.rows
     assert row.label == "lora"
     assert row.cells == {"cifar100": [60.0], "svhn": [80.0]}
@@ -143,7 +151,7 @@ def test_recipes_tuned_per_dataset_share_a_row() -> None:
 
 def test_one_run_under_two_hashes_is_not_two_seeds() -> None:
     again = record(70.0, hash="9999999999", config__data__normalization="half")
-    (table,) = build_tables([again, record(60.0), record(64.0, seed=1)])
+    (table,) = build_comparisons([again, record(60.0), record(64.0, seed=1)])
     (row,) = table.rows
     assert row.cells == {"cifar100": [60.0, 64.0]}
     assert "0123456789 is used, 9999999999 is not" in table.notes[-1]
@@ -154,7 +162,7 @@ def test_best_test_epoch_is_a_row_of_its_own_and_is_not_ranked() -> None:
         metrics = {"split": "test", "top1": top1, "best_test_epoch_top1": best}
         return record(0.0, method=method, protocol__name="literature", metrics=metrics, **PACK)
 
-    text = markdown(build_tables([literature("lora", 60.0, 66.0), literature("ssf", 50.0, 70.0)]))
+    text = markdown(build_comparisons([literature("lora", 60.0, 66.0), literature("ssf", 50.0, 70.0)]))
     shown = {row[0]: row[-1] for row in markdown_rows(text)}
     assert shown["lora"] == "**60.0**" and shown["ssf"] == "<u>50.0</u>"
     assert shown["lora [best test epoch]"] == "66.0" and shown["ssf [best test epoch]"] == "70.0"
@@ -162,7 +170,7 @@ def test_best_test_epoch_is_a_row_of_its_own_and_is_not_ranked() -> None:
 
 
 def test_validation_scores_are_called_so() -> None:
-    (table,) = build_tables([record(60.0, protocol__name="tune", metrics__split="val200")])
+    (table,) = build_comparisons([record(60.0, protocol__name="tune", metrics__split="val200")])
     assert table.caption.startswith("Top-1 in % on val200")
     assert "not results" in table.notes[0]
 
@@ -170,9 +178,9 @@ def test_validation_scores_are_called_so() -> None:
 def test_layout_of_vtab1k() -> None:
     """19 columns in three groups; natural 1 .. 7, specialized 8 .. 11, structured 12 .. 19 have means 4, 9.5, 15.5."""
     found = [record(float(i), name) for i, name in enumerate(VTAB, 1)]
-    (table,) = build_tables(found)
-    grid = accuracy(table)
-    assert [span for span in grid.groups if span[0]] == [("Natural", 8), ("Specialized", 5), ("Structured", 9)]
+    (table,) = build_comparisons(found)
+    grid = accuracy_table(table)
+    assert [span for span in spans(grid.columns) if span[0]] == [("Natural", 8), ("Specialized", 5), ("Structured", 9)]
     header, row = markdown_rows(to_markdown([grid]))
     shown = dict(zip(header, row, strict=True))
     assert [shown[f"{group} mean"] for group in ("natural", "specialized", "structured")] == ["4.0", "9.5", "15.5"]
@@ -181,8 +189,8 @@ def test_layout_of_vtab1k() -> None:
 
 
 def test_a_mean_over_an_incomplete_row_is_missing() -> None:
-    (table,) = build_tables([record(50.0, name) for name in VTAB if name != "svhn"])
-    header, row = markdown_rows(to_markdown([accuracy(table)]))
+    (table,) = build_comparisons([record(50.0, name) for name in VTAB if name != "svhn"])
+    header, row = markdown_rows(to_markdown([accuracy_table(table)]))
     shown = dict(zip(header, row, strict=True))
     assert [shown[name] for name in ("svhn", "natural mean", "mean", "mean of groups")] == ["missing"] * 4
     assert shown["structured mean"] == "50.0"
@@ -190,7 +198,7 @@ def test_a_mean_over_an_incomplete_row_is_missing() -> None:
 
 def test_fgvc_has_its_five_columns() -> None:
     source = {**PACK, "data__source": "fgvc"}
-    (table,) = build_tables([record(80.0, "cub", **source)])
+    (table,) = build_comparisons([record(80.0, "cub", **source)])
     assert table.datasets == ["cub", "nabirds", "flowers", "dogs", "cars"]
     assert markdown_rows(markdown([table]))[1][3:] == ["80.0", *["missing"] * 5]
 
@@ -198,7 +206,7 @@ def test_fgvc_has_its_five_columns() -> None:
 def test_settings_of_one_method_are_an_ablation() -> None:
     matched = {"config__method": {"name": "lora", "label": "lora_matched", "rank": 1}, "parameters__trained": 32_256}
     found = [record(60.0, **PACK), record(62.0, method="lora_matched", **matched, **PACK)]
-    (grid,) = ablation(*build_tables([*found, record(50.0, method="ssf", **PACK)]))
+    (grid,) = ablation_tables(*build_comparisons([*found, record(50.0, method="ssf", **PACK)]))
     assert [column.name for column in grid.columns] == ["method", "rank", "trained", "with head", "cifar100"]
     assert [[cell.text for cell in row] for row in grid.blocks[0].rows] == [
         ["lora_matched", "1", "32,256", "109,156", "62.0"],

@@ -15,40 +15,37 @@ from conftest import Command
 from record_cases import markdown_rows, record, write
 
 from aoft_bench.data.tasks import TASKS
-from aoft_bench.results.table import Block, Cell, Column, Grid
+from aoft_bench.results.table import MISSING, NOT_AVAILABLE, Column, Entry, Table, count_entry, make_block
 from aoft_bench.results.writers.csv import to_long_csv, to_wide_csv
+from aoft_bench.results.writers.html import to_html
 from aoft_bench.results.writers.latex import escape, to_latex
-from aoft_bench.results.writers.markdown import to_html
 
 ROOT = Path(__file__).resolve().parents[2]
 VTAB = [name for name, task in TASKS.items() if task.suite == "vtab1k"]
 FILES = {"accuracy", "ablations", "cost", "published"}
 
-GRID = Grid(
+# the columns of a golden table, whose rows are lists of entries
+COLUMNS: list[Column[list[Entry]]] = [
+    Column("method", lambda row: row[0], text=True),
+    Column("x_1", lambda row: row[1], "One", rotated=True),
+    Column("y", lambda row: row[2], "One", rotated=True, mark="*"),
+    Column("m", lambda row: row[3]),
+]
+OURS = [
+    Entry("a & b"),
+    Entry("61.0", 61.0, (60.0, 62.0), (0, 1), "1.4", mark="best"),
+    Entry("50.0", mark="second"),
+    MISSING,
+]
+THEIRS = [Entry("AOFT†", note="a"), NOT_AVAILABLE, count_entry(1234), Entry("7.0")]
+TABLE = Table(
     "A title_1",
     "100 % of A & B",
-    [
-        Column("method", text=True),
-        Column("x_1", "One", rotated=True),
-        Column("y", "One", rotated=True, mark="*"),
-        Column("m"),
-    ],
-    [
-        Block(
-            "",
-            [
-                [
-                    Cell("a & b"),
-                    Cell("61.0", "1.4", "best", "", (60.0, 62.0), (0, 1)),
-                    Cell("50.0", mark="second"),
-                    Cell("missing"),
-                ]
-            ],
-        ),
-        Block("published: <B>", [[Cell("AOFT†", note="a"), Cell("n/a"), Cell("1,234"), Cell("7.0")]]),
-    ],
+    COLUMNS,
+    [make_block(COLUMNS, [OURS]), make_block(COLUMNS, [THEIRS], "published: <B>")],
     ["[a] 5 # of λ."],
     {"suite": "vtab1k"},
+    grouped=True,
 )
 
 LATEX = r"""\begin{table}[p]
@@ -94,20 +91,20 @@ HTML = """<caption><strong>A title_1</strong><br>100 % of A &amp; B.</caption>
 
 
 def test_golden_latex() -> None:
-    assert LATEX in to_latex([GRID])
+    assert LATEX in to_latex([TABLE])
 
 
 def test_golden_html() -> None:
-    assert HTML in to_html("T", [GRID])
+    assert HTML in to_html("T", [TABLE])
 
 
 def test_golden_csv() -> None:
-    assert to_long_csv([GRID]) == (
+    assert to_long_csv([TABLE]) == (
         "table,suite,block,row,column,mean,std,n,seeds,mark\n"
         "A title_1,vtab1k,,a & b,x_1,61,1.41421,2,0 1,best\n"
         "A title_1,vtab1k,,a & b,m,,,0,,\n"
     )
-    assert to_wide_csv([GRID]) == (
+    assert to_wide_csv([TABLE]) == (
         "table,suite,block,method,x_1,x_1 std,y,m\n"
         "A title_1,vtab1k,,a & b,61.0,1.4,50.0,missing\n"
         "A title_1,vtab1k,published: <B>,AOFT† [a],n/a,,1234,7.0\n"
@@ -121,8 +118,8 @@ def test_latex_escapes() -> None:
 
 
 def test_a_long_table_is_continued_with_all_of_its_rows() -> None:
-    rows = [[Cell(f"r{i}"), Cell("1")] for i in range(80)]
-    text = to_latex([Grid("T", "c", [Column("method", text=True), Column("x")], [Block("b", rows)], ["end"])])
+    columns = [Column[int]("method", lambda i: Entry(f"r{i}"), text=True), Column[int]("x", lambda i: Entry("1"))]
+    text = to_latex([Table("T", "c", columns, [make_block(columns, range(80), "b")], ["end"])])
     assert re.findall(r"^r\d+", text, re.MULTILINE) == [f"r{i}" for i in range(80)]
     assert text.count(r"\toprule") == 3 and text.count(", continued") == 2
     assert text.count("end\n") == 1 and text.count(r"\itshape b") == 3

@@ -8,9 +8,9 @@ import pytest
 from record_cases import markdown_rows, record
 
 from aoft_bench.data.tasks import TASKS
-from aoft_bench.results.accuracy_table import accuracy
+from aoft_bench.results.accuracy_table import accuracy_table
 from aoft_bench.results.published import Published, PublishedRow, load
-from aoft_bench.results.settings import Table, build_tables
+from aoft_bench.results.settings import Comparison, build_comparisons
 from aoft_bench.results.writers.markdown import to_markdown
 from aoft_bench.utils.errors import UserError
 
@@ -38,8 +38,8 @@ def published(**changes: Any) -> PublishedRow:
     return PublishedRow(**(values | changes))
 
 
-def fgvc_table(top1: float = 80.0, **changes: Any) -> Table:
-    (table,) = build_tables([record(top1, name, **UNPROVEN, **changes) for name in FGVC])
+def fgvc_table(top1: float = 80.0, **changes: Any) -> Comparison:
+    (table,) = build_comparisons([record(top1, name, **UNPROVEN, **changes) for name in FGVC])
     return table
 
 
@@ -75,12 +75,12 @@ def test_golden_table_with_published_rows() -> None:
         published(method="RLRR", source="another paper"),
         published(method="SSF", params_m=None, mean=89.0, note="typed by hand", **other),
     ]
-    assert to_markdown([accuracy(fgvc_table(), rows)]) == GOLDEN
+    assert to_markdown([accuracy_table(fgvc_table(), rows)]) == GOLDEN
 
 
 def test_a_higher_published_number_takes_no_mark_from_ours() -> None:
-    (table,) = build_tables([record(80.0, "cub", **UNPROVEN), record(70.0, "cub", method="ssf", **UNPROVEN)])
-    grid = accuracy(table, [published()])
+    (table,) = build_comparisons([record(80.0, "cub", **UNPROVEN), record(70.0, "cub", method="ssf", **UNPROVEN)])
+    grid = accuracy_table(table, [published()])
     marks = {row[0].text: row[3].mark for block in grid.blocks for row in block.rows}
     assert marks == {"lora": "best", "ssf": "second", "ARC": ""}
 
@@ -99,7 +99,7 @@ def test_a_higher_published_number_takes_no_mark_from_ours() -> None:
     ],
 )
 def test_the_reason_names_what_differs(changes: dict[str, Any], text: str) -> None:
-    grid = accuracy(fgvc_table(**changes), [published()])
+    grid = accuracy_table(fgvc_table(**changes), [published()])
     assert text in grid.notes[-1]
 
 
@@ -107,7 +107,7 @@ def test_published_rows_stand_only_beside_their_benchmark_and_kind_of_network() 
     known = Published([published(), published(canonical=False), published(backbone="ViT-L/16 IN-21k")])
     assert known.beside(fgvc_table()) == [known.rows[0]]
     assert not known.beside(fgvc_table(config__backbone__timm="vit_nano"))
-    (pack,) = build_tables([record(60.0, data__official=False, data__source="folder")])
+    (pack,) = build_comparisons([record(60.0, data__official=False, data__source="folder")])
     assert not known.beside(pack)
 
 
@@ -145,8 +145,8 @@ def test_the_shipped_rows_are_whole() -> None:
 
 def test_aofts_own_means_are_shown_without_cells() -> None:
     (row,) = [row for row in load(RESULTS).rows if row.method == "Adapter+AOFT†" and row.benchmark == "vtab1k"]
-    (table,) = build_tables([record(60.0)])
-    header, _, _, cells = markdown_rows(to_markdown([accuracy(table, [row])]))
+    (table,) = build_comparisons([record(60.0)])
+    header, _, _, cells = markdown_rows(to_markdown([accuracy_table(table, [row])]))
     shown = dict(zip(header, cells, strict=True))
     means = [shown[name] for name in ("natural mean", "specialized mean", "structured mean", "mean", "mean of groups")]
     assert means == ["81.4", "83.9", "59.4", "72.7", "n/a"] and shown["cifar100"] == "n/a"

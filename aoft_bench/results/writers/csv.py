@@ -1,68 +1,62 @@
-"""Tables as CSV: long (one line a cell, full precision) and wide (one line a row, as printed)."""
+"""Tables as CSV: long (one line an entry, full precision) and wide (one line a row, as printed)."""
 
 import csv
 import io
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from aoft_bench.results.table import MISSING, Cell, Grid
+from aoft_bench.results.table import MISSING, Entry, Table
 
 
-def to_long_csv(grids: Sequence[Grid]) -> str:
-    """One line a cell that was measured, or should have been: what its table shares, block, row, column, mean, sample
+def to_long_csv(tables: Sequence[Table]) -> str:
+    """One line an entry that was measured, or should have been: what its table shares, block, row, column, mean, sample
     standard deviation (empty for one value), n, seeds, mark."""
     lines = []
-    for grid in grids:
-        for block in grid.blocks:
-            for row in block.rows:
-                found = zip(row[1:], grid.columns[1:], strict=True)
-                measured = [(cell, column) for cell, column in found if cell.values or cell.text == MISSING]
-                for cell, column in measured:
-                    told = {"table": grid.title, **grid.facts, "block": block.heading, "row": row[0].text}
-                    lines.append(told | {"column": column.name} | _numbers(cell))
+    for table, line, (first, *entries) in _rows(tables):
+        for entry, column in zip(entries, table.columns[1:], strict=True):
+            if entry.values or entry == MISSING:
+                lines.append(line | {"row": first.text, "column": column.name} | _numbers(entry))
     return _written(lines)
 
 
-def to_wide_csv(grids: Sequence[Grid]) -> str:
+def to_wide_csv(tables: Sequence[Table]) -> str:
     """One line a row, with every column of every table; a spread stands in a column of its own, `<column> std`."""
     lines = []
-    for grid in grids:
-        for block in grid.blocks:
-            for row in block.rows:
-                told = {"table": grid.title, **grid.facts, "block": block.heading}
-                for cell, column in zip(row, grid.columns, strict=True):
-                    told[column.name] = _plain(cell.text) + (f" [{cell.note}]" if cell.note else "")
-                    if cell.spread:
-                        told[f"{column.name} std"] = cell.spread
-                lines.append(told)
+    for table, line, entries in _rows(tables):
+        for entry, column in zip(entries, table.columns, strict=True):
+            note = f" [{entry.note}]" if entry.note else ""
+            line[column.name] = (entry.without_separators or entry.text) + note
+            if entry.spread:
+                line[f"{column.name} std"] = entry.spread
+        lines.append(line)
     return _written(lines)
 
 
-def _plain(text: str) -> str:
-    """A number without thousands separators; other text as it is."""
-    digits = text.replace(",", "")
-    return digits if digits.isdigit() else text
+def _rows(tables: Sequence[Table]) -> Iterator[tuple[Table, dict[str, Any], Sequence[Entry]]]:
+    """(table, beginning of the line, entries) of every row."""
+    for table in tables:
+        for block in table.blocks:
+            for entries in block.rows:
+                yield table, {"table": table.title, **table.shared, "block": block.heading}, entries
 
 
-def _numbers(cell: Cell) -> dict[str, Any]:
-    values = cell.values
+def _numbers(entry: Entry) -> dict[str, Any]:
+    values = entry.values
     return {
         "mean": f"{statistics.fmean(values):.6g}" if values else "",
         "std": f"{statistics.stdev(values):.6g}" if len(values) > 1 else "",
         "n": len(values),
-        "seeds": " ".join(map(str, cell.seeds)),
-        "mark": cell.mark,
+        "seeds": " ".join(map(str, entry.seeds)),
+        "mark": entry.mark,
     }
 
 
 def _written(lines: Sequence[dict[str, Any]]) -> str:
-    names: dict[str, None] = {}
-    for line in lines:
-        names |= dict.fromkeys(line)
-    ordered = [name for name in names if not name.endswith(" std")]
-    spreads = {name for name in names if name.endswith(" std")}
-    fields = [field for name in ordered for field in (name, f"{name} std") if field == name or field in spreads]
+    """CSV with the columns of all lines; `<column> std` follows its column."""
+    names = dict.fromkeys(name for line in lines for name in line)
+    pairs = ((name, f"{name} std") for name in names if not name.endswith(" std"))
+    fields = [name for pair in pairs for name in pair if name in names]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fields, lineterminator="\n", restval="")
     writer.writeheader()

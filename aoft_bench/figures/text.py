@@ -1,0 +1,85 @@
+"""Text that fits: its width, line breaks, and legends below a figure."""
+
+import string
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.lines import Line2D
+from matplotlib.textpath import text_to_path
+
+from aoft_bench.figures.fonts import WHOLE
+from aoft_bench.figures.style import FONT_SIZE
+
+
+def printable(text: str) -> str:
+    """`text` with what the font cannot draw replaced."""
+    known = get_font(findfont(_font())).get_charmap()
+    return "".join(c if ord(c) in known else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def text_width(text: str) -> float:
+    """Width of one line at `FONT_SIZE`, in inches."""
+    width, _, _ = text_to_path.get_text_width_height_descent(text, _font(), ismath=False)
+    return float(width) / 72
+
+
+def wrapped(text: str, width: float) -> str:
+    """`text` broken into lines of at most `width` inches: after a comma or space, else anywhere."""
+    lines, line = [], ""
+    for word in _words(printable(text)):
+        if line and text_width((line + word).rstrip()) > width:
+            lines.append(line.rstrip())
+            line = ""
+        line += word
+        while text_width(line.rstrip()) > width and len(line) > 1:
+            cut = next(n for n in range(len(line) - 1, 0, -1) if n == 1 or text_width(line[:n]) <= width)
+            lines.append(line[:cut])
+            line = line[cut:]
+    return "\n".join([*lines, line.rstrip()])
+
+
+def legend_below(figure: Figure, handles: list[Line2D], handle_width: float = 0.15) -> None:
+    """A legend under everything, in as many columns as fit; the figure grows by its height.
+
+    handles: artists with labels; handle_width: inches of the part before the text.
+    """
+    room = float(figure.get_figwidth()) - 0.1
+    beside = handle_width + 0.06  # the mark and its distance from the text
+    labels = [wrapped(str(handle.get_label()), room - beside) for handle in handles]
+    sizes = [(max(map(text_width, label.split("\n"))) + beside, 1 + label.count("\n")) for label in labels]
+    columns = next(n for n in range(min(len(labels), 4), 0, -1) if n == 1 or _legend_width(sizes, n) <= room)
+    lines = max(sum(lines for _, lines in column) for column in _in_columns(sizes, columns))
+    figure.set_figheight(float(figure.get_figheight()) + (lines * 1.42 + 0.6) * FONT_SIZE / 72)
+    length = handle_width * 72 / FONT_SIZE
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=length)
+
+
+def _legend_width(sizes: list[tuple[float, int]], columns: int) -> float:
+    gap = FONT_SIZE / 72
+    return sum(max(width for width, _ in column) + gap for column in _in_columns(sizes, columns)) - gap
+
+
+def _in_columns(entries: list[Any], columns: int) -> list[list[Any]]:
+    """As matplotlib fills a legend: column by column, the first ones longer by one where it does not go even."""
+    short, longer = divmod(len(entries), columns)
+    filled, start = [], 0
+    for i in range(columns):
+        stop = start + short + (i < longer)
+        filled.append(entries[start:stop])
+        start = stop
+    return filled
+
+
+def _font() -> FontProperties:
+    return FontProperties(family=WHOLE, size=FONT_SIZE)
+
+
+def _words(text: str) -> list[str]:
+    words, word = [], ""
+    for c in text:
+        word += c
+        if c in string.whitespace + ",":
+            words.append(word)
+            word = ""
+    return [*words, word] if word else words
