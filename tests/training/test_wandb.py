@@ -21,28 +21,31 @@ from wandb_files import offline_folders, read_run
 
 from aoft_bench.config.schema import RunConfig, from_dict
 from aoft_bench.records.files import read_record
-from aoft_bench.training import wandb as wandb_mirror
 from aoft_bench.training.checkpoint import EpochCheckpoint
 from aoft_bench.training.wandb import Mirror, metric_name, mirror_of, run_id
 
 SIZES = {"train800": 24, "val200": 8, "test": 20}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def no_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing of this machine's W&B: no key, no ~/.netrc."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("WANDB_") or name == "NETRC"]:
+            patch.delenv(name)
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(autouse=True)
-def no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing of this machine's W&B, and W&B's own process ended after each test."""
-    for name in [name for name in os.environ if name.startswith("WANDB_") or name == "NETRC"]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))  # no ~/.netrc
-    for remembered in (wandb_mirror._unreachable, wandb_mirror._say_once):
-        remembered.cache_clear()
-    wandb.teardown()
+def no_process() -> Iterator[None]:
+    """W&B's own process is ended after each test."""
     yield
     wandb.teardown()
 
 
 @pytest.fixture(scope="module")
-def options(tmp_path_factory: pytest.TempPathFactory, nano: dict[str, str]) -> dict[str, str]:
+def options(no_key: None, tmp_path_factory: pytest.TempPathFactory, nano: dict[str, str]) -> dict[str, str]:
     """A linear probe on a small pack, mirrored into out/."""
     root = tmp_path_factory.mktemp("pack")
     make_pack(root / "pack", sizes=SIZES, shape=(32, 32))
@@ -50,16 +53,23 @@ def options(tmp_path_factory: pytest.TempPathFactory, nano: dict[str, str]) -> d
     return nano | mine | {"method": "linear", "logger": "wandb", "logger.dir": "out", "recipe.epochs": "4"}
 
 
+@pytest.fixture(scope="module")
+def whole(options: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was not disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    result = call(*words(options, protocol="tune", logger__project="mine"), cwd=folder)
+    assert result.code == 0 and result.err == ""
+    return folder
+
+
 def only_record(folder: Path) -> dict[str, Any]:
     (path,) = (folder / "results").rglob("*.json")
     return read_record(path)
 
 
-def test_an_offline_run_holds_what_the_record_does(options: dict[str, str], cli: Command, tmp_path: Path) -> None:
-    result = cli(*words(options, protocol="tune", logger__project="mine"))
-    assert result.code == 0 and result.err == ""
-    (folder,) = offline_folders(tmp_path / "out")
-    run, record = read_run(folder), only_record(tmp_path)
+def test_an_offline_run_holds_what_the_record_does(whole: Path) -> None:
+    (folder,) = offline_folders(whole / "out")
+    run, record = read_run(folder), only_record(whole)
     assert run.id == f"linear-folder-vit_nano-seed0-{record['hash']}"
     assert re.fullmatch(r"offline-run-\d{8}_\d{6}-" + run.id, folder.name)
     assert (run.name, run.project) == ("linear · folder · vit_nano · seed 0", "mine")
@@ -116,25 +126,21 @@ def stop_after(epoch: int, patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_run_that_goes_on_is_one_whole_run(
-    options: dict[str, str], tmp_path: Path, killed: bool, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, str], whole: Path, tmp_path: Path, killed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    for folder in (whole, broken):
-        folder.mkdir()
     arguments = words(options, protocol="tune")
-    assert call(*arguments, cwd=whole).code == 0
     with monkeypatch.context() as patch:
         stop_after(2, patch)
-        assert call(*arguments, cwd=broken).code == 143
-    (stopped,) = offline_folders(broken / "out")
+        assert call(*arguments, cwd=tmp_path).code == 143
+    (stopped,) = offline_folders(tmp_path / "out")
     first = read_run(stopped)
     assert len(first.rows) == 2 and first.exit_code == 1 and "preempting" in first.kinds
     if killed:  # what kill -9 leaves of W&B's file, whatever was logged
         (file,) = stopped.glob("*.wandb")
         file.write_bytes(file.read_bytes()[:7])
-    done = call(*arguments, cwd=broken)
+    done = call(*arguments, cwd=tmp_path)
     assert done.code == 0, done.err
-    (one,), (other,) = offline_folders(whole / "out"), offline_folders(broken / "out")
+    (one,), (other,) = offline_folders(whole / "out"), offline_folders(tmp_path / "out")
     undisturbed, resumed = read_run(one), read_run(other)
     assert resumed.id == undisturbed.id == first.id
     rows = [{k: pytest.approx(v, abs=1e-4) for k, v in row.items()} for row in undisturbed.metrics()]
@@ -237,10 +243,10 @@ def test_broken_wandb_is_one_line_and_the_record_is_kept(
     assert only_record(tmp_path)["metrics"]["total"] == 20
 
 
+@pytest.mark.slow
 def test_a_wandb_that_dies_while_training_is_one_line(tmp_path: Path) -> None:
-    here = Path(__file__).resolve().parents[1]
     # in a process of its own, since W&B never waits for its process that was killed
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     code = f"import test_wandb; test_wandb.die_and_go_on({str(tmp_path)!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
