@@ -1,10 +1,10 @@
-"""Tuning records that were never run, and a folder in which `aoft_bench.cli.select` chooses among them."""
+"""Tuning records that were never run, and a folder in which `aoft-bench select` chooses among them."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import record_cases
 from conftest import Command, Result
 from omegaconf import OmegaConf
 
@@ -12,38 +12,27 @@ SELECT = "aoft_bench.cli.select"
 
 
 def record(lr: float, correct: int, *, seed: int = 0, **changes: Any) -> dict[str, Any]:
-    """A tuning record of lora on digits; `changes` by path, with __ for the dot."""
-    made: dict[str, Any] = {
-        "schema": 1,
-        "backbone": "vit_nano",
-        "method": "lora",
+    """A tuning record of lora on digits, `correct` of 200 right; `changes` by path, with __ for the dot."""
+    changes = {
         "dataset": "digits",
-        "seed": seed,
-        "hash": "0123456789",
+        "backbone": "vit_nano",
         "command": f"python -m aoft_bench method=lora recipe.lr={lr} seed={seed}",
-        "finished": "2026-11-20T10:00:00+00:00",
         "protocol": {"name": "tune", "train": "train800", "score": "val200", "epoch": "last"},
         "metrics": {"split": "val200", "top1": 100 * correct / 200, "correct": correct, "total": 200},
         "curves": {"val200_top1": [100 * correct / 200]},
         "parameters": {"trained": 24576, "head": 1290},
-        "data": {"fingerprint": "d" * 64, "official": False, "official_note": "", "mean": [0.5] * 3, "std": [0.5] * 3},
-        "weights": {"sha256": "a" * 64, "source": "embedded"},
-        "precision": "fp32",
+        "data__fingerprint": "d" * 64,
         "git": {"commit": "c0ffee", "dirty": False},
-        "config": {
-            "backbone": {"img_size": 32},
-            "data": {"interpolation": "bicubic"},
-            "method": {"name": "lora", "rank": 8, "alpha": 8.0, "targets": ["q", "v"]},
-            "recipe": {"epochs": 10, "lr": lr, "weight_decay": 1e-4, "warmup_epochs": None},
-            "trainer": {},
-        },
-    }
-    for path, value in changes.items():
-        *sections, name = path.split("__")
-        where = made
-        for section in sections:
-            where = where[section]
-        where[name] = value
+        "config__backbone__img_size": 32,
+        "config__method": {"name": "lora", "rank": 8, "alpha": 8.0, "targets": ["q", "v"]},
+        "config__recipe": {"epochs": 10, "batch_size": 32, "lr": lr, "weight_decay": 1e-4, "warmup_epochs": None},
+    } | changes
+    made = record_cases.record(correct / 2, seed=seed, **changes)
+    config = made["config"]
+    config["method"]["label"] = made["method"]
+    for section in ("backbone", "dataset"):
+        config[section]["name"] = made[section]
+    config["protocol"]["name"] = made["protocol"]["name"]
     return made
 
 
@@ -52,17 +41,11 @@ class World:
 
     def __init__(self, root: Path, cli: Command) -> None:
         self.root, self.cli = root, cli
-        self.records = root / "results/tuning/records"
         self.conf = root / "mine"
 
-    def add(self, *made: dict[str, Any], text: Callable[[str], str] = str) -> list[Path]:
-        """Write records, each into a file of its own; `text` may damage it."""
-        paths = []
-        for one in made:
-            self.records.mkdir(parents=True, exist_ok=True)
-            paths.append(self.records / f"{len(list(self.records.iterdir())):03}.json")
-            paths[-1].write_text(text(json.dumps(one)), encoding="utf-8")
-        return paths
+    def add(self, *made: dict[str, Any]) -> list[Path]:
+        """Write records where they belong."""
+        return [record_cases.write(self.root / "results/tuning", one) for one in made]
 
     def select(self, *given: str) -> Result:
         return self.cli("--conf", "mine", *given, module=SELECT)
@@ -86,3 +69,8 @@ class World:
         (line,) = [line for line in done.err.splitlines() if "left out" not in line]
         assert line.startswith("aoft_bench: ")
         return line
+
+
+def edit(path: Path, **changes: Any) -> None:
+    """Change a record's file by hand."""
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), "utf-8")

@@ -15,9 +15,9 @@ from aoft_bench.cli import ArgumentParser
 from aoft_bench.config.check import problems_of
 from aoft_bench.config.choices import choices
 from aoft_bench.config.schema import conf_dir
-from aoft_bench.tuning import evidence, files
+from aoft_bench.tuning import hparams
 from aoft_bench.tuning.choice import Choice, check_comparable, choose, counted, seeds_text
-from aoft_bench.tuning.evidence import SETTING_NAMES, Evidence, Run
+from aoft_bench.tuning.evidence import SETTING_NAMES, Evidence, TuningRun, read_evidence
 from aoft_bench.utils.errors import UserError, unknown
 
 TUNE = "python -m aoft_bench -cd sweeps -cn tune"
@@ -37,7 +37,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     for name in SETTING_NAMES:
         parser.add_argument(f"--{name}", metavar="VALUE", help=f"only runs of this {name}, where records have several")
     parser.add_argument(
-        "--as", dest="name", default=files.TUNED, metavar="NAME", help="for hparams=NAME; default: tuned"
+        "--as", dest="name", default=hparams.TUNED, metavar="NAME", help="for hparams=NAME; default: tuned"
     )
     parser.add_argument("--conf", type=Path, default=conf_dir(), help="folder of configurations to write into")
     parser.add_argument(
@@ -49,18 +49,18 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 
 def _select(arguments: argparse.Namespace) -> None:
-    found = evidence.read(arguments.results)
+    found = read_evidence(arguments.results)
     for text in found.left_out:
         print(f"aoft_bench: left out: {text}", file=sys.stderr)
-    chosen = [choose(runs) for runs in _groups(_asked(found, arguments)).values()]
+    chosen = [choose(runs) for runs in _groups(_selected(found, arguments)).values()]
     known = choices([conf_dir(), arguments.conf])
     conf, name = arguments.conf, arguments.name
-    files.check_set(conf, name)
-    written = {files.path_of(conf, name, choice): files.text_of(choice, name, known) for choice in chosen}
+    hparams.check_set(conf, name)
+    written = {hparams.path_of(conf, name, choice): hparams.text_of(choice, name, known) for choice in chosen}
     if not arguments.force:
         _check(chosen, conf, name)
     if not arguments.dry_run:
-        files.write(written | files.set_file(conf, name))
+        hparams.write(written | hparams.set_file(conf, name))
     for choice, path in zip(chosen, written, strict=True):
         _report(choice, path, arguments)
     total = sum(len(point.runs) for choice in chosen for point in (*choice.points, *choice.incomplete))
@@ -69,13 +69,13 @@ def _select(arguments: argparse.Namespace) -> None:
     print(f"{counted(len(written), 'file')} {verb} from {counted(total, 'tuning record')}{others}")
 
 
-def _asked(found: Evidence, arguments: argparse.Namespace) -> list[Run]:
-    """The runs that the command line asks for; `UserError` if there are none, or a name is of none."""
+def _selected(found: Evidence, arguments: argparse.Namespace) -> list[TuningRun]:
+    """The runs that the command line selects. Raises `UserError` if there are none, or none of a name that is given."""
     runs = found.runs
     if not runs:
-        there = f"{found.others} of other protocols, which are not read" if found.others else "none at all"
+        others = f"{found.others} of other protocols, which are not read" if found.others else "none at all"
         raise UserError(
-            f"no tuning records below {arguments.results / 'records'} ({there}); "
+            f"no tuning records below {arguments.results / 'records'} ({others}); "
             f"make some: {TUNE} method=aoft dataset=digits"
         )
     for option, field in (("methods", "method"), ("datasets", "dataset")):
@@ -97,14 +97,14 @@ def _asked(found: Evidence, arguments: argparse.Namespace) -> list[Run]:
     return runs
 
 
-def _check_name(field: str, name: str, runs: list[Run]) -> None:
+def _check_name(field: str, name: str, runs: list[TuningRun]) -> None:
     allowed = {getattr(run, field) for run in runs}
     if name not in allowed:
         raise unknown(field, name, allowed, f"others have no tuning records: {TUNE} {field}=...")
 
 
-def _groups(runs: list[Run]) -> dict[tuple[str, str], list[Run]]:
-    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+def _groups(runs: list[TuningRun]) -> dict[tuple[str, str], list[TuningRun]]:
+    groups: dict[tuple[str, str], list[TuningRun]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: (run.method, run.dataset)):
         groups[run.method, run.dataset].append(run)
     check_comparable(groups)
@@ -115,7 +115,7 @@ def _check(chosen: list[Choice], conf: Path, name: str) -> None:
     problems = []
     for choice in chosen:
         try:
-            files.check_replaceable(files.path_of(conf, name, choice), choice)
+            hparams.check_replaceable(hparams.path_of(conf, name, choice), choice)
         except UserError as error:
             problems.append(str(error))
     if problems:
@@ -125,14 +125,14 @@ def _check(chosen: list[Choice], conf: Path, name: str) -> None:
 def _report(choice: Choice, path: Path, arguments: argparse.Namespace) -> None:
     tried = len(choice.points)
     print(
-        f"{choice.method} · {choice.dataset} · {choice.setting.backbone}: {choice.taken}, "
-        f"val200 top-1 {100 * float(choice.taken.score):.2f} %, the best of {tried}, {seeds_text(choice.taken.seeds)}"
+        f"{choice.method} · {choice.dataset} · {choice.setting.backbone}: {choice.best}, "
+        f"val200 top-1 {100 * float(choice.best.score):.2f} %, the best of {tried}, {seeds_text(choice.best.seeds)}"
     )
     for edge in choice.edges:
         print(f"  {edge}: others beyond may be better")
     for point in choice.incomplete:
         print(f"  not in the running: {point}, with {seeds_text(point.seeds)} only")
-    bundled = files.path_of(conf_dir(), arguments.name, choice)
+    bundled = hparams.path_of(conf_dir(), arguments.name, choice)
     if bundled != path and bundled.exists() and arguments.conf.resolve() != conf_dir().resolve():
         print(f"  {bundled} exists too, and hparams={arguments.name} takes that one first")
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,22 +1,22 @@
-"""Which setting of a method's grid is taken for a task, from its tuning runs."""
+"""Which point of a method's grid is chosen for a task, from its tuning runs."""
 
 import json
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from aoft_bench.tuning.evidence import SETTING_NAMES, Run, Setting
+from aoft_bench.tuning.evidence import SETTING_NAMES, TuningRun, TuningSetting
 from aoft_bench.utils.errors import UserError
 
 
 @dataclass(frozen=True)
 class Point:
-    """A point of the grid. values: of what varies over it, by dotted name; runs: one a seed, in order of seeds."""
+    """A point of the grid. values: those that vary over it, by dotted name; runs: one for each seed, in order."""
 
     values: dict[str, Any]
-    runs: list[Run]
+    runs: list[TuningRun]
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -37,40 +37,40 @@ class Point:
         return max(run.trained for run in self.runs)
 
     def __str__(self) -> str:
-        return " ".join(f"{name}={plain(value)}" for name, value in self.values.items()) or "the only setting"
+        return " ".join(f"{name}={as_typed(value)}" for name, value in self.values.items()) or "the only setting"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen for a method and a task. points: those in the running, in order of the grid; incomplete: those
-    that lack seeds which others have.
+    """What was chosen for a method and a task, `best`. points: those with all seeds, in order of the grid; incomplete:
+    those that lack seeds which others have.
     """
 
     method: str
     dataset: str
-    setting: Setting
+    setting: TuningSetting
     points: list[Point]
     incomplete: list[Point]
-    taken: Point
+    best: Point
 
     @property
     def edges(self) -> list[str]:
-        """Where the choice is the largest or smallest of three or more numbers tried: others beyond may be better."""
+        """Where the choice is the largest or smallest of three or more numbers tried: a better one may lie beyond."""
         found = []
-        for name, value in self.taken.values.items():
+        for name, value in self.best.values.items():
             tried = {point.values[name] for point in self.points if _is_number(point.values[name])}
             if len(tried) >= 3 and value in (min(tried), max(tried)):
-                found.append(f"{name}={plain(value)} is the {'lowest' if value == min(tried) else 'highest'} tried")
+                found.append(f"{name}={as_typed(value)} is the {'lowest' if value == min(tried) else 'highest'} tried")
         return found
 
 
-def choose(runs: list[Run]) -> Choice:
+def choose(runs: list[TuningRun]) -> Choice:
     """The choice from all runs of one method on one task under one setting.
 
-    A point of the grid is in the running if it has every seed that any point has: one that lacks some has failed
-    there, or was not run yet. The highest mean of val200 top-1 over seeds wins; of equal ones that with fewer trained
-    parameters; of these the earlier in the grid, which is in ascending order of its values, by name: the order in which
-    runs ended depends on the machines, and is not looked at. Raises `UserError` if no point is complete.
+    Only points with every seed that any point has are compared: a run that is missing has failed or was not started.
+    The highest mean of val200 top-1 over seeds wins; of equal ones that with fewer trained parameters; of these the
+    first in the grid, which is in ascending order of its values, by name. The order in which runs ended depends on the
+    machines and does not count. Raises `UserError` if no point is complete.
     """
     first = runs[0]
     points = _points(runs)
@@ -82,11 +82,11 @@ def choose(runs: list[Run]) -> Choice:
             f"{first.method} on {first.dataset}: no setting has all of {seeds_text(seeds)}; "
             f"run what is missing, such as seed {min(seeds - set(points[0].seeds))} of {points[0]}"
         )
-    ranked = sorted(complete, key=lambda point: (-point.score, point.trained))  # stable: then the earlier
+    ranked = sorted(complete, key=lambda point: (-point.score, point.trained))  # stable
     return Choice(first.method, first.dataset, first.setting, complete, incomplete, ranked[0])
 
 
-def check_comparable(groups: dict[tuple[str, str], list[Run]]) -> None:
+def check_comparable(groups: dict[tuple[str, str], list[TuningRun]]) -> None:
     """Raise one `UserError` that lists the settings if a method's runs on a task (the key) have more than one."""
     mixed = {key: runs for key, runs in groups.items() if len({run.setting for run in runs}) > 1}
     if not mixed:
@@ -94,34 +94,32 @@ def check_comparable(groups: dict[tuple[str, str], list[Run]]) -> None:
     differing = [
         name
         for name in SETTING_NAMES
-        if any(len({getattr(r.setting, name) for r in runs}) > 1 for runs in mixed.values())
+        if any(len({getattr(run.setting, name) for run in runs}) > 1 for runs in mixed.values())
     ]
-    counts: dict[tuple[Any, ...], int] = defaultdict(int)
-    for runs in mixed.values():
-        for run in runs:
-            counts[tuple(getattr(run.setting, name) for name in differing)] += 1
-    ordered = sorted(counts, key=lambda values: [ascending(value) for value in values])
-    told = [" ".join(f"--{n} {v}" for n, v in zip(differing, values, strict=True)) for values in ordered]
+    counts = Counter(tuple(getattr(r.setting, name) for name in differing) for runs in mixed.values() for r in runs)
+    options = []
+    for values in sorted(counts, key=lambda values: [ascending(value) for value in values]):
+        words = " ".join(f"--{name} {value}" for name, value in zip(differing, values, strict=True))
+        options.append(f"{words} ({counted(counts[values], 'record')})")
     method, dataset = min(mixed)
     others = f" and {len(mixed) - 1} more" if len(mixed) > 1 else ""
     raise UserError(
-        f"{method} on {dataset}{others} have tuning records of {len(told)} settings, which cannot be compared: "
-        "choose one of "
-        + ", ".join(f"{text} ({counted(counts[values], 'record')})" for text, values in zip(told, ordered, strict=True))
+        f"{method} on {dataset}{others} have tuning records of {len(options)} settings, which cannot be compared: "
+        f"choose one of {', '.join(options)}"
     )
 
 
 def ascending(value: Any) -> tuple[int, float, str]:
-    """Sort key for values of any kind: null, then numbers by size, then all others by their text."""
+    """Sort key for values of any kind: null, then numbers, then all others by their text."""
     if value is None:
         return 0, 0.0, ""
     return (1, float(value), "") if _is_number(value) else (2, 0.0, json.dumps(value, sort_keys=True))
 
 
-def plain(value: Any) -> str:
+def as_typed(value: Any) -> str:
     """A value as it is typed on the command line."""
     if isinstance(value, list):
-        return f"[{','.join(map(plain, value))}]"
+        return f"[{','.join(map(as_typed, value))}]"
     if isinstance(value, float):
         short = f"{value:g}"
         return short if float(short) == value else repr(value)
@@ -138,12 +136,12 @@ def seeds_text(seeds: set[int] | tuple[int, ...]) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, sorted(seeds)))}"
 
 
-def _points(runs: list[Run]) -> list[Point]:
-    """The points of the grid in its order."""
+def _points(runs: list[TuningRun]) -> list[Point]:
+    """The points of the grid, in ascending order of their values."""
     names = sorted({name for run in runs for name in run.values})
     texts = {name: {json.dumps(run.values.get(name), sort_keys=True) for run in runs} for name in names}
     tuned = [name for name in names if len(texts[name]) > 1]
-    members: dict[str, list[Run]] = defaultdict(list)
+    members: dict[str, list[TuningRun]] = defaultdict(list)
     for run in runs:
         members[json.dumps([run.values.get(name) for name in tuned], sort_keys=True)].append(run)
     points = [

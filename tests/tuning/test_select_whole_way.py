@@ -8,7 +8,7 @@ from packs import make_pack
 from tuning_records import SELECT
 
 from aoft_bench.records.files import read_record
-from aoft_bench.tuning.files import set_file, write
+from aoft_bench.tuning.hparams import set_file, write
 
 ROOT = Path(__file__).resolve().parents[2]
 

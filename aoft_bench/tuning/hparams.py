@@ -1,7 +1,8 @@
-"""What was chosen, as conf/hparams/<set>/<method>/<dataset>.yaml: the evidence as comments, then the values.
+"""The files that `select` writes: conf/hparams/<set>/<method>/<dataset>.yaml. Comments with the evidence, then values.
 
-A file ends its header with a digest of all its other lines, so that one which was edited, or made by hand, is known.
-The set is `tuned`, or has a name of its own beside conf/hparams/<set>.yaml, which lets Hydra find it.
+The last line of a file's header is a digest of all other lines. It tells a file that was edited, or made by hand, from
+one that can be replaced. The set is `tuned`, or has another name; then conf/hparams/<set>.yaml is written too, since
+Hydra needs it to find the set.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from aoft_bench.utils.files import write_text_atomically
 
 DIGEST = "# sha256 of all other lines: "
 SETTING = "# setting: "
-TUNED = "tuned"  # the set that conf/ comes with, empty
+TUNED = "tuned"  # the default set; empty in conf/
 
 
 def path_of(conf: Path, name: str, choice: Choice) -> Path:
@@ -29,8 +30,10 @@ def path_of(conf: Path, name: str, choice: Choice) -> Path:
 
 
 def set_file(conf: Path, name: str) -> dict[Path, str]:
-    """The file of a set of the user's own, by its path: conf/hparams/tuned.yaml, which refuses what has no choice,
-    with another name."""
+    """Path and text of conf/hparams/<name>.yaml, which refuses methods and tasks that nothing was chosen for.
+
+    It is tuned.yaml with another name; nothing for tuned.yaml itself, which comes with conf/.
+    """
     if name == TUNED:
         return {}
     text = (conf_dir() / "hparams" / f"{TUNED}.yaml").read_text(encoding="utf-8")
@@ -43,29 +46,29 @@ def set_file(conf: Path, name: str) -> dict[Path, str]:
 
 
 def check_set(conf: Path, name: str) -> None:
-    """Raise `UserError` if a set cannot have this name, since it is no name or something else has it."""
+    """Raise `UserError` if `name` is no name, or that of hyper-parameters which `select` did not write."""
     if not re.fullmatch(r"[A-Za-z0-9_]+", name):
         raise UserError(f"--as takes a name of letters, digits and _, not {name!r}")
     for path in set_file(conf, name):
-        taken = [there for there in (path, path.with_suffix("")) if there.exists()]
-        # only the first words: versions word the rest in other ways, and 0.1.0 had aoft_bench.select
-        if taken and not re.search(rf"# What aoft(-bench |_bench\.)select --as {name} chose", _text(path)):
-            raise UserError(f"--as {name}: {taken[0]} is no set that aoft-bench select made; give another name")
+        existing = [found for found in (path, path.with_suffix("")) if found.exists()]
+        # only the first words are compared, since later versions word the rest differently; 0.1.0 had aoft_bench.select
+        if existing and not re.search(rf"# What aoft(-bench |_bench\.)select --as {name} chose", _text(path)):
+            raise UserError(f"--as {name}: {existing[0]} is no set that aoft-bench select made; give another name")
 
 
 def text_of(choice: Choice, name: str, known: Collection[str]) -> str:
     """The whole file of a set `name`: the same bytes for the same records. known: the choices of ``method=``.
 
-    The body has every value of recipe and method that the chosen runs had, those that were not tuned too: a default
-    that changes later does not change what was chosen.
+    The body has every value of recipe and method of the chosen runs, also of those that were not tuned, so that a
+    default that changes later does not change the choice.
     """
-    lines = ["# @package _global_", *_header(choice, name, known), *_body(choice.taken.runs[0].values)]
+    lines = ["# @package _global_", *_header(choice, name, known), *_body(choice.best.runs[0].values)]
     lines.insert(_header_end(lines), DIGEST + _digest(lines))
     return "\n".join(lines) + "\n"
 
 
 def check_replaceable(path: Path, choice: Choice) -> None:
-    """Raise `UserError` if `path` holds another hand's work, or the choice for another setting."""
+    """Raise `UserError` if `path` was edited or written by hand, or holds the choice for another setting."""
     if not path.exists():
         return
     try:
@@ -104,22 +107,22 @@ def write(files: dict[Path, str]) -> None:
 
 
 def _header(choice: Choice, name: str, known: Collection[str]) -> list[str]:
-    first = choice.taken.runs[0]
+    first = choice.best.runs[0]
     asked = (
         f"method={choice.method} dataset={choice.dataset} hparams={name}"
         if choice.method in known
         else f"method={first.registered} dataset={choice.dataset} hparams={name}/{choice.method}/{choice.dataset}"
     )
-    tuned = ", ".join(choice.taken.values) or "nothing, a single setting was run"
-    seeds = seeds_text(choice.taken.seeds)
+    tuned = ", ".join(choice.best.values) or "nothing, a single setting was run"
+    seeds = seeds_text(choice.best.seeds)
     lines = [
-        f"# Chosen on val200 for {choice.method} on {choice.dataset} by aoft-bench select; used by",
+        f"# Chosen on val200 for {choice.method} on {choice.dataset} by aoft_bench.select; used by",
         f"#   python -m aoft_bench {asked}",
         f"{SETTING}{choice.setting}",
         f"# tuned: {tuned}; the other values are those of the same runs",
         f"# val200 top-1 in % of {first.images} images, mean ± standard deviation over {seeds}; > is taken",
     ]
-    lines += [f"# {'>' if point is choice.taken else ' '} {point_text(point)}" for point in choice.points]
+    lines += [f"# {'>' if point is choice.best else ' '} {point_text(point)}" for point in choice.points]
     if choice.incomplete:
         lines.append("# not in the running, since runs of some seeds are missing or failed:")
         lines += [f"#   {point_text(point)}, {seeds_text(point.seeds)} only" for point in choice.incomplete]
