@@ -1,4 +1,4 @@
-"""conf/ and the embedded weights are found from a checkout, an editable install and an installed wheel."""
+"""conf/, the embedded weights and the command aoft-bench, from a checkout, an editable install and a wheel."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ CONF = "from aoft_bench.config.schema import conf_dir; import aoft_bench; print(
 
 
 def python(*arguments: str, cwd: Path, path: Path | None = None) -> str:
-    """Run this Python in a folder, with `path` as PYTHONPATH; its output."""
+    """Run this Python in a folder, with `path` as PYTHONPATH; return its output."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | (
         {"PYTHONPATH": str(path)} if path else {}
     )
@@ -42,6 +42,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_what_a_run_needs(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for path in (ROOT / "conf").rglob("*.yaml"):
@@ -52,20 +53,21 @@ def test_the_wheel_holds_what_a_run_needs(wheel: Path) -> None:
     assert 1e6 < weights.file_size <= 6e6
     ours = ("aoft_bench", "hydra_plugins/aoft_bench_launchers")
     strangers = {name for name in names if not name.startswith(ours)}
-    assert not strangers, "tests and tools stay at home"
+    assert not strangers, "tests and tools are not installed"
 
 
-def test_checkout(tmp_path: Path) -> None:
+def test_checkout() -> None:
     assert python("-c", CONF, cwd=ROOT).split() == [str(ROOT / "aoft_bench" / "__init__.py"), str(ROOT / "conf")]
 
 
+@pytest.mark.slow
 def test_installed_wheel(installed: Path, tmp_path: Path) -> None:
     package = installed / "aoft_bench"
     assert python("-c", CONF, cwd=tmp_path, path=installed).split() == [
         str(package / "__init__.py"),
         str(package / "conf"),
     ]
-    assert "cifar100" in python("-m", "aoft_bench", "list", "datasets", cwd=tmp_path, path=installed)
+    assert "cifar100" in python(str(installed / "bin" / "aoft-bench"), "list", "datasets", cwd=tmp_path, path=installed)
     words = ["backbone=vit_nano", "dataset=digits", "method=lora", "trainer=cpu", "dry_run=true"]
     table = python("-m", "aoft_bench", *words, cwd=tmp_path, path=installed)
     assert "lora on vit_nano, 10 classes" in table and " 24,576 " in table
@@ -73,12 +75,16 @@ def test_installed_wheel(installed: Path, tmp_path: Path) -> None:
 
 
 def test_editable_install(tmp_path: Path) -> None:
-    """The wheel of an editable install holds a .pth file (or a module) that leads to the checkout."""
+    """The wheel of an editable install holds a .pth file that leads to the checkout, and the command."""
     pytest.importorskip("editables")
     site = tmp_path / "site"
     with zipfile.ZipFile(build("editable", tmp_path)) as wheel:
         wheel.extractall(site)
-    assert not (site / "aoft_bench" / "config.py").exists()
-    program = f"import site; site.addsitedir({str(site)!r}); {CONF}"
+    assert not (site / "aoft_bench" / "__init__.py").exists()
+    (entry_points,) = site.glob("*.dist-info/entry_points.txt")
+    assert "aoft-bench = aoft_bench.cli:main" in entry_points.read_text()
+    # what the wheel adds goes first, before another checkout that this Python may have installed
+    add = f"import site, sys; before = [*sys.path]; site.addsitedir({str(site)!r})"
+    program = f"{add}; sys.path.sort(key=lambda path: path in before); {CONF}"
     found = python("-c", program, cwd=tmp_path).split()
     assert found == [str(ROOT / "aoft_bench" / "__init__.py"), str(ROOT / "conf")]

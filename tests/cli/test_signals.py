@@ -1,4 +1,4 @@
-"""A run that is told to stop stops at once, says so, keeps its last epoch and leaves nothing half-written."""
+"""A signal ends a sweep at once. It prints that, keeps the last epoch and leaves no half-written file."""
 
 import signal
 import subprocess
@@ -12,13 +12,14 @@ WORDS = (
     "-m method=lora,linear backbone=vit_nano dataset=digits trainer=cpu trainer.progress=lines "
     "logger=none recipe.epochs=5000 results.root=results data.cache=cache trainer.threads=1"
 )
-# tests that run in the background of a shell inherit an ignored Ctrl-C, which a user at a terminal does not have
+# a shell starts background jobs with Ctrl-C ignored, and tests may be one; a user at a terminal has the default
 AT_A_TERMINAL = (
     "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "runpy.run_module('aoft_bench', run_name='__main__', alter_sys=True)"
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sent", "code", "said"),
     [
