@@ -79,4 +79,4 @@ report: tables figures
 	$(BIN)/aoft-bench report
 
 clean:
-	rm -rf $(VENV) outputs build dist .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) outputs build dist .hypothesis .coverage .pytest_cache .ruff_cache .mypy_cache

@@ -4,7 +4,7 @@ import contextlib
 import io
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"  # tests run beside each other; one thread each is the fastest
 os.environ["WANDB_MODE"] = "offline"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
@@ -139,14 +139,3 @@ def nano(nano_weights: Path) -> dict[str, str]:
 def words(options: dict[str, str], **more: str) -> list[str]:
     """name=value words of options; `more` holds names with __ for the dot, and wins."""
     return [f"{k}={v}" for k, v in (options | {k.replace("__", "."): v for k, v in more.items()}).items()]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tests run beside each other; one thread each is the fastest."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
