@@ -1,8 +1,8 @@
 """`aoft-bench export dataset=NAME[,NAME|SUITE] out=DIR [name=value ...]`: tasks for other people's code.
 
-Writes a folder pack for each task: PNG files at native size, lossless, beside the lists that the NOAH lineage reads.
-Images are prepared first, as a run would. Nothing is ever overwritten, and a pack appears when it is complete.
-Exit code 2 if a task could not be exported; the others are exported all the same.
+Writes a folder pack for each task: lossless PNG files at native size and the lists that NOAH and its followers read.
+Images are prepared first, as for a run. Nothing is overwritten, and a pack appears only when it is complete.
+Exit code 2 if a task could not be exported; the others still are.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 from aoft_bench.cli.data_commands import ChosenTask, chosen_tasks, each_task, run_command
-from aoft_bench.cli.prepare import megabytes
 from aoft_bench.utils.errors import UserError, unknown
 
 FORMATS = ("folder",)
@@ -47,6 +46,7 @@ def export_all(words: list[str]) -> int:
 
 def _export(chosen: ChosenTask, out: Path) -> tuple[str, Path]:
     from aoft_bench.data.packs.write import export
+    from aoft_bench.data.state import megabytes
 
     ready, folder = export(
         chosen.task, chosen.locations, image_size=chosen.image_size, interpolation=chosen.interpolation, out=out

@@ -1,8 +1,8 @@
 """`aoft-bench prepare dataset=NAME[,NAME|SUITE] [name=value ...]`: get images ready for training.
 
 Downloads what can be downloaded, decodes every image once and keeps it as uint8 in data.cache. A run does the same for
-its own task on first use; preparing apart is for machines whose compute nodes have no network. What is ready is left
-alone, and what was interrupted goes on. Exit code 2 if a task could not be prepared; the others are all the same.
+its own task on first use; this command is for machines whose compute nodes have no network. Tasks that are ready are
+skipped, and an interrupted download is resumed. Exit code 2 if a task could not be prepared; the others still are.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ USAGE = f"""{__doc__}
   dataset=cifar100,svhn    tasks; suites: vtab1k, fgvc, embedded, all; `aoft-bench list datasets` shows them
   data.source=tfds|folder  originals from TensorFlow Datasets, or a folder pack in data.root
   data.tfds_dir=DIR        where TensorFlow Datasets keeps downloads and prepared examples
-  data.manual_dir=DIR      archives got by hand
+  data.manual_dir=DIR      archives downloaded by hand
   data.cache=DIR           where the result goes
-  backbone=NAME            the model they are for: larger images are squashed to its input size"""
+  backbone=NAME            the model: larger images are squashed to its input size"""
 
 
 INTERRUPTED = "the same command goes on from here"
@@ -34,6 +34,7 @@ def prepare_all(words: list[str]) -> int:
 
 def _prepare(chosen: ChosenTask) -> tuple[str, Path]:
     from aoft_bench.data.prepared_task import prepare
+    from aoft_bench.data.state import megabytes
 
     ready = prepare(chosen.task, chosen.locations, image_size=chosen.image_size, interpolation=chosen.interpolation)
     size = " x ".join(map(str, ready.shape)) if ready.shape else "short side resized, cropped in training"
@@ -41,8 +42,3 @@ def _prepare(chosen: ChosenTask) -> tuple[str, Path]:
     size_on_disk = megabytes(ready.directory)
     line = f"{sum(ready.sizes.values()):,} images ({size}), {size_on_disk}, from {ready.source_note}{note}"
     return line, ready.directory
-
-
-def megabytes(folder: Path) -> str:
-    """Size of the files of a folder, to read."""
-    return f"{sum(path.stat().st_size for path in folder.rglob('*') if path.is_file()) / 1e6:,.1f} MB"

@@ -1,112 +1,28 @@
-"""What differs between two caches: images that only one holds, other labels, other pixels, another order."""
+"""The differences between two caches: images that only one has, labels, pixels, order."""
 
 import csv
 import io
-import json
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from aoft_bench.data import cache as store
-from aoft_bench.data.image_list import ImageList
 from aoft_bench.data.manifest import Manifest, Row
-from aoft_bench.data.tasks import SPLITS, Task
-from aoft_bench.utils.errors import UserError
+from aoft_bench.data.prepared_task import PreparedTask
+from aoft_bench.data.tasks import SPLITS
 
-if TYPE_CHECKING:
-    from aoft_bench.cli.data_commands import ChosenTask
-
-SOURCE_WORDS = ("tfds", "folder")
-
-# grey levels. JPEG copies of quality 50 to 95 have a median error of 1 to 8 (eurosat, cifar100) and single ones up to
+# grey levels. JPEG copies of quality 50 to 95 have a median error of 1 to 8 (eurosat, cifar100), the worst images up to
 # 16; other images of the same class a median of 29 and 64
 _COPIES = 12.0
 _STRAY = 20.0
 _CSV_COLUMNS = ("split", "index_a", "index_b", "label_a", "label_b", "id", "mean_absolute_error")
 
-_Images = np.ndarray | ImageList
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of the two caches: its folder and its meta.json."""
-
-    directory: Path
-    meta: Mapping[str, Any]
-
-    @property
-    def size(self) -> str:
-        """Of the cached images, to read."""
-        shape, squashed = self.meta["shape"], self.meta["squashed_by"]
-        if not shape:
-            return f"short side resized by {squashed}"
-        return " x ".join(map(str, shape)) + (f", squashed by {squashed}" if squashed else ", native")
-
-    def manifest(self) -> Manifest:
-        """Which images it holds; raises `UserError` for a damaged manifest."""
-        return store.read_manifest(self.directory, self.meta)
-
-
-def cached_side(text: str, task: Task | None) -> Side | None:
-    """A cache directory, opened; None for what has to be prepared first: a source's name, or a folder of images.
-
-    Raises `UserError` for a folder that does not exist, a damaged cache, and one of another task than `task`.
-    """
-    if text in SOURCE_WORDS:
-        return None
-    directory = Path(text).expanduser().resolve()
-    if not directory.is_dir():
-        what = "is a file" if directory.exists() else "does not exist"
-        raise UserError(
-            f"{text} {what}; give a cache directory (aoft-bench doctor shows them), a pack's folder, or "
-            f"{' or '.join(SOURCE_WORDS)}"
-        )
-    if not any((directory / name).exists() for name in ("meta.json", f"{SPLITS[0]}.npy")):
-        inside = sorted(str(path.parent) for path in directory.glob("*/meta.json"))
-        if inside:
-            raise UserError(f"{text} is no cache directory, but holds some; give one: {', '.join(inside)}")
-        return None
-    name = _task_of(directory)
-    if task is not None and name != task.name:
-        raise UserError(f"{text} is a cache of {name}, not of {task.name}; leave dataset= out, or give dataset={name}")
-    return Side(directory, store.read_meta(directory, name))
-
-
-def _task_of(directory: Path) -> str:
-    """The task that meta.json names; of a damaged one, which `read_meta` will refuse, that of the folder above."""
-    try:
-        return str(json.loads((directory / "meta.json").read_text(encoding="utf-8"))["task"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return directory.parent.name
-
-
-def prepared_side(text: str, chosen: "ChosenTask", other: Side | None) -> Side:
-    """A source's name, or a folder of images, prepared into the cache; at the size of `other`, for the pixels' sake.
-
-    Raises `UserError` as `prepare` does, and for an embedded task, which has one source only.
-    """
-    from aoft_bench.data.prepared_task import prepare
-
-    if chosen.task.suite == "embedded":
-        raise UserError(f"{chosen.task.name} is generated and has no folder or TFDS source; give cache directories")
-    root = {"tfds": None, "folder": chosen.locations.root}.get(text, Path(text))
-    locations = replace(chosen.locations, source="tfds" if text == "tfds" else "folder", root=root)
-    size, interpolation = chosen.image_size, chosen.interpolation
-    if other and other.meta["shape"]:
-        sides, squashed_by = other.meta["shape"][:2], other.meta["squashed_by"]
-        size = max(sides) if squashed_by else max(size, *sides)
-        interpolation = squashed_by or interpolation
-    ready = prepare(chosen.task, locations, image_size=size, interpolation=interpolation)
-    return Side(ready.directory, ready.meta)
-
 
 class Pair(NamedTuple):
-    """Two images that are the same, or are taken to be two copies of the same: positions in A and B, labels, id ("" if
-    neither has one), and mean |A - B| over the pixels in grey levels, None where the sizes differ."""
+    """An image of A and one of B that are equal or may be copies of each other: positions, labels, id ("" if neither
+    has one), and the mean of |A - B| over the pixels in grey levels, None where the sizes differ."""
 
     a: int
     b: int
@@ -118,11 +34,11 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class SplitComparison:
-    """One split of both.
+    """One split of A and B.
 
-    `shared` are pairs of equal content (digest), each image in at most one; `matched` those made of the rest by
-    `matched_by`, "id" where every image of both has one, else "position" (where the labels agree too). `moved_labels`
-    counts the positions at which the labels differ. `same`: equal contents and labels in equal order.
+    shared: pairs with equal digests; each image is in one pair at most. matched: pairs of the other images, by
+    `matched_by`: "id" if every image has one, else "position", where the labels are equal too. moved_labels: the number
+    of positions at which the labels differ. same: whether images, labels and order are equal.
     """
 
     split: str
@@ -146,8 +62,11 @@ class SplitComparison:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All splits; `overlaps[of_a, of_b]` counts images of a split of A that are in another split of B, where there are
-    any; `pixels` is "" where pixels were compared, else why not."""
+    """All splits.
+
+    overlaps: (split of A, another split of B) to the number of images in both, where there are any. pixels: why pixels
+    were not compared, "" if they were.
+    """
 
     splits: tuple[SplitComparison, ...]
     overlaps: Mapping[tuple[str, str], int]
@@ -158,40 +77,38 @@ class Comparison:
         return all(one.same for one in self.splits)
 
 
-def compare(a: Side, b: Side) -> Comparison:
-    """Compare two caches split by split, by the digests of the native images and, where both are cached alike, pixels.
+def compare(a: PreparedTask, b: PreparedTask) -> Comparison:
+    """Compare two caches by the digests of the native images and, if both are cached at one size, by pixels.
 
     Raises `UserError` for a damaged cache.
     """
-    rows_a, rows_b = a.manifest(), b.manifest()
+    rows_a, rows_b = a.read_manifest(), b.read_manifest()
     pixels = _why_no_pixels(a, b)
     splits = tuple(_compare_split(a, b, split, rows_a[split], rows_b[split], not pixels) for split in SPLITS)
     return Comparison(splits, dict(_overlaps(rows_a, rows_b)), pixels)
 
 
-def _why_no_pixels(a: Side, b: Side) -> str:
-    """Grey and colour can be compared; other sizes, or other ways to the same size, cannot."""
-    if [a.meta["shape"] and a.meta["shape"][:2], a.meta["squashed_by"]] == [
-        b.meta["shape"] and b.meta["shape"][:2],
-        b.meta["squashed_by"],
-    ]:
+def _why_no_pixels(a: PreparedTask, b: PreparedTask) -> str:
+    """Grey images can be compared with colour ones; images resized differently cannot."""
+    if (a.shape and a.shape[:2], a.squashed_by) == (b.shape and b.shape[:2], b.squashed_by):
         return ""
-    return f"cached at different sizes (A: {a.size}; B: {b.size}): compared by the digests of the native images only"
+    sizes = f"A: {a.size_text}; B: {b.size_text}"
+    return f"cached at different sizes ({sizes}): compared by the digests of the native images only"
 
 
 def _overlaps(rows_a: Manifest, rows_b: Manifest) -> Iterator[tuple[tuple[str, str], int]]:
     for of_b in SPLITS:
-        there = {row.digest for row in rows_b[of_b]}
+        digests = {row.digest for row in rows_b[of_b]}
         for of_a in SPLITS:
-            count = sum(row.digest in there for row in rows_a[of_a])
+            count = sum(row.digest in digests for row in rows_a[of_a])
             if of_a != of_b and count:
                 yield (of_a, of_b), count
 
 
 def _compare_split(
-    a: Side, b: Side, split: str, rows_a: Sequence[Row], rows_b: Sequence[Row], pixels: bool
+    a: PreparedTask, b: PreparedTask, split: str, rows_a: Sequence[Row], rows_b: Sequence[Row], pixels: bool
 ) -> SplitComparison:
-    left = _Left(rows_a, rows_b)
+    left = _Unpaired(rows_a, rows_b)
     shared = [
         *left.match(lambda index, row: (index, row.digest, row.label)),
         *left.match(lambda index, row: (row.digest, row.label)),
@@ -202,8 +119,8 @@ def _compare_split(
     errors = _errors(a, b, split, matched) if pixels and matched else [None] * len(matched)
 
     def pair(positions: tuple[int, int], error: float | None) -> Pair:
-        mine, theirs = rows_a[positions[0]], rows_b[positions[1]]
-        return Pair(*positions, mine.label, theirs.label, mine.id or theirs.id, error)
+        row_a, row_b = rows_a[positions[0]], rows_b[positions[1]]
+        return Pair(*positions, row_a.label, row_b.label, row_a.id or row_b.id, error)
 
     return SplitComparison(
         split=split,
@@ -211,19 +128,19 @@ def _compare_split(
         shared=tuple(pair(positions, 0.0) for positions in sorted(shared)),
         matched=tuple(pair(positions, error) for positions, error in zip(matched, errors, strict=True)),
         matched_by="id" if by_id else "position",
-        moved_labels=sum(mine.label != theirs.label for mine, theirs in zip(rows_a, rows_b, strict=False)),
-        same=[row[::2] for row in rows_a] == [row[::2] for row in rows_b],  # label and digest
+        moved_labels=sum(row_a.label != row_b.label for row_a, row_b in zip(rows_a, rows_b, strict=False)),
+        same=[(row.label, row.digest) for row in rows_a] == [(row.label, row.digest) for row in rows_b],
     )
 
 
-class _Left:
+class _Unpaired:
     """The images of A and B that are in no pair yet."""
 
     def __init__(self, rows_a: Sequence[Row], rows_b: Sequence[Row]) -> None:
         self.a, self.b = dict(enumerate(rows_a)), dict(enumerate(rows_b))
 
     def match(self, key: Callable[[int, Row], Hashable]) -> list[tuple[int, int]]:
-        """Take out pairs of equal keys, in order of place, and return them."""
+        """Remove pairs of equal keys, in the order of A, and return their positions."""
         waiting: defaultdict[Hashable, list[int]] = defaultdict(list)
         for index in reversed(self.b):
             waiting[key(index, self.b[index])].append(index)
@@ -235,20 +152,20 @@ class _Left:
         return pairs
 
 
-def _errors(a: Side, b: Side, split: str, pairs: Sequence[tuple[int, int]]) -> list[float | None]:
-    images_a, _ = store.read_split(a.directory, a.meta, split)
-    images_b, _ = store.read_split(b.directory, b.meta, split)
-    return [_error(images_a, of_a, images_b, of_b) for of_a, of_b in pairs]
+def _errors(a: PreparedTask, b: PreparedTask, split: str, pairs: Sequence[tuple[int, int]]) -> list[float | None]:
+    images_a, images_b = a.read(split).images, b.read(split).images
+    return [_error(images_a[of_a], images_b[of_b]) for of_a, of_b in pairs]
 
 
-def _error(images_a: _Images, of_a: int, images_b: _Images, of_b: int) -> float | None:
+def _error(image_a: np.ndarray, image_b: np.ndarray) -> float | None:
     """Mean absolute error; a grey image counts as the colour image of equal channels."""
-    mine, theirs = images_a[of_a].astype(np.int16), images_b[of_b].astype(np.int16)
-    return float(np.abs(mine - theirs).mean()) if mine.shape[:2] == theirs.shape[:2] else None
+    if image_a.shape[:2] != image_b.shape[:2]:
+        return None
+    return float(np.abs(image_a.astype(np.int16) - image_b.astype(np.int16)).mean())
 
 
 def describe(found: Comparison) -> list[str]:
-    """The comparison in lines."""
+    """The comparison as lines of text."""
     lines = [found.pixels] if found.pixels else []
     for one in found.splits:
         lines += _describe_split(one)
@@ -279,7 +196,7 @@ def _describe_split(one: SplitComparison) -> list[str]:
 
 
 def _of_errors(one: SplitComparison) -> str:
-    """The errors of the matched pairs, and how they read."""
+    """The errors of the matched pairs, and what they suggest."""
     errors = one.errors
     if not len(errors):
         return ", their pixels not compared"
@@ -298,7 +215,7 @@ def _of_errors(one: SplitComparison) -> str:
 
 
 def csv_text(found: Comparison) -> str:
-    """A line an image pair, shared ones first in each split; the error is empty where pixels were not compared."""
+    """A line for each pair, shared ones first in each split; the error is empty where pixels were not compared."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_CSV_COLUMNS)

@@ -1,26 +1,30 @@
-"""Where the images of a task may come from, which source that means, and where they are kept once prepared."""
+"""Where a task's images may be on this machine, and where they are cached."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aoft_bench.data.sources import folder
-from aoft_bench.data.tasks import Task
+from aoft_bench.data.tasks import SPLITS, Task
 from aoft_bench.utils.errors import UserError
 
 if TYPE_CHECKING:
     from aoft_bench.config.schema import DataOptions
 
+ENVIRONMENT = "AOFT_BENCH_DATA"
+LAYOUT = "images/<split>/... with train800.txt, val200.txt, test.txt of lines '<image> <label>'"
+JSON_LAYOUT = "the images with train.json, val.json, test.json of {<image>: <class id>}, as VPT published them"
+JSON_LISTS = dict(zip(SPLITS, ("train.json", "val.json", "test.json"), strict=True))
+
 
 @dataclass(frozen=True)
 class Locations:
-    """The folders of a machine, None for the usual ones.
+    """Folders of this machine, and the source to use.
 
-    cache: prepared arrays; root: a pack (or a set with FGVC's json files), or a folder of them, else `data/packs` and
-    `$AOFT_BENCH_DATA` are searched; source: auto, folder or tfds, see `choose`; tfds_dir: that of TensorFlow Datasets,
-    else `$TFDS_DATA_DIR` or `~/tensorflow_datasets`; manual_dir: archives got by hand, else
-    `<tfds_dir>/downloads/manual`.
+    cache: prepared arrays. root: a pack, a set with FGVC's json files, or a folder of them; None: `data/packs` and
+    `$AOFT_BENCH_DATA` are searched. source: auto, folder or tfds, see `sources.choose.choose`. tfds_dir: the folder of
+    TensorFlow Datasets; None: `$TFDS_DATA_DIR` or `~/tensorflow_datasets`. manual_dir: archives downloaded by hand;
+    None: `<tfds_dir>/downloads/manual`.
     """
 
     cache: Path
@@ -50,38 +54,55 @@ class Locations:
         return self.cache.expanduser() / task.name
 
 
-def choose(task: Task, locations: Locations, cached_from_tfds: bool) -> str:
-    """The kind of source a task comes from here: embedded, json (FGVC), folder or tfds.
+def find_pack(task: Task, root: Path | None) -> Path:
+    """The folder with the lists of `task`: `root` itself or a folder in it; without `root`, a default folder.
 
-    Raises `UserError` where `auto` finds both a pack and originals already prepared: they are not interchangeable (a
-    pack is a lossy copy), so the user has to say which; and where source and root contradict each other.
+    Raises `UserError` that names what was searched, and how to provide the data.
     """
-    if locations.source == "tfds":
-        _check_tfds(task, locations)
-        return "tfds"
-    if task.suite == "embedded":
-        return "embedded"
-    if task.suite == "fgvc":
-        return "json"
-    if locations.source == "folder" or locations.root is not None or task.builder is None:
-        return "folder"
-    pack = folder.default_pack(task)
-    if pack and cached_from_tfds:
-        raise UserError(
-            f"two sources of {task.name} are here, the folder pack {pack} and the originals prepared from TFDS, and "
-            f"their numbers differ; choose one with data.source=folder or data.source=tfds"
-        )
-    return "folder" if pack else "tfds"
+    if root is None:
+        return _find_default_pack(task)
+    root = root.expanduser()
+    if not root.is_dir():
+        what = "is a file" if root.exists() else "does not exist"
+        raise UserError(f"data.root={root} {what}; give the folder of a pack: {_layout(task)}")
+    if any((root / name).exists() for name in _lists(task)):
+        return root
+    for name in task.folders:
+        if (root / name).is_dir():
+            return root / name
+    inside = f", nor a folder {' or '.join(task.folders)}" if task.folders else ""
+    raise UserError(f"data.root={root} holds no {_lists(task)[0]}{inside}; it should be {_layout(task)}")
 
 
-def _check_tfds(task: Task, locations: Locations) -> None:
-    if task.builder is None:
-        raise UserError(
-            f"{task.name}: data.source=tfds is for VTAB-1k, it does not come from TensorFlow Datasets; "
-            f"leave data.source at auto"
-        )
-    if locations.root is not None:
-        raise UserError(
-            f"data.source=tfds and data.root={locations.root} contradict each other; data.root is for folder packs, "
-            f"data.tfds_dir for TensorFlow Datasets"
-        )
+def default_pack(task: Task) -> Path | None:
+    """The first default folder of a task that exists, or None."""
+    return next((folder for folder in _default_folders(task) if folder.is_dir()), None)
+
+
+def _default_folders(task: Task) -> list[Path]:
+    roots = [Path("data/packs")]
+    if os.environ.get(ENVIRONMENT):
+        roots.append(Path(os.environ[ENVIRONMENT]).expanduser())
+    return [root / name for root in roots for name in task.folders]
+
+
+def _find_default_pack(task: Task) -> Path:
+    if not task.folders:
+        raise UserError(f"dataset={task.name} needs data.root=<folder of your pack>: {LAYOUT}")
+    found = default_pack(task)
+    if found:
+        return found
+    tried = ", ".join(map(str, _default_folders(task)))
+    unset = "" if os.environ.get(ENVIRONMENT) else f" (${ENVIRONMENT} is not set)"
+    raise UserError(
+        f"no folder of {task.name}: looked for {tried}{unset}; put it there or give "
+        f"data.root=<folder> ({_layout(task)})"
+    )
+
+
+def _layout(task: Task) -> str:
+    return JSON_LAYOUT if "json" in task.sources else LAYOUT
+
+
+def _lists(task: Task) -> list[str]:
+    return list(JSON_LISTS.values()) if "json" in task.sources else [f"{split}.txt" for split in SPLITS]

@@ -8,7 +8,7 @@ from aoft_bench.backbones.networks import build, read_options
 from aoft_bench.backbones.weights import NANO_WEIGHTS
 from aoft_bench.config.schema import BackboneOptions
 from aoft_bench.data.loader import to_device
-from aoft_bench.data.sources.embedded import load
+from aoft_bench.data.sources.drawing import LOADERS
 from aoft_bench.data.transforms import normalize
 
 TESTED = 500
@@ -41,7 +41,7 @@ def probe(train: tuple[torch.Tensor, torch.Tensor], test: tuple[torch.Tensor, to
 
 def best_probe(model: torch.nn.Module, task: str) -> float:
     """The better of two rates, chosen on the test images: this favours whichever network needs it more."""
-    splits = load(task)
+    splits = LOADERS[task]()
     x = features(model, np.concatenate([splits["train800"].images, splits["val200"].images]))
     y = torch.from_numpy(np.concatenate([splits["train800"].labels, splits["val200"].labels]))
     test = features(model, splits["test"].images[:TESTED]), torch.from_numpy(splits["test"].labels[:TESTED])

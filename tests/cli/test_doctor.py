@@ -19,7 +19,7 @@ from aoft_bench.data import task
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import PreparedTask, prepare
 from aoft_bench.data.tasks import SPLITS
-from aoft_bench.data.verify import official_ids
+from aoft_bench.data.tfds.official import official_ids
 
 Doctor = Callable[..., Result]
 SMALL = ("data.cache=cache", "backbone=vit_nano")
@@ -78,7 +78,7 @@ def test_every_task_has_a_row_with_its_state(doctor):
 def test_a_pack_is_found_then_prepared(doctor, tmp_path):
     make_pack(tmp_path / "data/packs/eurosat", shape=(24, 24))
     (row,) = lines(doctor("dataset=eurosat"), "eurosat")
-    assert "pack found" in row and row.endswith("aoft_bench prepare dataset=eurosat data.cache=cache backbone=vit_nano")
+    assert "pack found" in row and row.endswith("aoft-bench prepare dataset=eurosat data.cache=cache backbone=vit_nano")
     ready = eurosat(tmp_path)
     (row,) = lines(doctor("dataset=eurosat"), "eurosat")
     assert "ready (cached)" in row and "24 x 24 x 3, native" in row

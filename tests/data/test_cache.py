@@ -15,11 +15,10 @@ from filelock import FileLock
 from packs import make_pack, set_line
 from PIL import Image
 
-from aoft_bench.data import cache, task, tasks
+from aoft_bench.data import cache, decode, task, tasks
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.manifest import Row, digest, read
 from aoft_bench.data.prepared_task import PreparedTask, prepare
-from aoft_bench.data.sources import base as sources
 from aoft_bench.data.tfds.official import FOLDER
 from aoft_bench.utils.errors import UserError
 
@@ -59,8 +58,8 @@ def test_images_and_labels_are_those_of_the_pack(pack):
 def test_an_unchanged_pack_is_decoded_once_and_a_changed_one_is_noticed(pack, monkeypatch):
     first = prepared(pack)
     decoded = []
-    real = sources.decode.decode
-    monkeypatch.setattr(sources.decode, "decode", lambda *both: decoded.append(both) or real(*both))
+    real = decode.decode
+    monkeypatch.setattr(decode, "decode", lambda *both: decoded.append(both) or real(*both))
     assert prepared(pack).directory == first.directory and not decoded
     assert prepared(pack, image_size=224, interpolation="bilinear").directory == first.directory and not decoded
     image = pack / "pack/images/test/000000.png"

@@ -12,15 +12,14 @@ from packs import make_pack, set_line
 from PIL import Image
 
 from aoft_bench.data import task
-from aoft_bench.data.compare import Comparison, Side, SplitComparison, compare, csv_text, describe
+from aoft_bench.data.compare import Comparison, SplitComparison, compare, csv_text, describe
 from aoft_bench.data.locations import Locations
-from aoft_bench.data.prepared_task import prepare
+from aoft_bench.data.prepared_task import PreparedTask, prepare
 from aoft_bench.utils.errors import UserError
 
 
-def side(folder: Path, name: str, size: int = 32, **options) -> Side:
-    ready = prepare(task("folder"), Locations(folder / "cache", folder / name), image_size=size, **options)
-    return Side(ready.directory, ready.meta)
+def side(folder: Path, name: str, size: int = 32, **options) -> PreparedTask:
+    return prepare(task("folder"), Locations(folder / "cache", folder / name), image_size=size, **options)
 
 
 def other(folder: Path) -> Path:
@@ -169,7 +168,7 @@ def test_a_grey_pack_equals_its_colour_copy(packs):
     for path in other(packs).rglob("*.png"):
         with Image.open(path) as image:
             image.convert("RGB").save(path)
-    assert side(packs, "a").meta["shape"] == [24, 24, 1] and compared(packs).same
+    assert side(packs, "a").shape == (24, 24, 1) and compared(packs).same
     with Image.open(packs / "b/images/val200/000001.png") as image:
         brighter = np.asarray(image) // 2 + 3
     Image.fromarray(brighter).save(packs / "b/images/val200/000001.png")
@@ -198,7 +197,7 @@ def test_both_squashed_at_one_size_are_compared(packs):
     with Image.open(path) as image:
         image.resize((20, 30)).save(path)
     a, b = side(packs, "a", size=16), side(packs, "b", size=16)
-    assert a.meta["squashed_by"] == b.meta["squashed_by"] == "bicubic"
+    assert a.squashed_by == b.squashed_by == "bicubic"
     (pair,) = split(compare(a, b), "test").matched
     images = [np.load(one.directory / "test.npy")[2].astype(float) for one in (a, b)]
     assert pair.error == pytest.approx(np.abs(images[0] - images[1]).mean(), abs=1e-12)
@@ -213,9 +212,8 @@ def make_birds(root: Path) -> Path:
     return root
 
 
-def birds(folder: Path, name: str) -> Side:
-    ready = prepare(task("cub"), Locations(folder / "cache", folder / name), image_size=16)
-    return Side(ready.directory, ready.meta)
+def birds(folder: Path, name: str) -> PreparedTask:
+    return prepare(task("cub"), Locations(folder / "cache", folder / name), image_size=16)
 
 
 def test_images_with_ids_are_paired_by_them(tmp_path):

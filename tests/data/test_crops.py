@@ -11,8 +11,9 @@ from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 from torchvision.transforms import functional as tv
 
 from aoft_bench.data.crops import CroppedBatches
-from aoft_bench.data.image_list import ImageList, joined, resize_to, short_side, short_side_shape
+from aoft_bench.data.image_list import ImageList, joined
 from aoft_bench.data.loader import DeviceBatches
+from aoft_bench.data.resample import resize_short_side, short_side_for_crop, short_side_shape
 from aoft_bench.utils.errors import UserError
 
 MODES = {"bicubic": InterpolationMode.BICUBIC, "bilinear": InterpolationMode.BILINEAR}
@@ -83,7 +84,7 @@ def test_arrays_that_do_not_belong_together_are_refused(flat, sizes, says):
 
 
 def test_the_short_side_follows_the_crop():
-    assert [resize_to(size) for size in (224, 448, 384, 32)] == [256, 512, 439, 37]
+    assert [short_side_for_crop(size) for size in (224, 448, 384, 32)] == [256, 512, 439, 37]
 
 
 @pytest.mark.parametrize("interpolation", MODES)
@@ -94,7 +95,7 @@ def test_the_short_side_follows_the_crop():
 def test_the_short_side_is_resized_as_by_torchvision(shape, size, interpolation):
     pixels = np.random.default_rng(1).integers(0, 2, (*shape, 3), dtype=np.uint8) * 255  # overshoot is clamped
     image = Image.fromarray(pixels)
-    ours = short_side(pixels, size, interpolation)
+    ours = resize_short_side(pixels, size, interpolation)
     assert ours.shape[:2] == short_side_shape(*shape, size) and min(ours.shape[:2]) == size
     if shape[0] >= 2 * shape[1]:  # Pillow 13 goes down first in some of these, all before it across first
         image = Resize((shape[0], ours.shape[1]), MODES[interpolation])(image)
@@ -104,9 +105,9 @@ def test_the_short_side_is_resized_as_by_torchvision(shape, size, interpolation)
 
 def test_an_interpolation_without_a_meaning_here_is_refused():
     with pytest.raises(UserError, match="bilinear_tf is not defined .*data.interpolation=bilinear or bicubic"):
-        short_side(IMAGES[0], 8, "bilinear_tf")
+        resize_short_side(IMAGES[0], 8, "bilinear_tf")
     with pytest.raises(UserError, match="unknown interpolation 'bicubik'.*did you mean 'bicubic'"):
-        short_side(IMAGES[0], 8, "bicubik")
+        resize_short_side(IMAGES[0], 8, "bicubik")
 
 
 @pytest.mark.parametrize("resident", [False, True])
@@ -134,9 +135,9 @@ def test_random_crops_are_torchvision_s_at_the_same_place(resident):
 def test_the_whole_of_torchvision_s_test_pipeline_on_odd_photographs(shape, resident):
     rng = np.random.default_rng(2)
     photographs = [rng.integers(0, 256, (*one, 3), dtype=np.uint8) for one in (shape, (33, 47), (61, 40), (29, 29))]
-    size = resize_to(28)
+    size = short_side_for_crop(28)
     assert size == 32
-    resized = [short_side(one, size, "bilinear") for one in photographs]
+    resized = [resize_short_side(one, size, "bilinear") for one in photographs]
     loader = batches(resized, size=28, random_crop=False, resident=resident)
     images, _ = crops(loader)
     for crop, one in zip(images, photographs, strict=True):

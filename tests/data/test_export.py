@@ -26,7 +26,7 @@ from aoft_bench.data.manifest import read as read_manifest
 from aoft_bench.data.packs import write as export_folder
 from aoft_bench.data.packs.write import export, pack_folder, write_pack
 from aoft_bench.data.prepared_task import PreparedTask, prepare
-from aoft_bench.data.sources.base import from_embedded
+from aoft_bench.data.sources.choose import SOURCES
 from aoft_bench.utils.errors import UserError
 
 OWN = task("folder")
@@ -149,7 +149,7 @@ def test_other_modes_are_exported_as_the_decoder_made_them(tmp_path, image, opti
 def test_an_embedded_task_becomes_a_pack(tmp_path, name, shape, size):
     ready, pack = exported(tmp_path, name, size, root=None)
     assert pack == tmp_path / "out" / name
-    source = from_embedded(task(name))
+    source = SOURCES["embedded"](task(name), Locations(tmp_path))
     for index in (0, 7, 199):
         with Image.open(pack / f"images/val200/{index:06d}.png") as image:
             assert image.mode == "L" and (image.height, image.width) == shape
@@ -223,7 +223,7 @@ def test_two_exports_are_equal_file_by_file(tmp_path, size):
 def test_an_image_that_is_not_the_prepared_one_is_named(tmp_path):
     make_pack(tmp_path / "pack")
     ready, _ = exported(tmp_path)
-    source = from_embedded(task("digits"))
+    source = SOURCES["embedded"](task("digits"), Locations(tmp_path))
     with pytest.raises(UserError, match="image 0 of train800 is not the one that was prepared.*delete"):
         write_pack(ready, source.read, tmp_path / "other/folder")
     assert nothing_is_left(tmp_path, "other")

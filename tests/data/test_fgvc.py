@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from aoft_bench.data import task
-from aoft_bench.data.sources.fgvc import JsonSet, note, read_set
-from aoft_bench.data.sources.folder import find_pack
+from aoft_bench.data.locations import find_pack
+from aoft_bench.data.sources.fgvc import note, read_set
+from aoft_bench.data.sources.listing import ListedImages
 from aoft_bench.utils.errors import UserError
 
 PLACES = {"cub": "images", "nabirds": "images", "dogs": "Images", "flowers": "", "cars": ""}
@@ -46,7 +47,7 @@ def edit(root: Path, split: str, entries: dict[str, object]) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 
 
-def read(root: Path) -> JsonSet:
+def read(root: Path) -> ListedImages:
     return read_set(task("nabirds"), root)
 
 
@@ -62,22 +63,22 @@ def refused(root: Path) -> str:
 def test_each_set_is_found_and_read_in_its_usual_layout(tmp_path, name):
     folder = make_set(tmp_path / task(name).folders[0], PLACES[name])
     found = read_set(task(name), find_pack(task(name), tmp_path))
-    assert found.root == folder and found.images == folder / PLACES[name]
+    assert found.root == folder and found.folder == folder / PLACES[name]
     assert found.listings["train800"].files == tuple(BIRDS["train"])
     assert {split: len(part.files) for split, part in found.listings.items()} == {"train800": 5, "val200": 2, "test": 4}
-    assert found.where("val200", 1) == "val.json entry '0818/c.png'"
+    assert found.listings["val200"].entries[1] == "val.json entry '0818/c.png'"
     for listing in found.listings.values():
-        assert all((found.images / file).is_file() for file in listing.files)
+        assert all((found.folder / file).is_file() for file in listing.files)
 
 
 @pytest.mark.parametrize("place", ["images", "Images", ""])
 def test_any_set_may_have_any_layout(tmp_path, place):
-    assert read_set(task("cars"), make_set(tmp_path, place)).images == tmp_path / place
+    assert read_set(task("cars"), make_set(tmp_path, place)).folder == tmp_path / place
 
 
 def test_labels_are_numbered_over_the_union_of_the_splits(tmp_path):
     found = read(make_set(tmp_path))
-    assert found.class_ids == (3, 5, 7, 20, 1010) and found.classes == 5
+    assert found.classes == 5
     labels = {split: listing.labels for split, listing in found.listings.items()}
     assert labels["train800"].tolist() == [2, 0, 4, 3, 2] and labels["train800"].dtype == np.int64
     assert labels["val200"].tolist() == [4, 3]
@@ -99,7 +100,7 @@ def test_ids_may_be_strings_of_digits(tmp_path):
     make_set(tmp_path)
     plain = read(tmp_path)
     edit(tmp_path, "val", {"0817/d.png": "1010", "0818/c.png": "020"})
-    assert read(tmp_path).class_ids == plain.class_ids
+    assert read(tmp_path).classes == plain.classes
     assert read(tmp_path).listings["val200"].labels.tolist() == [4, 3]
 
 

@@ -9,9 +9,9 @@ from PIL import Image
 
 from aoft_bench.data import task
 from aoft_bench.data.decode import decode
-from aoft_bench.data.locations import Locations
+from aoft_bench.data.locations import Locations, find_pack
 from aoft_bench.data.prepared_task import prepare
-from aoft_bench.data.sources.folder import find_pack, read_pack
+from aoft_bench.data.sources.folder import read_pack
 from aoft_bench.utils.errors import UserError
 
 OWN = task("folder")
@@ -29,7 +29,7 @@ def test_a_pack_is_read(tmp_path):
     pack = read_pack(OWN, make_pack(tmp_path, class_names=True))
     assert pack.classes == 3 and pack.class_names == ("class 0", "class 1", "class 2")
     assert pack.listings["test"].labels.tolist() == [0, 1, 2, 0, 1, 2]
-    assert pack.where("val200", 1) == "val200.txt line 2"
+    assert pack.listings["val200"].entries[1] == "val200.txt line 2"
 
 
 def test_file_names_may_hold_spaces_and_lists_blank_lines_and_a_bom(tmp_path):

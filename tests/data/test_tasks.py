@@ -73,11 +73,11 @@ def test_fgvc_sizes_and_classes():
 
 
 def test_embedded_table_agrees_with_the_generators():
-    from aoft_bench.data.sources import embedded
+    from aoft_bench.data.sources.drawing import LOADERS
 
-    assert list(embedded.NAMES) == tasks("embedded")
-    for name in embedded.NAMES:
-        splits = embedded.load(name)
+    assert list(LOADERS) == tasks("embedded")
+    for name, load in LOADERS.items():
+        splits = load()
         assert {split: len(raw.labels) for split, raw in splits.items()} == dict(task(name).sizes)
         assert {int(label) for raw in splits.values() for label in raw.labels} == set(range(task(name).classes))
 

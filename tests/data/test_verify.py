@@ -20,7 +20,8 @@ from aoft_bench.data.prepared_task import PreparedTask, fill, prepare
 from aoft_bench.data.sources.base import Example, Source
 from aoft_bench.data.tasks import SPLITS
 from aoft_bench.data.tfds import official, process
-from aoft_bench.data.verify import differences, glance, id_of_key, official_ids, verify
+from aoft_bench.data.tfds.official import differences, id_of_key, official_ids
+from aoft_bench.data.verify import check_files, verify
 from aoft_bench.utils.errors import UserError
 
 OWN = task("folder")
@@ -257,15 +258,15 @@ def test_any_altered_byte_is_told_without_a_crash(tmp_path):
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("damage", [truncate, Path.unlink])
-def test_a_glance_finds_what_is_missing_or_cut(tmp_path, name, damage):
+def test_missing_and_truncated_files_are_found_without_reading_pixels(tmp_path, name, damage):
     ready = prepared(tmp_path)
-    assert glance(ready.directory, "folder") == ready.meta
+    check_files(ready.directory, ready.meta)
     damage(ready.directory / name)
     if name == "manifest.tsv.gz" and damage is truncate:
-        assert glance(ready.directory, "folder") == ready.meta  # a glance does not unpack it
+        check_files(ready.directory, ready.meta)  # it is not unpacked
         return
     with pytest.raises(UserError, match=f"{name} .*; delete {ready.directory} and (prepare|run) again"):
-        glance(ready.directory, "folder")
+        check_files(ready.directory, PreparedTask.open(OWN, ready.directory).meta)
 
 
 def test_the_rest_is_checked_after_a_problem(tmp_path):

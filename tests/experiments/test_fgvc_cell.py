@@ -9,9 +9,10 @@ from conftest import call, words
 from PIL import Image
 
 from aoft_bench.data import task
-from aoft_bench.data.image_list import ImageList, short_side
+from aoft_bench.data.image_list import ImageList
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import prepare
+from aoft_bench.data.resample import resize_short_side
 from aoft_bench.records.files import read_record
 from aoft_bench.utils.errors import UserError
 
@@ -57,7 +58,7 @@ def test_the_cache_holds_the_resized_images(birds, tmp_path):
     images, labels = ready.open_test()
     assert isinstance(images, ImageList) and labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
     with Image.open(birds / "CUB_200_2011/images/test_5.jpg") as image:
-        wanted = short_side(np.asarray(image), 32, "bilinear")
+        wanted = resize_short_side(np.asarray(image), 32, "bilinear")
     np.testing.assert_array_equal(images[5], wanted)
     assert min(images[5].shape[:2]) == 32
     both, labels = ready.train("train800val200")

@@ -24,8 +24,9 @@ from PIL import Image
 from aoft_bench.data import manifest
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.packs.readme import readme
-from aoft_bench.data.prepared_task import PreparedTask, local_source, prepare
+from aoft_bench.data.prepared_task import PreparedTask, prepare
 from aoft_bench.data.sources.base import Example
+from aoft_bench.data.sources.choose import SOURCES
 from aoft_bench.data.tasks import SPLITS, Task
 from aoft_bench.data.tfds import process
 from aoft_bench.utils.errors import UserError
@@ -71,7 +72,7 @@ def export(
                 _remove_leftovers(target)  # an interrupted process had no time for it
                 raise
     else:
-        write_pack(ready, local_source(task, locations).read, target)
+        write_pack(ready, SOURCES[ready.source](task, locations).read, target)
     return ready, target
 
 

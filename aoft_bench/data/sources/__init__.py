@@ -1,1 +1,1 @@
-"""Where the images of a task come from, a module a source."""
+"""Where the images of a task come from: one file for each source, and `choose` with the table of them."""

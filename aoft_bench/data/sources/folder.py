@@ -8,136 +8,104 @@ The label is the last word of a line, so file names may contain spaces. A list t
 """
 
 import hashlib
-import os
 import re
-import stat
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
+from aoft_bench.data.locations import Locations, find_pack
+from aoft_bench.data.sources.base import Example, Shape, Source
+from aoft_bench.data.sources.listing import (
+    ListedImages,
+    Listing,
+    read_list,
+    relative,
+    shortened,
+    stamp_file,
+    untrained_classes,
+)
 from aoft_bench.data.tasks import SPLITS, Task
 from aoft_bench.utils.errors import UserError
 
-ENVIRONMENT = "AOFT_BENCH_DATA"
-LAYOUT = "images/<split>/... with train800.txt, val200.txt, test.txt of lines '<image> <label>'"
-JSON_LAYOUT = "the images with train.json, val.json, test.json of {<image>: <class id>}, as VPT published them"
 
+def from_folder(task: Task, locations: Locations) -> Source:
+    """The folder pack of a task; raises `UserError` where there is none or its lists are wrong."""
+    pack = read_pack(task, find_pack(task, locations.root))
+    kinds = sorted({Path(file).suffix.lower() or "no suffix" for one in pack.listings.values() for file in one.files})
 
-@dataclass(frozen=True)
-class Listing:
-    """One list: image paths relative to the pack, labels (N,) int64, and the line each entry stands on."""
+    @cache
+    def channels() -> int:
+        return 1 if pack.all_grey() else 3  # a grey task takes a third of the disk
 
-    files: tuple[str, ...]
-    labels: np.ndarray
-    lines: tuple[int, ...]
+    def native_shape(limit: int) -> Shape | None:
+        """Reads headers until one image differs from the first or is too large."""
+        first = None
+        for split, size in pack.sizes.items():
+            for index in range(size):
+                shape = pack.size(split, index)
+                first = first or shape
+                if shape != first or max(shape) > limit:
+                    return None
+        return (*first, channels()) if first else None
 
+    def read(split: str, index: int) -> Example:
+        return Example(pack.read(split, index)[..., : channels()], int(pack.listings[split].labels[index]), "")
 
-@dataclass(frozen=True)
-class Pack:
-    """A validated pack; `stamp` is a SHA-256 over lists and the names, sizes and times of the images, not the path."""
-
-    root: Path
-    listings: dict[str, Listing]
-    classes: int
-    class_names: tuple[str, ...] | None
-    untrained: tuple[int, ...]
-    stamp: str
-
-    def where(self, split: str, index: int) -> str:
-        """List and line of an image, for messages."""
-        return f"{split}.txt line {self.listings[split].lines[index]}"
-
-
-def layout(task: Task) -> str:
-    """What the folder of a task holds, in a sentence."""
-    return JSON_LAYOUT if task.suite == "fgvc" else LAYOUT
-
-
-def _lists(task: Task) -> list[str]:
-    return ["train.json", "val.json", "test.json"] if task.suite == "fgvc" else [f"{split}.txt" for split in SPLITS]
-
-
-def find_pack(task: Task, root: Path | None) -> Path:
-    """The folder with the lists of `task`: `root`, or inside it; without one, the default locations.
-
-    Raises `UserError` that says what was looked for and how to get it.
-    """
-    if root is None:
-        return _in_default_places(task)
-    root = root.expanduser()
-    if not root.is_dir():
-        what = "is a file" if root.exists() else "does not exist"
-        raise UserError(f"data.root={root} {what}; give the folder of a pack: {layout(task)}")
-    if any((root / name).exists() for name in _lists(task)):
-        return root
-    for name in task.folders:
-        if (root / name).is_dir():
-            return root / name
-    inside = f", nor a folder {' or '.join(task.folders)}" if task.folders else ""
-    raise UserError(f"data.root={root} holds no {_lists(task)[0]}{inside}; it should be {layout(task)}")
-
-
-def default_pack(task: Task) -> Path | None:
-    """The first folder of a task in the default locations, or None."""
-    return next((folder for folder in _default_folders(task) if folder.is_dir()), None)
-
-
-def _default_folders(task: Task) -> list[Path]:
-    roots = [Path("data/packs")]
-    if os.environ.get(ENVIRONMENT):
-        roots.append(Path(os.environ[ENVIRONMENT]).expanduser())
-    return [root / name for root in roots for name in task.folders]
-
-
-def _in_default_places(task: Task) -> Path:
-    if not task.folders:
-        raise UserError(f"dataset={task.name} needs data.root=<folder of your pack>: {LAYOUT}")
-    found = default_pack(task)
-    if found:
-        return found
-    tried = ", ".join(map(str, _default_folders(task)))
-    unset = "" if os.environ.get(ENVIRONMENT) else f" (${ENVIRONMENT} is not set)"
-    raise UserError(
-        f"no folder of {task.name}: looked for {tried}{unset}; put it there or give data.root=<folder> ({layout(task)})"
+    return Source(
+        kind="folder",
+        note=f"folder pack {pack.root.resolve().name}, images {' '.join(kinds)}",
+        official=False,  # a pack has no proof of its origin: the published ones are lossy JPEG copies
+        official_note=_note(task, pack),
+        classes=pack.classes,
+        class_names=pack.class_names,
+        stamp=pack.stamp,
+        sizes=pack.sizes,
+        native_shape=native_shape,
+        channels=channels,
+        read=read,
     )
 
 
-def read_pack(task: Task, root: Path) -> Pack:
+def _note(task: Task, pack: ListedImages) -> str:
+    if task.suite == "own":
+        return "a pack of the user's own"
+    reasons = ["folder pack: not verified against the official split"]
+    return "; ".join(reasons + task.deviations(pack.sizes, pack.classes, len(pack.untrained)))
+
+
+def read_pack(task: Task, root: Path) -> ListedImages:
     """Read and check the lists, and that every image is there; no image is opened.
 
     The number of classes is that of classes.txt where there is one, else `task.classes`, else the largest label + 1.
-    Raises `UserError` naming list, line and remedy.
+    Raises `UserError` that names the list, the line and the remedy.
     """
     digest = hashlib.sha256()
-    contents = {split: _read_list(root, split, digest) for split in SPLITS}
+    texts = {split: _read_split(root, split, digest) for split in SPLITS}
     names = _read_classes(task, root, digest)
     limit = len(names) if names else task.classes
     allowed = f"{limit} classes" + (" in classes.txt" if names else f" of {task.name}")
-    listings = {split: _parse(root / f"{split}.txt", text, limit, allowed) for split, text in contents.items()}
+    listings = {split: _parse(root / f"{split}.txt", text, limit, allowed) for split, text in texts.items()}
     classes = limit or 1 + max(int(listing.labels.max()) for listing in listings.values())
     _check_no_overlap(root, listings)
-    untrained = _untrained(listings, classes)
-    if task.suite == "own":
-        _check_own(root, classes, untrained, names)
-    for split, listing in listings.items():
-        _stamp_images(root, split, listing, digest)
-    return Pack(root, listings, classes, names, untrained, digest.hexdigest())
+    if task.suite == "own":  # VTAB's 1,000 images of 397 classes leave some of sun397 out
+        _check_classes(root, classes, untrained_classes(listings, classes), names)
+    for listing in listings.values():
+        for name, entry in zip(listing.files, listing.entries, strict=True):
+            image = f"{root / entry}: the image {shortened(repr(name))}"
+            stamp_file(root / name, name, digest, image, missing="not there", entry="line")
+    return ListedImages(root, root, listings, classes, names, digest.hexdigest())
 
 
 def _read_text(path: Path, digest: "hashlib._Hash") -> str:
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; mend its permissions or the pack") from error
-    digest.update(f"{path.name} {len(content)}\n".encode() + content)
-    try:
-        return content.decode("utf-8-sig")
+        return read_list(path, digest, "pack").decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save the list as plain UTF-8") from error
 
 
-def _read_list(root: Path, split: str, digest: "hashlib._Hash") -> str:
+def _read_split(root: Path, split: str, digest: "hashlib._Hash") -> str:
     path = root / f"{split}.txt"
     if path.is_file():
         return _read_text(path, digest)
@@ -162,60 +130,47 @@ def _read_classes(task: Task, root: Path, digest: "hashlib._Hash") -> tuple[str,
 
 
 def _parse(path: Path, text: str, limit: int, allowed: str) -> Listing:
-    """Entries of one list; a label must lie in [0, limit), or only be >= 0 where limit is 0."""
-    files, labels, lines = [], [], []
+    """The entries of one list; labels must be in [0, limit), or not negative with limit 0."""
+    found = list(_entries(path, text, limit, allowed))
+    if not found:
+        raise UserError(f"{path} lists no images; write one '<image> <label>' a line")
+    files, labels, entries = zip(*found, strict=True)
+    return Listing(files, np.array(labels, dtype=np.int64), entries)
+
+
+def _entries(path: Path, text: str, limit: int, allowed: str) -> Iterator[tuple[str, int, str]]:
+    """File name, label and entry of each line that is not blank."""
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
-        words = line.strip().rsplit(maxsplit=1)
-        if len(words) != 2:
-            raise UserError(f"{path} line {number}: got {_short(line)}; write '<image> <label>'")
-        if not re.fullmatch(r"[+-]?[0-9]{1,18}", words[1]):
-            raise UserError(f"{path} line {number}: the label {_short(words[1])} is not an integer; write 0, 1, 2, ...")
-        label = int(words[1])
+        entry = f"{path} line {number}"
+        name, *rest = line.strip().rsplit(maxsplit=1)
+        if not rest:
+            raise UserError(f"{entry}: got {shortened(repr(line))}; write '<image> <label>'")
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}", rest[0]):
+            label_text = shortened(repr(rest[0]))
+            raise UserError(f"{entry}: the label {label_text} is not an integer; write 0, 1, 2, ...")
+        label = int(rest[0])
         if label < 0:
-            raise UserError(f"{path} line {number}: the label {label} is negative; labels count from 0")
+            raise UserError(f"{entry}: the label {label} is negative; labels count from 0")
         if limit and label >= limit:
-            raise UserError(
-                f"{path} line {number}: the label {label} is out of range for the {allowed}; allowed: 0 to {limit - 1}"
-            )
-        files.append(_inside(path, number, words[0]))
-        labels.append(label)
-        lines.append(number)
-    if not files:
-        raise UserError(f"{path} lists no images; write one '<image> <label>' a line")
-    return Listing(tuple(files), np.array(labels, dtype=np.int64), tuple(lines))
-
-
-def _inside(path: Path, number: int, name: str) -> str:
-    """`name` without '.' parts; refuses one that leaves the pack."""
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        raise UserError(f"{path} line {number}: {_short(name)} points outside the pack; write paths relative to it")
-    return str(PurePosixPath(name))
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "...")
+            raise UserError(f"{entry}: the label {label} is out of range for the {allowed}; allowed: 0 to {limit - 1}")
+        file = relative(name)
+        if file is None:
+            raise UserError(f"{entry}: {shortened(repr(name))} points outside the pack; write paths relative to it")
+        yield file, label, f"{path.name} line {number}"
 
 
 def _check_no_overlap(root: Path, listings: dict[str, Listing]) -> None:
     seen: dict[str, str] = {}
-    for split, listing in listings.items():
-        for name, line in zip(listing.files, listing.lines, strict=True):
-            here = f"{split}.txt line {line}"
+    for listing in listings.values():
+        for name, entry in zip(listing.files, listing.entries, strict=True):
             if name in seen:
-                raise UserError(f"{root}: {name} is listed twice, in {seen[name]} and {here}; keep one of the two")
-            seen[name] = here
+                raise UserError(f"{root}: {name} is listed twice, in {seen[name]} and {entry}; keep one of the two")
+            seen[name] = entry
 
 
-def _untrained(listings: dict[str, Listing], classes: int) -> tuple[int, ...]:
-    """Classes without an image in train800 and val200."""
-    trained = set(listings["train800"].labels.tolist()) | set(listings["val200"].labels.tolist())
-    return tuple(sorted(set(range(classes)) - trained))
-
-
-def _check_own(root: Path, classes: int, untrained: tuple[int, ...], names: tuple[str, ...] | None) -> None:
-    # of the VTAB tasks it is not demanded: 1000 images of 397 classes leave some of sun397 out
+def _check_classes(root: Path, classes: int, untrained: tuple[int, ...], names: tuple[str, ...] | None) -> None:
     if classes < 2:
         raise UserError(f"the pack {root} has {classes} class; classification needs at least 2")
     if untrained:
@@ -225,16 +180,3 @@ def _check_own(root: Path, classes: int, untrained: tuple[int, ...], names: tupl
             f"the pack {root} has no image of class {first}{more} in train800.txt or val200.txt; "
             f"add one, or number the labels 0 to {classes - 1 - len(untrained)} without gaps"
         )
-
-
-def _stamp_images(root: Path, split: str, listing: Listing, digest: "hashlib._Hash") -> None:
-    for name, line in zip(listing.files, listing.lines, strict=True):
-        where = f"{root / split}.txt line {line}: the image {_short(name)}"
-        try:
-            found = os.stat(root / name)
-        except OSError as error:
-            raise UserError(f"{where} is not there ({error.strerror}); restore it or take the line out") from error
-        if not stat.S_ISREG(found.st_mode) or not found.st_size:
-            what = "empty" if stat.S_ISREG(found.st_mode) else "not a file"
-            raise UserError(f"{where} is {what}; restore it or take the line out")
-        digest.update(f"{name}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())

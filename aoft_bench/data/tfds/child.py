@@ -1,4 +1,4 @@
-"""The preparing process itself: a request on standard input, its answer on standard output; `process` starts it."""
+"""The process that prepares a task from TensorFlow Datasets; started by `process`."""
 
 import json
 import sys
@@ -14,8 +14,11 @@ from aoft_bench.utils.errors import UserError
 
 
 def main() -> int:
-    """Answer {"problem": null or a line}; exit code 0, 2 for a problem, 130 for Ctrl-C."""
-    answer, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
+    """Read a request from standard input and answer {"problem": null or a line} on standard output.
+
+    Exit code 0, 2 for a problem, 130 for Ctrl-C.
+    """
+    answer, sys.stdout = sys.stdout, sys.stderr  # keeps the libraries' output out of the answer
     request = json.load(sys.stdin)
     problem = None
     try:
@@ -36,7 +39,7 @@ def _prepare(request: dict[str, Any]) -> None:
         given["source"],
         *(given[name] and Path(given[name]) for name in ("tfds_dir", "manual_dir")),
     )
-    task = Task(**request["task"] | {"folders": tuple(request["task"]["folders"])})
+    task = Task(**request["task"] | {name: tuple(request["task"][name]) for name in ("folders", "sources")})
     source = from_tfds(task, locations)
     ready = fill(task, source, locations, request["image_size"], request["interpolation"])
     if request["pack"]:

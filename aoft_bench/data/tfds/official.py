@@ -1,28 +1,32 @@
-"""Which examples the official VTAB-1k splits hold: TFDS's order of a split, and lists made from it without the images.
+"""Which examples the official VTAB-1k splits contain: TFDS's order of a split, lists made from it, and comparison.
 
-TFDS sorts the examples of a split by md5(split name + key), a key being an index or a file name that the builder
-chooses; a slice such as train[:800] counts in this order. Where the keys are known without the data, so are the
-members of every slice. `lists/<builder>.txt.gz` holds them for the builders in `LISTS`, written by
+TFDS sorts the examples of a split by md5(split name + key); the key is an index or a file name that the builder
+chooses. A slice such as train[:800] counts in this order. Where the keys are known without the data, so are the
+members of every slice. `lists/<builder>.txt.gz` contains them for the builders in `LISTS`, written by
 `tools/make_official_lists.py`:
 
     # ...                         what it is, the rule of the keys, what is assumed
     # sha256 train800 <hex>       `digest` of each block
-    [train800] 800                then 800 keys, one a line; and so val200 and test
+    [train800] 800                then 800 keys, one a line; val200 and test follow
 
 Source: tensorflow_datasets 4.9.10, core/hashing.py, core/shuffle.py, core/writer.py and core/split_builder.py.
-docs/splits.md tells what the lists prove, and why the other builders have none.
+docs/splits.md explains what the lists prove, and why the other builders have none.
 """
 
 import gzip
 import hashlib
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeVar
 
 from aoft_bench.data.tasks import SPLITS, Task
 from aoft_bench.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from aoft_bench.data.manifest import Manifest
 
 LISTS = (
     "cifar100",
@@ -41,11 +45,11 @@ _Key = TypeVar("_Key", str, int)
 
 
 def tfds_order(split: str, keys: Iterable[_Key]) -> list[_Key]:
-    r"""The keys of a split in the order in which TFDS stores its examples, and counts them in slices.
+    r"""The keys of a split in the order in which TFDS stores its examples and counts them in slices.
 
-    Ascending md5(split + key), both UTF-8, read as a 128-bit number; an integer enters as its decimal digits and a
-    backslash as a slash, so that 7 and "7", or "a\b" and "a/b", are the same key. Raises `ValueError` for keys that
-    collide, of which TFDS makes no data set either.
+    Ascending md5(split + key), both UTF-8, as a 128-bit number. An integer is written in decimal digits and a backslash
+    as a slash, so 7 and "7", or "a\b" and "a/b", are the same key. Raises `ValueError` for keys that collide, which
+    TFDS refuses too.
     """
     salted = hashlib.md5(split.encode(), usedforsecurity=False)
     hashed: dict[bytes, _Key] = {}
@@ -60,7 +64,7 @@ def tfds_order(split: str, keys: Iterable[_Key]) -> list[_Key]:
 
 
 def digest(ids: Sequence[str]) -> str:
-    """SHA-256, in hex, of the ids with line feeds between them: names a list of examples in its order."""
+    """SHA-256, in hex, of the ids with line feeds between them: identifies a list of examples in its order."""
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
@@ -79,10 +83,10 @@ def read_list(path: Path) -> dict[str, tuple[str, ...]]:
         lines = gzip.decompress(path.read_bytes()).decode().splitlines()
     except FileNotFoundError:
         raise _broken(path, "is missing") from None
-    except (OSError, EOFError, ValueError, zlib.error):  # not gzip, unreadable, truncated, not UTF-8, altered
+    except (OSError, EOFError, ValueError, zlib.error):  # not gzip, unreadable, truncated, not UTF-8
         raise _broken(path, "cannot be read") from None
     header = [line for line in lines if line.startswith("#")]
-    promised = dict(line.split()[2:4] for line in header if re.fullmatch(r"# sha256 \w+ [0-9a-f]{64}", line))
+    checksums = dict(line.split()[2:4] for line in header if re.fullmatch(r"# sha256 \w+ [0-9a-f]{64}", line))
     blocks, rest = {}, lines[len(header) :]
     for split in SPLITS:
         title = re.fullmatch(rf"\[{split}\] ([0-9]+)", rest[0]) if rest else None
@@ -90,11 +94,91 @@ def read_list(path: Path) -> dict[str, tuple[str, ...]]:
             raise _broken(path, f"lacks the block {split}")
         count = int(title[1])
         blocks[split], rest = tuple(rest[1 : 1 + count]), rest[1 + count :]
-        if len(blocks[split]) != count or digest(blocks[split]) != promised.get(split):
+        if len(blocks[split]) != count or digest(blocks[split]) != checksums.get(split):
             raise _broken(path, f"is corrupt (the SHA-256 of {split} does not match)")
     if rest:
         raise _broken(path, f"goes on after the block {SPLITS[-1]}")
     return blocks
+
+
+def _numbered(digits: int) -> Callable[[str, str], str]:
+    """`train_00042`: TFDS's split, and the key, which is an index, with this number of digits."""
+    return lambda split, key: f"{split}_{int(key):0{digits}d}"
+
+
+def _unchanged(split: str, key: str) -> str:
+    return key
+
+
+def _without_folder(split: str, key: str) -> str:
+    """`river_7.jpg` of the key `river_river_7.jpg`: folder, `_`, file name; the file name begins with the folder."""
+    twice, _, number = key.rpartition("_")
+    return f"{twice[len(twice) // 2 + 1 :]}_{number}"
+
+
+# from the builders' _generate_examples, tensorflow_datasets 4.9.10
+_ID_OF_KEY: Mapping[str, Callable[[str, str], str]] = MappingProxyType(
+    {
+        "cifar100": _numbered(5),
+        "clevr": _unchanged,
+        "dsprites": lambda split, key: f"{int(key):06d}",  # since 2.1.0
+        "eurosat": _without_folder,
+        "patch_camelyon": _unchanged,
+        "resisc45": _without_folder,
+        "smallnorb": _numbered(5),  # since 2.1.0
+        "sun397": _unchanged,
+        "svhn_cropped": _numbered(6),  # since 3.1.0
+    }
+)
+
+
+def id_of_key(builder: str, split: str, key: str) -> str:
+    """The `id`, `file_name` or `filename` that a TFDS builder in `LISTS` writes into the example with this key.
+
+    `split` is TFDS's own. Older versions of some builders write none.
+    """
+    return _ID_OF_KEY[builder](split, key)
+
+
+def official_ids(task: Task) -> dict[str, tuple[str, ...]] | None:
+    """The ids of the official examples of each split, in order, as they stand in the examples; None without a list.
+
+    These are the keys of `example_ids`, written by `id_of_key`: eurosat's and resisc45's lack the folder, which is the
+    class.
+    """
+    keys = example_ids(task)
+    if keys is None:
+        return None
+    assert task.builder is not None and task.slices is not None
+    builder = re.split("[:/]", task.builder)[0]
+    splits = {split: re.split(r"\W", task.slices[split])[0] for split in SPLITS}
+    return {split: tuple(id_of_key(builder, splits[split], key) for key in keys[split]) for split in SPLITS}
+
+
+def differences(task: Task, manifest: "Manifest") -> list[str] | None:
+    """How the ids of a manifest differ from the official examples in the official order, a text for each split.
+
+    Empty where every split is right. None where there is no official list, or no image has an id: folder packs have
+    none, nor have versions 2.0.0 of smallnorb and dsprites and 3.0.0 of svhn_cropped.
+    """
+    wanted = official_ids(task)
+    if wanted is None or not any(row.id for rows in manifest.values() for row in rows):
+        return None
+    texts = (_difference(split, wanted[split], [row.id for row in manifest.get(split, ())]) for split in SPLITS)
+    return [text for text in texts if text]
+
+
+def _difference(split: str, wanted: Sequence[str], got: Sequence[str]) -> str:
+    if len(got) != len(wanted):
+        return f"{split} has {len(got):,} examples instead of {len(wanted):,}"
+    positions = [index for index, (mine, official) in enumerate(zip(got, wanted, strict=True)) if mine != official]
+    if not positions:
+        return ""
+    first = positions[0]
+    return (
+        f"{len(positions):,} of {len(wanted):,} ids of {split} differ, the first at position {first}: {got[first]!r} "
+        f"instead of {wanted[first]!r}"
+    )
 
 
 def _broken(path: Path, what: str) -> UserError:

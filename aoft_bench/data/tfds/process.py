@@ -1,7 +1,8 @@
-"""Starts the preparing process: what comes from TensorFlow Datasets is prepared in a process of its own, `child`.
+"""Start the process that prepares a task from TensorFlow Datasets; `child` is its code.
 
-Training then never imports TensorFlow or TFDS, TensorFlow never sees a GPU, and its memory is given back. The request
-goes in by standard input, the answer comes by standard output (both JSON); progress goes to standard error.
+A separate process, so that training never imports TensorFlow or TFDS, TensorFlow uses no GPU, and its memory is freed.
+The request is written to its standard input, the answer is read from its standard output (both JSON). Progress goes to
+standard error.
 """
 
 import dataclasses
@@ -14,18 +15,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from aoft_bench.data.locations import Locations
-from aoft_bench.data.sources import folder
+from aoft_bench.data.locations import LAYOUT, Locations
 from aoft_bench.data.tasks import Task
 from aoft_bench.data.tfds.builders import builder_name, facts
 from aoft_bench.utils.errors import UserError
 
-_RULES = 1  # rises when the images or labels that come out of the same TFDS data change
+_RULES = 1  # raise it when the same TFDS data gives other images or labels
 EXTRA = "pip install -e '.[tensorflow]' in the checkout"
 
 
 def stamp(task: Task) -> str:
-    """Identifies what a task's cache from TFDS holds, without TFDS: builder, slices and label map."""
+    """Identifies the content of a task's cache from TFDS: builder, slices and label map. Needs no TFDS."""
     slices = sorted((task.slices or {}).items())
     return hashlib.sha256(json.dumps([_RULES, task.builder, slices, task.label_map]).encode()).hexdigest()
 
@@ -37,9 +37,9 @@ def prepared_folder(task: Task, locations: Locations) -> Path:
 
 
 def require(task: Task, locations: Locations) -> None:
-    """Raise `UserError` at once where a task cannot be prepared from TFDS here, saying each way to get it."""
+    """Raise `UserError` where a task cannot be prepared from TFDS on this machine, with the ways to get its images."""
     assert task.builder is not None
-    pack = f"a folder pack under data/packs or data.root=<folder> ({folder.LAYOUT})"
+    pack = f"a folder pack under data/packs or data.root=<folder> ({LAYOUT})"
     if locations.source == "auto":
         pack += "; public, lossy copy: XiN0919/VTAB-1k on the Hugging Face hub"
     if not prepared_folder(task, locations).is_dir() and not importlib.util.find_spec("tensorflow"):
@@ -62,7 +62,7 @@ def _has_files(path: Path) -> bool:
 def run(task: Task, locations: Locations, image_size: int, interpolation: str, pack: Path | None = None) -> None:
     """Prepare a task from TFDS into the cache, in a new process, and export its images to the folder `pack` if given.
 
-    Raises `UserError` with what went wrong there.
+    Raises `UserError` with the problem of that process.
     """
     request = {
         "task": dataclasses.asdict(dataclasses.replace(task, sizes=dict(task.sizes), slices=dict(task.slices or {}))),
@@ -72,7 +72,7 @@ def run(task: Task, locations: Locations, image_size: int, interpolation: str, p
         "pack": str(pack) if pack else None,
     }
     quiet = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
-    with tempfile.TemporaryDirectory(prefix="aoft_bench-") as scratch:  # TFDS leaves folders behind in it
+    with tempfile.TemporaryDirectory(prefix="aoft_bench-") as scratch:  # TFDS leaves folders in it
         process = subprocess.Popen(
             [sys.executable, "-m", "aoft_bench.data.tfds.child"],
             stdin=subprocess.PIPE,

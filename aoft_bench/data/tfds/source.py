@@ -1,4 +1,4 @@
-"""A task from TensorFlow Datasets; imported in the preparing process only, see `process`."""
+"""A task from TensorFlow Datasets. Imported in the preparing process only, see `process`."""
 
 import contextlib
 import errno
@@ -12,24 +12,23 @@ from typing import Any
 import numpy as np
 
 from aoft_bench.data import decode
-from aoft_bench.data import verify as provenance
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.manifest import Manifest
 from aoft_bench.data.sources.base import Example, Shape, Source
 from aoft_bench.data.tasks import SPLITS, Task
-from aoft_bench.data.tfds import download
+from aoft_bench.data.tfds import download, official
 from aoft_bench.data.tfds.builders import accepts, builder_name, facts
 from aoft_bench.data.tfds.labels import LABEL_MAPS
 from aoft_bench.data.tfds.process import EXTRA, stamp
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.locks import preparing
 
-_IDS = ("id", "file_name", "filename", "image/file_name", "name")  # features that name an example, the first counts
-_LEVELS = {"dsprites": 255}  # its pixels are 0 and 1
+_IDS = ("id", "file_name", "filename", "image/file_name", "name")  # features with an example's id; the first is taken
+_SCALES = {"dsprites": 255}  # its pixels are 0 and 1
 
 
 def from_tfds(task: Task, locations: Locations) -> Source:
-    """A task's source: downloads and prepares its builder unless that is done, then reads its slices.
+    """The slices of a task's builder, which is downloaded and prepared first if necessary.
 
     Raises `UserError` for a version that is not accepted, a failed download, a missing extra, a full disk.
     """
@@ -38,13 +37,13 @@ def from_tfds(task: Task, locations: Locations) -> Source:
 
     builder = _prepared(task, locations)
     features = builder.info.features
-    # TFDS decodes by OpenCV where that is installed and by Pillow where not, and leaves some files their alpha channel
+    # decoded here: TFDS uses OpenCV if it is installed, else Pillow, and keeps the alpha channel of some files
     images = [feature for feature in features if isinstance(features[feature], tfds.features.Image)]
-    encoded = {feature: tfds.decode.make_decoder()(_as_it_is)() for feature in images}
+    encoded = {feature: tfds.decode.make_decoder()(_undecoded)() for feature in images}
     splits = {split: builder.as_data_source(task.slices[split], decoders=encoded) for split in SPLITS}
     sizes = {split: len(splits[split]) for split in SPLITS}
     name, version = builder_name(task.builder), str(builder.version)
-    scale = _LEVELS.get(name, 1)
+    scale = _SCALES.get(name, 1)
     identifier = next((feature for feature in _IDS if feature in features), None)
     label_of = LABEL_MAPS[task.label_map]
 
@@ -75,8 +74,8 @@ def from_tfds(task: Task, locations: Locations) -> Source:
 
 
 def _compared(task: Task, rows: Manifest) -> tuple[str, str]:
-    """What the ids show against the official list: what is wrong, what is right."""
-    differing = provenance.differences(task, rows)
+    """How the ids disagree with the official list, and how they agree."""
+    differing = official.differences(task, rows)
     if differing is None:
         return "", "members not compared: no official list of them, or no ids"
     return (
@@ -84,7 +83,7 @@ def _compared(task: Task, rows: Manifest) -> tuple[str, str]:
     )
 
 
-def _as_it_is(content: bytes, feature: Any) -> bytes:
+def _undecoded(content: bytes, feature: Any) -> bytes:
     return content
 
 
@@ -98,13 +97,13 @@ def _class_names(task: Task, features: Mapping[str, Any]) -> tuple[str, ...] | N
 
 
 def _shape(features: Mapping[str, Any], limit: int) -> Shape | None:
-    """The size that the builder promises for every image, if it does and it is not above the limit."""
+    """The size that the builder declares for every image; None if it declares none, or a larger one than `limit`."""
     height, width, channels = features["image"].shape
     return (height, width, channels) if height and width and max(height, width) <= limit else None
 
 
 def _prepared(task: Task, locations: Locations) -> Any:
-    """The builder, its examples prepared in `locations.tfds` as array_record; one process at a time does it."""
+    """The builder, with its examples prepared in `locations.tfds` as array_record, by one process at a time."""
     assert task.builder is not None
     name = builder_name(task.builder)
     try:
@@ -121,7 +120,7 @@ def _prepared(task: Task, locations: Locations) -> Any:
 
 
 def _of_accepted_version(task: Task, locations: Locations) -> Any:
-    """The builder in an accepted version that is prepared, else in the newest one: later ones name their examples."""
+    """The builder in an accepted version: one that is prepared, else the newest, whose examples have ids."""
     import tensorflow_datasets as tfds
 
     assert task.builder is not None
@@ -152,7 +151,7 @@ def _download_and_prepare(name: str, builder: Any, locations: Locations) -> None
     if not importlib.util.find_spec("tensorflow"):
         raise UserError(f"preparing {name} needs TensorFlow, once and for preparing only; {EXTRA}, then run again")
     for leftover in locations.tfds.glob(f"{name}/**/incomplete.*"):
-        shutil.rmtree(leftover, ignore_errors=True)  # of a killed preparation: this process holds the lock
+        shutil.rmtree(leftover, ignore_errors=True)  # of a killed process: this one holds the lock
     _check_space(name, locations)
     config = tfds.download.DownloadConfig(manual_dir=locations.manual, try_download_gcs=False)
     locations.manual.mkdir(parents=True, exist_ok=True)  # TFDS refuses a folder that does not exist, even if unused
@@ -167,7 +166,7 @@ def _download_and_prepare(name: str, builder: Any, locations: Locations) -> None
 
 
 def _check_space(name: str, locations: Locations) -> None:
-    """Refuse at once what would fail after hours; what an interrupted download left is there already."""
+    """Fail before the download if the disk is too small; files of an interrupted download are subtracted."""
     downloaded = sum(path.stat().st_size for path in (locations.tfds / "downloads").rglob("*") if path.is_file())
     needed = facts(name).disk - min(downloaded, facts(name).download)
     free = shutil.disk_usage(locations.tfds).free
@@ -181,7 +180,7 @@ def _check_space(name: str, locations: Locations) -> None:
 
 @contextlib.contextmanager
 def _errors(name: str, locations: Locations) -> Iterator[None]:
-    """What TFDS, the network and the disk raise, as one line each."""
+    """Turn exceptions of TFDS, the network and the disk into a `UserError` of one line."""
     try:
         yield
     except (UserError, KeyboardInterrupt):
@@ -200,7 +199,7 @@ def _errors(name: str, locations: Locations) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the libraries' own notes; the progress bars stay."""
+    """Silence the libraries' warnings and log, but not their progress bars."""
     logging.getLogger("absl").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

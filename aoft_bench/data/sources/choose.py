@@ -1,0 +1,58 @@
+"""Which source a task is read from, and how each source is opened. A new source is one file and one entry here."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from aoft_bench.data.locations import Locations, default_pack
+from aoft_bench.data.sources.base import Source
+from aoft_bench.data.sources.embedded import from_embedded
+from aoft_bench.data.sources.fgvc import from_json
+from aoft_bench.data.sources.folder import from_folder
+from aoft_bench.data.tasks import Task
+from aoft_bench.utils.errors import UserError
+
+
+def _from_tfds(task: Task, locations: Locations) -> Source:
+    from aoft_bench.data.tfds.source import from_tfds  # imports a downloader, needed in the preparing process only
+
+    return from_tfds(task, locations)
+
+
+# name -> how to open it; each raises `UserError` where its data is missing or wrong
+SOURCES: Mapping[str, Callable[[Task, Locations], Source]] = MappingProxyType(
+    {"embedded": from_embedded, "folder": from_folder, "json": from_json, "tfds": _from_tfds}
+)
+
+
+def choose(task: Task, locations: Locations, cached_from_tfds: bool) -> str:
+    """The name of the source that a task is read from.
+
+    The first of `task.sources`, unless the task has both a folder and TFDS: then `locations` decide. Raises `UserError`
+    where `auto` finds both a pack and originals that are prepared already (a pack is a lossy copy, so the user has to
+    choose), and where source and root contradict each other.
+    """
+    if locations.source == "tfds":
+        _check_tfds(task, locations)
+        return "tfds"
+    if "tfds" not in task.sources or locations.source == "folder" or locations.root is not None:
+        return task.sources[0]
+    pack = default_pack(task)
+    if pack and cached_from_tfds:
+        raise UserError(
+            f"two sources of {task.name} are here, the folder pack {pack} and the originals prepared from TFDS, and "
+            f"their numbers differ; choose one with data.source=folder or data.source=tfds"
+        )
+    return task.sources[0] if pack else "tfds"
+
+
+def _check_tfds(task: Task, locations: Locations) -> None:
+    if "tfds" not in task.sources:
+        raise UserError(
+            f"{task.name}: data.source=tfds is for VTAB-1k, it does not come from TensorFlow Datasets; "
+            f"leave data.source at auto"
+        )
+    if locations.root is not None:
+        raise UserError(
+            f"data.source=tfds and data.root={locations.root} contradict each other; data.root is for folder packs, "
+            f"data.tfds_dir for TensorFlow Datasets"
+        )
