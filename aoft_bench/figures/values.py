@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from aoft_bench.records.schema import Record
 from aoft_bench.results.published import Published
-from aoft_bench.results.rows import Record, Row, means
+from aoft_bench.results.rows import Row, means
 from aoft_bench.results.settings import Comparison
 from aoft_bench.results.statistics import pool_of
 

@@ -7,33 +7,41 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-# what computes the number of a cell; tables, pages and commands may change between two workers of a sweep
-_COUNTS = ("backbones", "data", "experiments", "methods", "records", "training")
+# Packages that read records or start runs. They cannot change the number of a cell, and may change while a sweep runs.
+CANNOT_CHANGE_A_NUMBER = ("analysis", "cli", "figures", "report", "results", "tuning")
 
 
 @functools.cache
 def code_digest() -> str:
-    """Sixteen hex digits over the source files that can change a cell's number. Read once, when first asked."""
-    package = Path(__file__).resolve().parents[1]
+    """`digest_of` of the code that this process runs, read when it is first called."""
+    return digest_of(Path(__file__).resolve().parents[1])
+
+
+def digest_of(package: Path) -> str:
+    """Sixteen hex digits over the source files of all sub-packages that can change the number of a cell.
+
+    Weights and lists of images that come with the package have digests of their own in a record.
+    """
     digest = hashlib.sha256()
-    for name in _COUNTS:
-        for path in sorted((package / name).rglob("*.py")):
-            digest.update(f"{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    for path in sorted(package.glob("*/**/*.py")):
+        name = path.relative_to(package)
+        if name.parts[0] not in CANNOT_CHANGE_A_NUMBER:
+            digest.update(f"{name.as_posix()}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
 @functools.cache
 def git_state() -> dict[str, Any]:
-    """Commit of the code that this process runs, and whether it was changed since; empty outside a checkout.
+    """Commit of the code that this process runs, and whether files were changed since; None outside a checkout.
 
-    Asked once, at the first cell: a sweep may go on for hours while the checkout moves on.
+    Read once, at the first cell, since the checkout may change while a sweep runs.
     """
-    here = Path(__file__).resolve().parents[2]
-    if not (here / ".git").exists():
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / ".git").exists():
         return {"commit": None, "dirty": None}
-    commit = _git(here, "rev-parse", "HEAD")
-    # records and notes do not change what the code computes
-    changed = _git(here, "status", "--porcelain", "--", "aoft_bench", "conf", "pyproject.toml")
+    commit = _git(checkout, "rev-parse", "HEAD")
+    # results/ and docs/ do not change what the code computes
+    changed = _git(checkout, "status", "--porcelain", "--", "aoft_bench", "conf", "pyproject.toml")
     return {"commit": commit or None, "dirty": bool(changed)}
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from aoft_bench.data.tasks import TASKS
+from aoft_bench.records.schema import Record
 from aoft_bench.results.accuracy_table import accuracy_table
-from aoft_bench.results.rows import Record, Row
+from aoft_bench.results.rows import Row
 from aoft_bench.results.settings import Comparison, build_comparisons, triple
 from aoft_bench.results.table import Column, Entry, spans
 

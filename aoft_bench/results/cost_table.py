@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from aoft_bench.records.schema import Record
 from aoft_bench.results.ranking import rounded
-from aoft_bench.results.rows import Record, Row
+from aoft_bench.results.rows import Row
 from aoft_bench.results.settings import Comparison
 from aoft_bench.results.table import MISSING, Column, Entry, Table, count_entry, make_block
 

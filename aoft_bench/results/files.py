@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from aoft_bench.records.schema import Record
 from aoft_bench.results.ablation_table import ablation_tables
 from aoft_bench.results.accuracy_table import accuracy_table
 from aoft_bench.results.cost_table import cost_tables
 from aoft_bench.results.published import Published
 from aoft_bench.results.published_table import published_tables
-from aoft_bench.results.rows import Record
 from aoft_bench.results.settings import Comparison, build_comparisons
 from aoft_bench.results.statistics_table import statistics_tables
 from aoft_bench.results.table import Table

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aoft_bench.data.tasks import TASKS
-
-Record = dict[str, Any]
+from aoft_bench.records.schema import Record
 
 
 @dataclass(frozen=True)

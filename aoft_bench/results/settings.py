@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from aoft_bench.data.tasks import TASKS
-from aoft_bench.results.rows import Record, Row, build_rows
+from aoft_bench.records.schema import Record
+from aoft_bench.results.rows import Row, build_rows
 
 Layout = Literal["vtab1k", "fgvc", "plain"]
 BENCHMARKS: dict[Layout, str] = {"vtab1k": "VTAB-1k", "fgvc": "FGVC"}
@@ -230,7 +231,7 @@ def _notes(setting: Setting, records: list[Record]) -> list[str]:
     if setting.images:
         digits = {f"{record['dataset']} {record['data']['fingerprint'][:8]}" for record in records}
         notes.append(f"Other images than those of the table before it (fingerprints: {', '.join(sorted(digits))}).")
-    if setting.protocol == "literature":
+    if any("best_test_epoch_top1" in record["metrics"] for record in records):
         notes.append("[best test epoch] is chosen on the test split, as many papers do; it is not the result.")
     if setting.split != "test":
         notes.append(f"Scored on {setting.split}, for choosing hyper-parameters: these are not results.")

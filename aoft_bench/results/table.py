@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
+from aoft_bench.records.schema import Record
 from aoft_bench.results.ranking import Mark, marks, positions, rounded, spread
 
 RowT = TypeVar("RowT")
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
