@@ -20,7 +20,6 @@ TASKS, TRAINED = 19, 1000
 # what a process runs that tells when its first training step ended
 _FIRST_STEP = """
 import sys, time
-from aoft_bench.training.fit import GraphedStep
 from aoft_bench.training.module import FineTuning
 began, real = float(sys.argv[1]), FineTuning.training_step
 def first(self, batch, index):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import aoft_bench
 from aoft_bench.backbones.networks import NANO
 from aoft_bench.data.transforms import NORMALIZATIONS, normalize
-from aoft_bench.training.cuda_graph import GraphedStep
+from aoft_bench.training.cuda_graph import CudaGraphStep
 from aoft_bench.training.hardware import autocast, prefer_fast_attention
 from aoft_bench.utils.fast_imports import import_timm
 
@@ -96,7 +96,7 @@ class Training:
     graphs: bool
     images: Tensor
     labels: Tensor
-    _run: Any = field(init=False)
+    run: Any = field(init=False)
     _optimizer: Any = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -104,14 +104,14 @@ class Training:
         if self.case.optimized:
             trained = [p for p in self.model.parameters() if p.requires_grad]
             self._optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True)
-        self._run = GraphedStep(self.loss, self.model, self.precision) if self.graphs else self.loss
+        self.run = CudaGraphStep(self.loss, self.model, self.precision) if self.graphs else self.loss
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         return nn.functional.cross_entropy(self.model(normalize(images, *NORMALIZATIONS["half"])).float(), labels)
 
     def step(self) -> None:
         with autocast(self.device, self.precision):
-            loss = self._run(self.images, self.labels)
+            loss = self.run(self.images, self.labels)
         loss.backward()
         if self._optimizer:
             self._optimizer.step()

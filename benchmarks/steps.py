@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from aoft_bench.training import hardware
+from aoft_bench.training.cuda_graph import CudaGraphStep
 from benchmarks.machine import Setting
 from benchmarks.networks import FLOOR, MAIN, Case, Training, batch, others, vit
 from benchmarks.timing import alternate, forget
@@ -38,7 +39,7 @@ def row_of(case: Case, reference: Training, setting: Setting, graphs: bool) -> d
         found = training(case, setting, graphs)
         times = alternate(found.step, reference.step, setting.rounds, setting.steps, setting.device)
         trained = sum(p.numel() for p in found.model.parameters() if p.requires_grad)
-        graphed = bool(graphs and getattr(found._run, "_run", None))
+        graphed = isinstance(found.run, CudaGraphStep) and found.run.captured
     except RuntimeError as error:
         return {"case": case.name, "graph": graphs, "failed": str(error).partition("\n")[0]}
     finally:

@@ -104,7 +104,7 @@ def _of_record(record: Record, path: Path) -> list[MatrixSet]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from aoft_bench.experiments.experiment import build
+    from aoft_bench.training.model import build_model
 
     if not _has_factors(record):
         able = ", ".join(methods.names_with_factors())
@@ -121,7 +121,7 @@ def _of_record(record: Record, path: Path) -> list[MatrixSet]:
         raise UserError(f"{trained} is damaged ({error}); run the cell again with results.mode=force") from None
     config: RunConfig = from_dict(record["config"])
     # the architecture is enough, and the seed gives the start: the method is drawn after the network, as in the run
-    handle = build(config, record["data"]["classes"], torch.device("cpu"), weights=False).handle
+    handle = build_model(config, record["data"]["classes"], torch.device("cpu"), weights=False).handle
     one = MatrixSet(
         record["backbone"],
         record["weights"]["sha256"],

@@ -46,8 +46,7 @@ def reproduce(record: dict[str, Any], path: Path, changes: dict[str, Any]) -> tu
     from safetensors.torch import load_file
 
     from aoft_bench.config.schema import from_dict
-    from aoft_bench.experiments.experiment import build, final_score, identify
-    from aoft_bench.experiments.run import score_split
+    from aoft_bench.experiments.experiment import prepare_experiment, score_model
     from aoft_bench.training import hardware
 
     tree = record["config"]
@@ -62,24 +61,24 @@ def reproduce(record: dict[str, Any], path: Path, changes: dict[str, Any]) -> tu
             f"{trained} is not here: trained parameters stay on the machine that made the record; run it again"
         )
     hardware.prepare_cpu(config.trainer.threads)
-    cell = identify(config)
+    experiment = prepare_experiment(config)
     for what, mine, theirs in (
-        ("data", cell.prepared.fingerprint, record["data"]["fingerprint"]),
-        ("backbone weights", cell.weights_sha256, record["weights"]["sha256"]),
-        ("configuration", cell.digest, record["hash"]),
+        ("data", experiment.prepared.fingerprint, record["data"]["fingerprint"]),
+        ("backbone weights", experiment.weights_sha256, record["weights"]["sha256"]),
+        ("configuration", experiment.digest, record["hash"]),
     ):
         if mine != theirs:
             raise UserError(
                 f"the {what} here are not those of the record: got {mine[:12]}, the record has {theirs[:12]}"
             )
-    adapted = build(config, cell.prepared.classes, cell.device)
+    adapted = experiment.build_model()
     try:
         state = load_file(trained)
     except SafetensorError as error:
         raise UserError(f"{trained} is damaged ({error}); run the cell again with results.mode=force") from None
     adapted.handle.load_state_dict(state)
-    correct, total, _ = final_score(cell, adapted, score_split(cell))
-    return correct, total
+    score = score_model(experiment, adapted)
+    return score.correct, score.total
 
 
 def parse_changes(words: list[str]) -> dict[str, Any]:

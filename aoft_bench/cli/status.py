@@ -79,7 +79,7 @@ def _varying(jobs: list[list[str]]) -> set[str]:
 
 def _looker(varying: set[str]) -> Callable[[Any, list[str]], Place]:
     """A function that finds the state of a cell; data and weights are looked for once for all of a sweep."""
-    from aoft_bench.experiments.experiment import files_of
+    from aoft_bench.experiments.experiment import find_files
     from aoft_bench.records.files import read_record
     from aoft_bench.records.unfinished import state_of
 
@@ -87,7 +87,7 @@ def _looker(varying: set[str]) -> Callable[[Any, list[str]], Place]:
         more = [word for word in job if word.partition("=")[0] in varying]
         at = (" ".join([config.method_label, *more]), config.dataset.name, config.seed)
         try:
-            files = files_of(config)
+            files = find_files(config)
         except UserError as error:
             return Place(*at, "missing", problem=str(error))
         if files is None:

@@ -1,7 +1,8 @@
-"""One cell trained by several processes of this machine, one for each device: starting, hearing and ending them.
+"""Train one model in several worker processes of this machine, one for each device.
 
-The process that has the cell (its lock, W&B run, record) trains nothing itself, so that no collective operation can
-keep it from ending the others. They run `aoft_bench.experiments.ddp_worker`, and end when it does, however it does.
+This process keeps the lock, the W&B run and the record. It trains nothing, so no collective operation can block it and
+it can always end the workers. They run `aoft_bench.experiments.ddp_worker`, and end when this process ends, also by
+kill -9. docs/ddp.md says why this is not torch's elastic launch.
 """
 
 import contextlib
@@ -19,60 +20,61 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import aoft_bench
-from aoft_bench.experiments.experiment import Cell
+from aoft_bench.config.schema import RunConfig
 from aoft_bench.methods import Handle
 from aoft_bench.records.code_version import code_digest
-from aoft_bench.training.fit import Fit
+from aoft_bench.training.checkpoint import trained_state
+from aoft_bench.training.job import TrainingResult
+from aoft_bench.training.wandb import EpochLogger
 from aoft_bench.utils.errors import UserError
 
-Message = dict[str, Any] | None  # None: the process has ended
-Messages = queue.SimpleQueue[tuple[int, Message]]
+Message = dict[str, Any] | None  # None: the worker has ended
+Messages = queue.SimpleQueue[tuple[int, Message]]  # with the rank of the worker
+Worker = subprocess.Popen[str]
 
-_SETTLE = 0.5  # seconds in which the others notice that one has failed, and this process a signal meant for all
+_SETTLE = 0.5  # seconds for the other workers to report, and for this process to get a signal meant for all
 
 
-def fit_together(cell: Cell, handle: Handle, count: int, logger: Any) -> Fit:
-    """Train a cell in `count` processes and load what they trained, from the last epoch's checkpoint, into `handle`.
+def fit_in_processes(
+    config: RunConfig, handle: Handle, world_size: int, label: str, checkpoint: Path, logger: EpochLogger | None
+) -> TrainingResult:
+    """Train in `world_size` workers, and load what they trained into `handle` from the last epoch's checkpoint.
 
-    logger: that of the W&B mirror, or None. Raises `UserError` when a process fails or dies; none is left then.
+    Raises `UserError` when a worker fails or dies; no worker is left then.
     """
-    with tempfile.TemporaryDirectory(prefix="aoft_bench-") as folder, _started(cell, count, folder, logger) as running:
-        fits = _heard(running, cell.label, Path(folder), logger)
-    found = torch.load(cell.files.checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    handle.load_state_dict({name.removeprefix("model."): tensor for name, tensor in found["state_dict"].items()})
-    peak = max(one.peak_memory_bytes for one in fits.values())
-    return replace(fits[0], processes=count, peak_memory_bytes=peak)
+    job = {"config": config.as_dict(), "world_size": world_size, "logged": logger is not None, "code": code_digest()}
+    with tempfile.TemporaryDirectory(prefix="aoft_bench-") as name, _workers(job, Path(name)) as workers:
+        results = _results(workers, label, Path(name), logger)
+    handle.load_state_dict(trained_state(checkpoint))
+    peak = max(result.peak_memory_bytes for result in results.values())
+    return replace(results[0], processes=world_size, peak_memory_bytes=peak)
 
 
 @contextlib.contextmanager
-def _started(cell: Cell, count: int, folder: str, logger: Any) -> Iterator[list[subprocess.Popen[str]]]:
-    """The processes, told what to do. They end with this context."""
-    job = {"config": cell.config.as_dict(), "count": count, "folder": folder, "logged": logger is not None}
-    job["code"] = code_digest()
+def _workers(job: dict[str, Any], folder: Path) -> Iterator[list[Worker]]:
+    """The running workers, by rank. They are ended with this context. folder: where they meet."""
     with contextlib.ExitStack() as stack:
-        running: list[subprocess.Popen[str]] = []
-        stack.callback(_end, running)
-        for rank in range(count):
-            # the first one shows progress and warnings; what the others write is the same, or why they died
-            errors = stack.enter_context(_errors(folder, rank).open("w")) if rank else None
-            process = subprocess.Popen(
+        workers: list[Worker] = []
+        stack.callback(_end, workers)
+        for rank in range(job["world_size"]):
+            # rank 0 shows progress and warnings; the others would repeat them, or say why they died
+            stderr = stack.enter_context(_stderr_file(folder, rank).open("w")) if rank else None
+            worker = subprocess.Popen(
                 [sys.executable, "-m", "aoft_bench.experiments.ddp_worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=errors,
+                stderr=stderr,
                 text=True,
                 env=_environment(rank),
-                start_new_session=True,  # Ctrl-C is for this process
+                start_new_session=True,  # Ctrl-C reaches this process only
             )
-            running.append(process)
-            assert process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):  # it died already, which is noticed later
-                process.stdin.write(json.dumps(job | {"rank": rank}) + "\n")
-                process.stdin.flush()  # and left open: its end is how they notice the end of this process
-        yield running
+            workers.append(worker)
+            assert worker.stdin is not None
+            with contextlib.suppress(BrokenPipeError):  # it has died already; `_results` notices
+                worker.stdin.write(json.dumps(job | {"rank": rank, "folder": str(folder)}) + "\n")
+                worker.stdin.flush()  # not closed: the pipe's end tells the worker that this process has ended
+        yield workers
 
 
 def _environment(rank: int) -> dict[str, str]:
@@ -82,82 +84,82 @@ def _environment(rank: int) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "LOCAL_RANK": str(rank),
         "NODE_RANK": "0",
-        "TORCH_CPP_LOG_LEVEL": "ERROR",  # else advice on options of DDP, each time
+        "TORCH_CPP_LOG_LEVEL": "ERROR",  # no advice on options of DDP
     }
 
 
-def _errors(folder: str | Path, rank: int) -> Path:
-    return Path(folder) / f"process{rank}.err"
+def _stderr_file(folder: Path, rank: int) -> Path:
+    return folder / f"process{rank}.err"
 
 
-def _end(running: list[subprocess.Popen[str]]) -> None:
-    for process in running:
-        process.kill()
-    for process in running:
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
+def _end(workers: list[Worker]) -> None:
+    for worker in workers:
+        worker.kill()
+    for worker in workers:
+        worker.wait()
+        for pipe in (worker.stdin, worker.stdout):
             with contextlib.suppress(OSError):
                 pipe.close()  # type: ignore[union-attr]
 
 
-def _heard(running: list[subprocess.Popen[str]], label: str, folder: Path, logger: Any) -> dict[int, Fit]:
-    """Hear the processes until each has ended; what each `Fit` says, by rank."""
+def _results(workers: list[Worker], label: str, folder: Path, logger: EpochLogger | None) -> dict[int, TrainingResult]:
+    """Read the workers' messages until all have ended; the result of each rank."""
     messages: Messages = queue.SimpleQueue()
-    for rank, process in enumerate(running):
-        threading.Thread(target=_hear, args=(rank, process, messages), daemon=True).start()
-    fits: dict[int, Fit] = {}
+    for rank, worker in enumerate(workers):
+        threading.Thread(target=_read, args=(rank, worker, messages), daemon=True).start()
+    results: dict[int, TrainingResult] = {}
     ended = 0
-    while ended < len(running):
+    while ended < len(workers):
         rank, message = messages.get()
         if message is None:
             ended += 1
-            if running[rank].wait() != 0 or rank not in fits:
-                raise _failure(running, rank, None, messages, label, folder)
+            if workers[rank].wait() != 0 or rank not in results:
+                raise _failure(workers, rank, None, messages, label, folder)
         elif "failure" in message:
-            raise _failure(running, rank, message, messages, label, folder)
-        elif "fit" in message:
-            fits[rank] = Fit(**message["fit"])
-        elif "metrics" in message:
+            raise _failure(workers, rank, message, messages, label, folder)
+        elif "result" in message:
+            results[rank] = TrainingResult(**message["result"])
+        elif logger is not None and "metrics" in message:
             logger.log_metrics(message["metrics"])
-        elif "curves" in message:
+        elif logger is not None:
             logger.replay(message["curves"])
-    return fits
+    return results
 
 
-def _hear(rank: int, process: subprocess.Popen[str], messages: Messages) -> None:
-    assert process.stdout is not None
-    with contextlib.suppress(ValueError, OSError):  # closed, since another process failed
-        for line in process.stdout:
+def _read(rank: int, worker: Worker, messages: Messages) -> None:
+    """Put a worker's messages into the queue, until it ends."""
+    assert worker.stdout is not None
+    with contextlib.suppress(ValueError, OSError):  # closed by `_end`
+        for line in worker.stdout:
             messages.put((rank, json.loads(line)))
     messages.put((rank, None))
 
 
 def _failure(
-    running: list[subprocess.Popen[str]], rank: int, message: Message, messages: Messages, label: str, folder: Path
+    workers: list[Worker], rank: int, message: Message, messages: Messages, label: str, folder: Path
 ) -> UserError:
-    """The error that says why the processes failed: `rank` was the first that told so, by a message or by its end."""
+    """The error that names the cause. rank: the worker that failed first. message: its last, or None if it died."""
     if not (message and message["explained"]):
         time.sleep(_SETTLE)
-    told = [message] + [messages.get()[1] for _ in range(messages.qsize())]
-    for one in told:
+    for one in [message] + [messages.get()[1] for _ in range(messages.qsize())]:
         if one and one.get("explained"):
             return UserError(one["failure"])
-    killed = [other for other, process in enumerate(running) if (process.poll() or 0) < 0]
-    if killed:  # what the others say, that they lost it, is no cause
+    killed = [other for other, worker in enumerate(workers) if (worker.poll() or 0) < 0]
+    if killed:  # the failures of the others only follow from it
         rank, message = killed[0], None
-    code = running[rank].poll()
+    code = workers[rank].poll()
     if message:
         what = f"failed: {message['failure']}"
     elif code is not None and code < 0:
         what = f"was ended by {signal.Signals(-code).name}" + (" (is memory short?)" if code == -signal.SIGKILL else "")
     else:
-        path = _errors(folder, rank)
-        said = path.read_text(errors="replace").strip().splitlines() if path.is_file() else []
-        what = f"ended with exit code {code}{': ' + said[-1] if said else ''}"
+        path = _stderr_file(folder, rank)
+        lines = path.read_text(errors="replace").strip().splitlines() if path.is_file() else []
+        what = f"ended with exit code {code}{': ' + lines[-1] if lines else ''}"
     error = UserError(
-        f"{label}: process {rank} of {len(running)} (from 0) {what}; all are ended, the last epoch is kept: the same "
+        f"{label}: process {rank} of {len(workers)} (from 0) {what}; all are ended, the last epoch is kept: the same "
         "command goes on from there"
     )
     if message:
-        error.__cause__ = RuntimeError(message["traceback"])  # for the failure's record
+        error.__cause__ = RuntimeError(message["traceback"])  # kept in the failure record
     return error

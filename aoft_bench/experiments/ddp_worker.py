@@ -1,7 +1,7 @@
-"""`python -m aoft_bench.experiments.ddp_worker`: one of the processes that `processes.fit_together` starts.
+"""`python -m aoft_bench.experiments.ddp_worker`: one of the processes that `ddp.fit_in_processes` starts.
 
-Its job is a line of JSON on stdin, which stays open as long as the process that started it lives. On stdout it answers
-with lines of JSON: {"metrics"} and {"curves"} for W&B, {"fit"} at the end, or {"failure", "explained", "traceback"}.
+It reads its job, a line of JSON, from stdin, which stays open as long as the starting process lives. It writes lines of
+JSON to stdout: {"metrics"} and {"curves"} for W&B, {"result"} at the end, or {"failure", "explained", "traceback"}.
 """
 
 import dataclasses
@@ -13,23 +13,26 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aoft_bench.training.wandb import EpochLogger
 
 Send = Callable[[dict[str, Any]], None]
 
 
 def main() -> None:
-    """Train a share of a cell."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a signal to all of a job is answered by the one that started us
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what a library prints is no answer
+    """Train a shard, as the job on stdin says."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to a whole job, it is handled by the starting process
+    messages = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what a library prints is no message
     job = json.loads(sys.stdin.readline() or "null")
     if job is None:
         return
-    threading.Thread(target=_end_with_starter, daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def send(message: dict[str, Any]) -> None:
-        answers.write(json.dumps(message) + "\n")
+        messages.write(json.dumps(message) + "\n")
 
     try:
         _train(job, send)
@@ -37,15 +40,15 @@ def main() -> None:
         from aoft_bench.utils.errors import UserError
 
         explained = isinstance(error, UserError)
-        first = str(error).partition("\n")[0]
-        text = str(error) if explained else f"{type(error).__name__}: {first}"
+        first_line = str(error).partition("\n")[0]
+        text = str(error) if explained else f"{type(error).__name__}: {first_line}"
         send({"failure": text, "explained": explained, "traceback": traceback.format_exc()})
-        answers.flush()
-        os._exit(2)  # an orderly end would wait for the others
+        messages.flush()
+        os._exit(2)  # an ordinary exit would wait for the other workers
 
 
-def _end_with_starter() -> None:
-    os.read(0, 1)  # not sys.stdin, whose lock would be held when Python ends
+def _end_with_parent() -> None:
+    os.read(0, 1)  # returns when the pipe closes. Not sys.stdin: its lock would be held at exit
     os._exit(1)
 
 
@@ -53,11 +56,11 @@ def _train(job: dict[str, Any], send: Send) -> None:
     import torch
 
     from aoft_bench.config.schema import from_dict
-    from aoft_bench.experiments.experiment import build, identify
-    from aoft_bench.experiments.run import score_split, train
+    from aoft_bench.experiments.experiment import prepare_experiment
     from aoft_bench.records.code_version import code_digest
     from aoft_bench.training import hardware
-    from aoft_bench.training.shards import Share
+    from aoft_bench.training.fit import fit
+    from aoft_bench.training.shards import Shard
     from aoft_bench.utils.errors import UserError
 
     if code_digest() != job["code"]:
@@ -65,39 +68,37 @@ def _train(job: dict[str, Any], send: Send) -> None:
             "aoft_bench was changed after this command began, so that its processes would run other code than the "
             "record says; run the command again"
         )
-    config, share = from_dict(job["config"]), Share(job["rank"], job["count"])
-    hardware.prepare_cpu(config.trainer.threads, share.count)
-    cell = identify(config)
-    if cell.device.type == "cuda":
-        cell = dataclasses.replace(cell, device=torch.device("cuda", share.rank))
-        torch.cuda.set_device(cell.device)
+    config, shard = from_dict(job["config"]), Shard(job["rank"], job["world_size"])
+    hardware.prepare_cpu(config.trainer.threads, shard.world_size)
+    experiment = prepare_experiment(config)
+    if experiment.device.type == "cuda":
+        experiment = dataclasses.replace(experiment, device=torch.device("cuda", shard.rank))
+        torch.cuda.set_device(experiment.device)
     torch.distributed.init_process_group(
-        "nccl" if cell.device.type == "cuda" else "gloo",
-        init_method=(Path(job["folder"]) / "meeting").as_uri(),  # a file: no port that another run could take
-        rank=share.rank,
-        world_size=share.count,
+        "nccl" if experiment.device.type == "cuda" else "gloo",
+        init_method=(Path(job["folder"]) / "rendezvous").as_uri(),  # a file: another run could take a port
+        rank=shard.rank,
+        world_size=shard.world_size,
     )
-    adapted = build(config, cell.prepared.classes, cell.device)
-    scored = score_split(cell) if cell.protocol.every_epoch else None
-    logger = _forwarding(send) if job["logged"] and share.rank == 0 else None
-    trained = train(cell, adapted, scored, logger, share)
-    peak = hardware.peak_memory_bytes(cell.device)
-    send({"fit": dataclasses.asdict(trained) | {"peak_memory_bytes": peak}})
+    logger = _forwarding_logger(send) if job["logged"] and shard.rank == 0 else None
+    result = fit(experiment.job(experiment.build_model(), logger, shard))
+    peak = hardware.peak_memory_bytes(experiment.device)
+    send({"result": dataclasses.asdict(result) | {"peak_memory_bytes": peak}})
     torch.distributed.destroy_process_group()
 
 
-def _forwarding(send: Send) -> Any:
-    """A logger that hands everything to the process that has the W&B run."""
+def _forwarding_logger(send: Send) -> "EpochLogger":
+    """A logger that sends everything to the process that has the W&B run."""
     from aoft_bench.training.wandb import EpochLogger
 
-    class Forwarding(EpochLogger):
+    class ForwardingLogger(EpochLogger):
         def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
             send({"metrics": dict(metrics)})
 
         def replay(self, curves: Mapping[str, list[float]]) -> None:
             send({"curves": dict(curves)})
 
-    return Forwarding()
+    return ForwardingLogger()
 
 
 if __name__ == "__main__":

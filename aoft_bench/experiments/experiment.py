@@ -1,16 +1,20 @@
-"""A cell of a table: its identity (what can change its number), and its model, built ready to train or to score."""
+"""One experiment from end to end: its identity, its model, training, scoring, and the record it leaves.
 
-import random
+`prepare_experiment` finds data and weights and computes the hash that names the record. `run_experiment` does the rest.
+"""
+
+import datetime
+import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from torch import nn
+from safetensors.torch import save
 
 from aoft_bench import backbones, data, methods
-from aoft_bench.backbones.networks import Backbone
+from aoft_bench.backbones.weights import weights_name
 from aoft_bench.config.check import problems_of
 from aoft_bench.config.schema import RunConfig
 from aoft_bench.data.crops import CroppedBatches
@@ -19,21 +23,33 @@ from aoft_bench.data.loader import DeviceBatches, StreamedBatches, to_device
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import PreparedTask, Split, find, prepare, source_of
 from aoft_bench.data.tasks import Task
-from aoft_bench.data.transforms import NORMALIZATIONS
-from aoft_bench.methods import Handle
-from aoft_bench.records.files import CellFiles, cell_files, record_path
+from aoft_bench.experiments.ddp import fit_in_processes
+from aoft_bench.methods.counts import parameter_counts
+from aoft_bench.records.code_version import code_digest, git_state, version_of
+from aoft_bench.records.files import CellFiles, cell_files, record_path, write_record
 from aoft_bench.records.identity import cell_hash, identity
 from aoft_bench.records.protocols import Protocol, protocol
+from aoft_bench.records.schema import SCHEMA
 from aoft_bench.training import hardware
-from aoft_bench.training.module import regularize
-from aoft_bench.training.progress import watched
+from aoft_bench.training.fit import fit
+from aoft_bench.training.job import TrainingJob, TrainingResult
+from aoft_bench.training.model import AdaptedModel, build_model
+from aoft_bench.training.progress import with_progress
 from aoft_bench.training.score import count_correct
+from aoft_bench.training.shards import Shard
+from aoft_bench.training.wandb import EpochLogger, mirror_of
 from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.files import write_atomically
+
+PACKAGES = ("aoft_bench", "torch", "torchvision", "timm", "pytorch-lightning", "hydra-core", "numpy", "pillow", "peft")
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A cell whose data and weights are at hand. weights: the backbone's file; digest: `cell_hash` of what counts."""
+class Experiment:
+    """A cell of a table whose data and weights are present. weights: the backbone's file. digest: hash of the identity.
+
+    device, precision: those of this machine for `config.trainer`.
+    """
 
     config: RunConfig
     protocol: Protocol
@@ -53,8 +69,16 @@ class Cell:
         c = self.config
         return f"{c.method_label} · {c.dataset.name} · {c.backbone.name} · seed {c.seed}"
 
+    def build_model(self) -> AdaptedModel:
+        return build_model(self.config, self.prepared.classes, self.device)
+
+    @cached_property
+    def scored_split(self) -> Split:
+        """The split whose accuracy is the result. The only place that opens the test split, once a run."""
+        return self.prepared.open_test() if self.protocol.score == "test" else self.prepared.train("val200")
+
     def train_batches(self) -> DeviceBatches | CroppedBatches:
-        """Shuffled batches of the protocol's training split, laid out on the device at the model's size."""
+        """Shuffled batches of the protocol's training split, resized to the model's input, on the device."""
         c = self.config
         images, labels = self.prepared.train(self.protocol.train)
         options: dict[str, Any] = {"shuffle": True, "random_flip": c.recipe.flip, "seed": c.seed}
@@ -62,64 +86,80 @@ class Cell:
             return CroppedBatches(
                 images, labels, c.recipe.batch_size, size=c.backbone.img_size, device=self.device, **options
             )
-        laid_out = to_device(images, c.backbone.img_size, c.data.interpolation, self.device)
-        return DeviceBatches(laid_out, labels, c.recipe.batch_size, **options)
+        on_device = to_device(images, c.backbone.img_size, c.data.interpolation, self.device)
+        return DeviceBatches(on_device, labels, c.recipe.batch_size, **options)
 
-    def batches_of(self, split: Split) -> StreamedBatches | CroppedBatches:
-        """Batches for scoring a split, in order; the centre of images that are cropped (FGVC)."""
-        c = self.config
-        if isinstance(split.images, ImageList):
+    def score_batches(self) -> StreamedBatches | CroppedBatches:
+        """Batches of `scored_split`, in order. Images that are cropped (FGVC) are cropped at their center."""
+        c, (images, labels) = self.config, self.scored_split
+        if isinstance(images, ImageList):
             return CroppedBatches(
-                split.images,
-                split.labels,
+                images,
+                labels,
                 c.trainer.eval_batch_size,
                 size=c.backbone.img_size,
                 device=self.device,
                 random_crop=False,
             )
         return StreamedBatches(
-            split.images,
-            split.labels,
+            images,
+            labels,
             c.trainer.eval_batch_size,
             size=c.backbone.img_size,
             interpolation=c.data.interpolation,
             device=self.device,
         )
 
+    def job(self, adapted: AdaptedModel, logger: EpochLogger | None, shard: Shard | None = None) -> TrainingJob:
+        """The training of `adapted`; of several processes, the shard of this one."""
+        return TrainingJob(
+            label=self.label,
+            handle=adapted.handle,
+            batches=self.train_batches(),
+            recipe=self.config.recipe,
+            trainer=self.config.trainer,
+            mean=adapted.mean,
+            std=adapted.std,
+            device=self.device,
+            precision=self.precision,
+            checkpoint=self.files.checkpoint,
+            scored=self.protocol.score,
+            score_batches=self.score_batches() if self.protocol.every_epoch else None,
+            logger=logger,
+            shard=shard,
+        )
 
-@dataclass(frozen=True)
-class Adapted:
-    """A backbone with the method attached. mean, std: the normalisation that the run uses."""
 
-    backbone: Backbone
-    handle: Handle
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+class Score(NamedTuple):
+    """Top-1 of a trained model. merged: whether the method was merged into the backbone for it."""
 
-    @property
-    def model(self) -> nn.Module:
-        return self.handle.model
+    correct: int
+    total: int
+    merged: bool
+    seconds: float
 
 
-def identify(config: RunConfig) -> Cell:
-    """Find data and weights, prepare what can be, and name the cell. Raises `UserError` for what is missing."""
+def prepare_experiment(config: RunConfig) -> Experiment:
+    """Find data and weights, prepare the data's cache, and compute the hash. Raises `UserError` for what is missing."""
     methods.build(config.method_name, config.method_options)
     chosen = protocol(config.protocol.name)
     device = hardware.device_of(config.trainer)
     precision = hardware.precision_of(config.trainer, device)
     task = data.task(config.dataset.name)
-    weights = _both_here(config, task)
+    weights = _check_data_and_weights(config, task)
     sha256 = backbones.file_sha256(weights)
     prepared = prepare(
         task, Locations.of(config.data), image_size=config.backbone.img_size, interpolation=config.data.interpolation
     )
-    digest = cell_hash(identity_of(config, prepared.fingerprint, sha256, precision))
-    return Cell(config, chosen, prepared, weights, sha256, device, precision, digest)
+    digest = _hash(config, prepared, sha256, precision)
+    return Experiment(config, chosen, prepared, weights, sha256, device, precision, digest)
 
 
-def files_of(config: RunConfig) -> CellFiles | None:
-    """Where a cell's files are or will be; None while data is not prepared or weights are not here, since they are part
-    of its name. Prepares and downloads nothing. Raises `UserError` for data that is missing or wrong.
+def find_files(config: RunConfig) -> CellFiles | None:
+    """The files of a cell, which may not exist yet. Prepares and downloads nothing.
+
+    None if data is not prepared or weights are missing, since their digests are part of the files' names. Raises
+    `UserError` for data that is missing or wrong.
     """
     weights = backbones.weights_here(config.backbone)
     task, size = data.task(config.dataset.name), config.backbone.img_size
@@ -127,8 +167,120 @@ def files_of(config: RunConfig) -> CellFiles | None:
     if prepared is None or weights is None:
         return None
     precision = hardware.precision_of(config.trainer, hardware.device_of(config.trainer))
-    digest = cell_hash(identity_of(config, prepared.fingerprint, backbones.file_sha256(weights), precision))
-    return _files(config, digest)
+    return _files(config, _hash(config, prepared, backbones.file_sha256(weights), precision))
+
+
+def run_experiment(experiment: Experiment, command: str, processes: int = 1) -> dict[str, Any]:
+    """Train, score once, save what was trained, and write the record, which is returned.
+
+    command: what the record says reproduces it. processes: how many train together.
+    """
+    config, files = experiment.config, experiment.files
+    hardware.reset_peak_memory(experiment.device)
+    adapted = experiment.build_model()
+    official = experiment.prepared.official
+    with mirror_of(config, label=experiment.label, digest=experiment.digest, official=official) as mirror:
+        if processes == 1:
+            trained = fit(experiment.job(adapted, mirror.logger))
+        else:
+            trained = fit_in_processes(
+                config, adapted.handle, processes, experiment.label, files.checkpoint, mirror.logger
+            )
+        score = score_model(experiment, adapted)
+        record = describe(experiment, adapted, trained, score, command)
+        write_atomically(files.trained, lambda partial: _save(adapted, partial))
+        record["cost"]["trained_file_bytes"] = files.trained.stat().st_size
+        write_record(files.record, record)
+        mirror.summarize(record)
+    return record
+
+
+def score_model(experiment: Experiment, adapted: AdaptedModel) -> Score:
+    """Score a trained model on the experiment's split, merged where the method can merge.
+
+    The only place where a result is counted, for a run as for `aoft-bench evaluate`.
+    """
+    start = time.monotonic()
+    handle = adapted.handle
+    merged = handle.mergeable
+    if merged:
+        handle.merge()
+    adapted.model.to(experiment.device)
+    images, progress = len(experiment.scored_split.labels), experiment.config.trainer.progress
+    correct, total = count_correct(
+        adapted.model,
+        with_progress(experiment.score_batches(), progress, f"{experiment.label}: scoring", images),
+        mean=adapted.mean,
+        std=adapted.std,
+        device=experiment.device,
+        precision=experiment.precision,
+    )
+    if merged:
+        handle.unmerge()
+    return Score(correct, total, merged, time.monotonic() - start)
+
+
+def describe(
+    experiment: Experiment, adapted: AdaptedModel, trained: TrainingResult, score: Score, command: str
+) -> dict[str, Any]:
+    """The record of an experiment: what was measured, on which data, with which code, on which hardware."""
+    config, prepared, protocol = experiment.config, experiment.prepared, experiment.protocol
+    correct, total = score.correct, score.total
+    metrics = {"split": protocol.score, "top1": 100 * correct / total, "correct": correct, "total": total}
+    per_epoch = trained.curves.get(f"{protocol.score}_top1", [])
+    if protocol.name == "literature":
+        best = max(per_epoch)
+        metrics |= {"best_test_epoch_top1": best, "best_test_epoch": 1 + per_epoch.index(best)}
+    return {
+        "schema": SCHEMA,
+        "backbone": config.backbone.name,
+        "method": config.method_label,
+        "dataset": config.dataset.name,
+        "seed": config.seed,
+        "hash": experiment.digest,
+        "command": command,
+        "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "protocol": {"name": protocol.name, "train": protocol.train, "score": protocol.score, "epoch": "last"},
+        "metrics": metrics,
+        "curves": trained.curves,
+        "parameters": parameter_counts(adapted.handle),
+        "data": {
+            "fingerprint": prepared.fingerprint,
+            "manifest": prepared.manifest,
+            "source": prepared.source,
+            "source_note": prepared.source_note,
+            "official": prepared.official,
+            "official_note": prepared.official_note,
+            "classes": prepared.classes,
+            "sizes": prepared.sizes,
+            "shape": list(prepared.shape) if prepared.shape else None,
+            "squashed_by": prepared.squashed_by,
+            "mean": list(adapted.mean),
+            "std": list(adapted.std),
+        },
+        "weights": {"sha256": experiment.weights_sha256, "source": weights_name(config.backbone)},
+        "precision": experiment.precision,
+        "merged": score.merged,
+        "cost": {
+            "train_seconds": round(trained.seconds, 3),
+            "train_images_per_second": round(trained.images_per_second, 2),
+            "score_seconds": round(score.seconds, 3),
+            "score_images_per_second": round(total / score.seconds, 2),
+            "peak_memory_bytes": max(trained.peak_memory_bytes, hardware.peak_memory_bytes(experiment.device)),
+            "resumed": trained.resumed,
+        },
+        "hardware": {**hardware.describe(experiment.device), "processes": trained.processes},
+        "versions": {name: version_of(name) for name in PACKAGES},
+        "git": git_state(),
+        "code": code_digest(),
+        "config": config.as_dict(),
+    }
+
+
+def _hash(config: RunConfig, prepared: PreparedTask, weights_sha256: str, precision: str) -> str:
+    return cell_hash(
+        identity(config.as_dict(), fingerprint=prepared.fingerprint, weights=weights_sha256, precision=precision)
+    )
 
 
 def _files(config: RunConfig, digest: str) -> CellFiles:
@@ -136,8 +288,8 @@ def _files(config: RunConfig, digest: str) -> CellFiles:
     return cell_files(root, record_path(root, c.backbone.name, c.method_label, c.dataset.name, c.seed, digest))
 
 
-def _both_here(config: RunConfig, task: Task) -> Path:
-    """The weight file; one `UserError` for weights and images that are missing, so that both can be fetched at once."""
+def _check_data_and_weights(config: RunConfig, task: Task) -> Path:
+    """The weight file. Raises one `UserError` for all images and weights that are missing."""
     missing = []
     try:
         weights = backbones.weight_file(config.backbone)
@@ -152,48 +304,6 @@ def _both_here(config: RunConfig, task: Task) -> Path:
     return weights
 
 
-def identity_of(config: RunConfig, fingerprint: str, weights_sha256: str, precision: str) -> dict[str, Any]:
-    """All that can change the number of a cell; see `records.identity`."""
-    return identity(config.as_dict(), fingerprint=fingerprint, weights=weights_sha256, precision=precision)
-
-
-def build(config: RunConfig, classes: int, device: torch.device, *, weights: bool = True) -> Adapted:
-    """The adapted model of a configuration, seeded, on the CPU (Lightning or the caller moves it)."""
-    seed_everything(config.seed)
-    backbone = backbones.build(config.backbone, classes, drop_path=config.recipe.drop_path, weights=weights)
-    regularize(backbone.model, config.recipe)
-    hardware.prefer_fast_attention(backbone.model, device)
-    handle = methods.attach(backbone.model, methods.build(config.method_name, config.method_options))
-    name = config.data.normalization
-    mean, std = (backbone.mean, backbone.std) if name == "backbone" else NORMALIZATIONS[name]
-    return Adapted(backbone, handle, mean, std)
-
-
-def seed_everything(seed: int) -> None:
-    """Seed all generators that a library may draw from: of torch on every device, NumPy, Python."""
-    torch.manual_seed(seed)
-    np.random.seed(seed)
-    random.seed(seed)
-
-
-def final_score(cell: Cell, adapted: Adapted, split: Split) -> tuple[int, int, bool]:
-    """(correct, total, merged) of a trained cell on a split, on the merged model where the method can merge.
-
-    The only place where a result is counted: training ends here, and `aoft-bench evaluate` comes here too.
-    """
-    handle = adapted.handle
-    merged = handle.mergeable
-    if merged:
-        handle.merge()
-    adapted.model.to(cell.device)
-    correct, total = count_correct(
-        adapted.model,
-        watched(cell.batches_of(split), cell.config.trainer.progress, f"{cell.label}: scoring", len(split.labels)),
-        mean=adapted.mean,
-        std=adapted.std,
-        device=cell.device,
-        precision=cell.precision,
-    )
-    if merged:
-        handle.unmerge()
-    return correct, total, merged
+def _save(adapted: AdaptedModel, path: Path) -> None:
+    # not safetensors' save_file: on a full disk it raises an error of its own, without the errno
+    path.write_bytes(save(adapted.handle.state_dict()))

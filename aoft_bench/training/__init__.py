@@ -1,4 +1,4 @@
-"""Training and scoring of one cell."""
+"""Training and scoring: a `TrainingJob` (job.py) is trained by `fit` (fit.py)."""
 
 from aoft_bench.utils.fast_imports import import_lightning
 

@@ -1,8 +1,8 @@
-"""A checkpoint after each epoch, so that a run that was killed goes on bit for bit as if it had not been.
+"""A checkpoint after each epoch, from which a stopped run goes on, bit for bit as if it had not been stopped.
 
-It holds what was trained so far, never a frozen weight; the optimiser and the schedule; the curves; and the state of
-the random generators, which dropout draws from. The order of images needs none: it follows from seed and epoch. Of
-several processes that train together the first one's is kept; the others draw from (seed, epoch, rank).
+It holds the trained parameters (never a frozen weight), the optimizer and the schedule, the curves, and the state of
+the random generators, which dropout draws from. The order of images follows from seed and epoch. With several processes
+rank 0 saves its generators; the others seed theirs with (seed, epoch, rank).
 """
 
 import pickle
@@ -20,8 +20,10 @@ from aoft_bench.utils.files import write_atomically
 
 
 class EpochCheckpoint(pl.callbacks.Checkpoint):
-    """Writes `path` in one step at the end of each epoch. seconds: trained so far, over all starts; resumed: how often
-    the run was taken up again; seed: of the run."""
+    """Writes `path` atomically at the end of each epoch. Lightning calls a Checkpoint after all other callbacks.
+
+    seed: of the run. seconds: of training, summed over all starts. resumed: how often the run went on.
+    """
 
     def __init__(self, path: Path, seed: int) -> None:
         self.path, self.seed = path, seed
@@ -32,26 +34,25 @@ class EpochCheckpoint(pl.callbacks.Checkpoint):
         self._since = time.monotonic()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        # not earlier: what is built anew before the first step draws random numbers too
+        # not earlier: Lightning draws random numbers before the first epoch too
         if trainer.global_rank > 0:
-            torch.manual_seed(_seed_of(self.seed, trainer.current_epoch, trainer.global_rank))
+            torch.manual_seed(_rank_seed(self.seed, trainer.current_epoch, trainer.global_rank))
         elif self._generators is not None:
             _set_generators(self._generators, module.device)
         self._generators = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        # Lightning calls this class of callbacks last, after the module has noted the epoch's loss
-        self._tick()
+        self._add_seconds()
         if trainer.is_global_zero:
             write_atomically(self.path, trainer.save_checkpoint)
         else:
-            trainer.save_checkpoint(self.path)  # writes nothing here, and waits for the one that does
+            trainer.save_checkpoint(self.path)  # writes nothing, and waits for rank 0
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._tick()
+        self._add_seconds()
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["made_by"] = _made_by()
+        checkpoint["made_by"] = _versions()
         checkpoint["generators"] = _generators(module.device)
         checkpoint["seconds"], checkpoint["resumed"] = self.seconds, self.resumed
 
@@ -59,15 +60,17 @@ class EpochCheckpoint(pl.callbacks.Checkpoint):
         self._generators = checkpoint["generators"]
         self.seconds, self.resumed = checkpoint["seconds"], checkpoint["resumed"] + 1
 
-    def _tick(self) -> None:
+    def _add_seconds(self) -> None:
         now = time.monotonic()
         self.seconds += now - self._since
         self._since = now
 
 
-def usable(path: Path, label: str, *, silent: bool = False) -> Path | None:
-    """The checkpoint to go on from, if there is one of this code and this torch; else None, with a line if there was
-    another: going on with it would make a number that no version of the code makes. Says what it does unless silent.
+def usable_checkpoint(path: Path, label: str, *, silent: bool = False) -> Path | None:
+    """`path` if training can go on from it, else None. Prints which, unless silent.
+
+    A checkpoint of other code or of another torch is not used: it would give a number that no version of the code
+    gives.
     """
 
     def say(text: str) -> None:
@@ -80,18 +83,24 @@ def usable(path: Path, label: str, *, silent: bool = False) -> Path | None:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         epoch, made_by = found["epoch"], found["made_by"]
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        why = f"cannot be read ({type(error).__name__})"
+        reason = f"cannot be read ({type(error).__name__})"
     else:
-        differing = [name for name, value in _made_by().items() if made_by.get(name) != value]
+        differing = [name for name, version in _versions().items() if made_by.get(name) != version]
         if not differing:
             say(f"going on after epoch {epoch + 1}")
             return path
-        why = f"is of other {' and '.join(differing)}"
-    say(f"starting again, since the checkpoint {path} {why}")
+        reason = f"is of other {' and '.join(differing)}"
+    say(f"starting again, since the checkpoint {path} {reason}")
     return None
 
 
-def _made_by() -> dict[str, str]:
+def trained_state(path: Path) -> dict[str, torch.Tensor]:
+    """The trained tensors of a checkpoint, named as in `Handle.state_dict`."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return {name.removeprefix("model."): tensor for name, tensor in checkpoint["state_dict"].items()}
+
+
+def _versions() -> dict[str, str]:
     return {
         "code": code_digest(),
         "torch": str(torch.__version__),
@@ -99,7 +108,7 @@ def _made_by() -> dict[str, str]:
     }
 
 
-def _seed_of(seed: int, epoch: int, rank: int) -> int:
+def _rank_seed(seed: int, epoch: int, rank: int) -> int:
     return int(np.random.SeedSequence((seed, epoch, rank)).generate_state(1, np.uint64)[0]) >> 1
 
 

@@ -1,4 +1,7 @@
-"""torch.compile of a network's blocks: they have one shape, so that one is compiled for all of them."""
+"""torch.compile for the blocks of a network. They have one shape, so one compilation serves all of them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -6,16 +9,22 @@ from torch import nn
 from aoft_bench.backbones.layout import block_paths
 
 
-def compile_blocks(model: nn.Module, on: bool) -> None:
-    """Let every block run compiled from its next call on, or as it is written again, in place.
+@contextmanager
+def compiled_blocks(model: nn.Module, enabled: bool = True) -> Iterator[None]:
+    """Run every block compiled inside this context, and eagerly again after it.
 
-    What surrounds attention and the products (layer norms, casts, additions) is fused, and so costs fewer passes over
+    What surrounds attention and the matrix products (layer norms, casts, additions) is fused, which saves passes over
     the activations. The first step takes seconds longer.
     """
-    for _, block in block_paths(model):
-        if on:
-            block.compile(dynamic=False)
-        else:
+    if not enabled:
+        yield
+        return
+    blocks = [block for _, block in block_paths(model)]
+    for block in blocks:
+        block.compile(dynamic=False)
+    try:
+        yield
+    finally:
+        for block in blocks:
             block._compiled_call_impl = None
-    if not on:
         torch._dynamo.reset()

@@ -1,6 +1,6 @@
-"""The training step as CUDA graphs: recorded once, then started as a whole instead of kernel by kernel.
+"""CUDA graphs of the training step: captured once, then launched as a whole instead of kernel by kernel.
 
-A step of a small network, or of a method that inserts many small operations, is bound by the CPU that launches its
+The step of a small network, or of a method that inserts many small operations, is bound by the CPU that launches its
 kernels. A graph launches the same kernels, so the numbers are the same.
 """
 
@@ -11,48 +11,53 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from aoft_bench.training.determinism import NOT_DETERMINISTIC
 from aoft_bench.training.hardware import autocast
 
-NOT_DETERMINISTIC = "does not have a deterministic implementation"  # torch's words
 Step = Callable[[Tensor, Tensor], Tensor]  # (images, labels) -> loss
 
 
-class GraphedStep:
-    """A step (images (B, C, S, S) uint8, labels (B,)) -> loss and its backward pass as CUDA graphs.
+class CudaGraphStep:
+    """A step (images (B, C, S, S) uint8, labels (B,)) -> loss, its forward and backward pass captured as CUDA graphs.
 
-    They are recorded in the first call, for batches of its shape; others (the last of an epoch, with fewer images) run
-    kernel by kernel. Random numbers (dropout) are drawn anew in each call, and recording draws none. A step that cannot
-    be recorded, since it waits for the device or copies from the CPU, runs without a graph after a line that says so.
+    The first call captures them for batches of its shape. Other shapes (the last, smaller batch of an epoch) run
+    without a graph. Dropout draws new random numbers in each call, and capturing draws none. A step that cannot be
+    captured, since it waits for the device or copies from the CPU, runs without a graph, after a line on stderr.
 
-    model: holds the parameters that the step trains.
+    model: holds the parameters that the step trains. captured: whether the step runs as graphs.
     """
 
     def __init__(self, step: Step, model: nn.Module, precision: str) -> None:
         self._step, self._model, self._precision = step, model, precision
         self._shape: torch.Size | None = None
-        self._run: Any = None
+        self._graph: Any = None
+
+    @property
+    def captured(self) -> bool:
+        return self._graph is not None
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         if self._shape is None:
             self._shape = images.shape
-            self._run = self._recorded(images, labels)
-        if self._run is None or images.shape != self._shape:
+            self._graph = self._capture(images, labels)
+        if self._graph is None or images.shape != self._shape:
             return self._step(images, labels)
-        return self._run(images, labels).clone()  # type: ignore[no-any-return]  # the graph has one place for its loss
+        # clone: every launch writes its loss to the same memory
+        return self._graph(images, labels).clone()  # type: ignore[no-any-return]
 
-    def _recorded(self, images: Tensor, labels: Tensor) -> Any:
+    def _capture(self, images: Tensor, labels: Tensor) -> Any:
         generator = torch.cuda.get_rng_state(images.device)
-        # recording has a stream of its own, which autograd would warn of in each backward pass
+        # the capture has a stream of its own; autograd would warn of that in each backward pass
         if hasattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch"):
             torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
         try:
-            # a cast of a weight that autocast remembers from another step would not be in the graph
-            with autocast(images.device, self._precision, remember=False):
+            # without autocast's cache: a cast that it remembers from another step would be missing in the graph
+            with autocast(images.device, self._precision, cache=False):
                 return torch.cuda.make_graphed_callables(
-                    _Whole(self._step, self._model), (images.clone(), labels.clone()), allow_unused_input=True
+                    _StepModule(self._step, self._model), (images.clone(), labels.clone()), allow_unused_input=True
                 )
         except RuntimeError as error:
-            if NOT_DETERMINISTIC in str(error):  # it would not run without a graph either
+            if NOT_DETERMINISTIC in str(error):  # such an operation does not run without a graph either
                 raise
             reason = str(error).partition("\n")[0]
             print(f"aoft_bench: the training step runs without a CUDA graph: {reason}", file=sys.stderr, flush=True)
@@ -61,8 +66,8 @@ class GraphedStep:
             torch.cuda.set_rng_state(generator, images.device)
 
 
-class _Whole(nn.Module):
-    """What `make_graphed_callables` wants: a module that has the parameters."""
+class _StepModule(nn.Module):
+    """`make_graphed_callables` takes a module and finds its parameters."""
 
     def __init__(self, step: Step, model: nn.Module) -> None:
         super().__init__()

@@ -1,149 +1,127 @@
-"""One training run with Lightning, taken up where it stopped: no worker processes, no test numbers."""
+"""Train a model with Lightning, or go on from the checkpoint of a run that was stopped."""
 
 import gc
 import logging
 import signal
 import warnings
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
-from aoft_bench.config.schema import RecipeOptions, TrainerOptions
-from aoft_bench.data.crops import CroppedBatches
-from aoft_bench.data.loader import DeviceBatches
-from aoft_bench.methods import Handle
-from aoft_bench.training.checkpoint import EpochCheckpoint, usable
-from aoft_bench.training.compile import compile_blocks
-from aoft_bench.training.cuda_graph import NOT_DETERMINISTIC, GraphedStep
+from aoft_bench.training.checkpoint import EpochCheckpoint, usable_checkpoint
+from aoft_bench.training.compile import compiled_blocks
+from aoft_bench.training.cuda_graph import CudaGraphStep
+from aoft_bench.training.determinism import deterministic
+from aoft_bench.training.job import TrainingJob, TrainingResult
 from aoft_bench.training.module import FineTuning
 from aoft_bench.training.progress import RunProgress
-from aoft_bench.training.shards import Share, Shares
-from aoft_bench.utils.errors import UserError
+from aoft_bench.training.shards import Shard, ShardedBatches
 
 
-@dataclass(frozen=True)
-class Fit:
-    """What a training run leaves beside the weights. curves: one value an epoch; seconds: of training alone, over all
-    starts; resumed: how often it was taken up again after it had been stopped; processes: how many trained together;
-    peak_memory_bytes: of that with the most, where they are not this one."""
+def fit(job: TrainingJob) -> TrainingResult:
+    """Train the job's model in place for `recipe.epochs` epochs, and leave it on `job.device`.
 
-    curves: dict[str, list[float]]
-    seconds: float
-    images_per_second: float
-    resumed: int
-    processes: int = 1
-    peak_memory_bytes: int = 0
-
-
-def fit(
-    handle: Handle,
-    batches: DeviceBatches | CroppedBatches,
-    recipe: RecipeOptions,
-    trainer: TrainerOptions,
-    *,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    device: torch.device,
-    precision: str,
-    label: str,
-    scored: str,
-    checkpoint: Path,
-    score_batches: Any = None,
-    logger: Any = None,
-    share: Share | None = None,
-) -> Fit:
-    """Train an adapted model in place for `recipe.epochs` and leave it on `device`.
-
-    checkpoint: written after each epoch; where it is there already, training goes on from it, to the same weights, bit
-    for bit, as without a stop (on CUDA with trainer.deterministic, without trainer.compile). score_batches: what is
-    scored after each epoch, or None (always under `clean`). share: that of this process in every batch, where several
-    train together (see `processes`). Raises `UserError` when the loss is no longer finite, or the disk is full.
+    Where `job.checkpoint` exists already, training goes on from it, to the same weights, bit for bit, as without a stop
+    (on CUDA with trainer.deterministic, without trainer.compile). Raises `UserError` when the loss is no longer finite,
+    or an operation is not deterministic.
     """
-    model = handle.model
-    module = FineTuning(
-        model,
-        handle.groups(),
-        recipe,
-        mean=mean,
-        std=std,
-        scored=scored,
-        saved=set(handle.state_dict()),
-    )
-    if trainer.compile:
-        compile_blocks(model, True)
-    if device.type == "cuda" and trainer.cuda_graphs and share is None:
-        module.step = GraphedStep(module.loss, model, precision)
-    keeper = EpochCheckpoint(checkpoint, batches.seed)
-    images = len(batches.images)
-    first = share is None or share.rank == 0
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # devices seen, tips, its own progress
-    with warnings.catch_warnings():
-        # Lightning's own use of a deprecated tree-spec class, and its advice on workers, which there are none of
-        warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|lightning_utilities")
-        # what `deterministic` does besides: it fills every new tensor, which costs a pass over its memory
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        loop = pl.Trainer(
-            accelerator="gpu" if device.type == "cuda" else "cpu",
-            **_placed(share),
-            precision="bf16-mixed" if precision == "bf16" else "32-true",
-            max_epochs=recipe.epochs,
-            logger=logger or False,
-            callbacks=[RunProgress(trainer.progress if first else "none", label, images, recipe.epochs), keeper],
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            # CPU kernels are deterministic already. Not "warn": attention takes a deterministic backward pass only
-            # where the others are refused
-            deterministic=trainer.deterministic if device.type == "cuda" else None,
-            log_every_n_steps=1,
+    module = FineTuning(job)
+    checkpoint = EpochCheckpoint(job.checkpoint, job.batches.seed)
+    images = len(job.batches.images)
+    progress = job.trainer.progress if job.is_main_process else "none"
+    callbacks = [RunProgress(progress, job.label, images, job.recipe.epochs), checkpoint]
+    with (
+        _quiet_lightning(),
+        compiled_blocks(job.model, job.trainer.compile),
+        _cuda_graphs(module),
+        deterministic(job.label),
+        _interruptible(),
+    ):
+        _trainer(job, callbacks).fit(
+            module,
+            train_dataloaders=_sharded(job.batches, job.shard),
+            val_dataloaders=_sharded(job.score_batches, job.shard),
+            ckpt_path=usable_checkpoint(job.checkpoint, job.label, silent=not job.is_main_process),
+            weights_only=True,
         )
-        try:
-            loop.fit(
-                module,
-                train_dataloaders=Shares(batches, share) if share else batches,
-                val_dataloaders=Shares(score_batches, share) if share and score_batches else score_batches,
-                ckpt_path=usable(checkpoint, label, silent=not first),
-                weights_only=True,
-            )
-        except RuntimeError as error:
-            if NOT_DETERMINISTIC not in str(error):
-                raise
-            what = str(error).partition(NOT_DETERMINISTIC)[0].strip()
-            raise UserError(
-                f"{label}: {what} is not deterministic on this GPU, so a run that is stopped could not go on bit for "
-                "bit; allow it by trainer.deterministic=false"
-            ) from None
-        except SystemExit as error:
-            # Lightning answers Ctrl-C with a silent exit and leaves the key switched off
-            if isinstance(error.__context__, KeyboardInterrupt):
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-                raise KeyboardInterrupt from None
-            raise
-        finally:
-            module.step = module.loss
-            if device.type == "cuda":
-                gc.collect()  # a graph, and the memory of its activations, is in a reference cycle
-            if trainer.compile:
-                compile_blocks(model, False)
-    model.to(device)
-    return Fit(module.curves, keeper.seconds, images * recipe.epochs / keeper.seconds, keeper.resumed)
+    job.model.to(job.device)
+    return TrainingResult(
+        module.curves, checkpoint.seconds, images * job.recipe.epochs / checkpoint.seconds, checkpoint.resumed
+    )
 
 
-def _placed(share: Share | None) -> dict[str, Any]:
-    """What Lightning is told of the processes, which are there already."""
-    # else it takes a Slurm job for its own: its processes, its signals, its requeueing
-    plugins = [LightningEnvironment()]
-    if share is None:
-        return {"devices": 1, "plugins": plugins}
+def _trainer(job: TrainingJob, callbacks: list[pl.Callback]) -> pl.Trainer:
+    on_gpu = job.device.type == "cuda"
+    return pl.Trainer(
+        accelerator="gpu" if on_gpu else "cpu",
+        precision="bf16-mixed" if job.precision == "bf16" else "32-true",
+        max_epochs=job.recipe.epochs,
+        # CPU kernels are deterministic anyway. Not "warn": attention takes its deterministic backward pass only where
+        # torch refuses the others
+        deterministic=job.trainer.deterministic if on_gpu else None,
+        callbacks=callbacks,
+        logger=job.logger or False,
+        log_every_n_steps=1,  # the default, 50, warns where an epoch has fewer steps
+        num_sanity_val_steps=0,  # the images that are scored are read after an epoch only
+        enable_progress_bar=False,  # RunProgress instead
+        enable_model_summary=False,
+        # the default would take over a Slurm job: its processes, its signals, its requeueing
+        plugins=[LightningEnvironment()],
+        **_processes(job.shard),
+    )
+
+
+def _processes(shard: Shard | None) -> dict[str, Any]:
+    """Options for the processes of a run, which exist already (see `experiments.ddp`)."""
+    if shard is None:
+        return {"devices": 1}
     return {
-        "devices": share.count,
-        # a parameter without a gradient stays without one, as in one process; no network here has running statistics
+        "devices": shard.world_size,
+        # a parameter without a gradient stays without one, as in one process; no network has running statistics
         "strategy": DDPStrategy(find_unused_parameters=True, broadcast_buffers=False),
-        "plugins": plugins,
-        "use_distributed_sampler": False,
+        "use_distributed_sampler": False,  # ShardedBatches cuts each batch
     }
+
+
+def _sharded(batches: Any, shard: Shard | None) -> Any:
+    return ShardedBatches(batches, shard) if batches is not None and shard is not None else batches
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Leave out Lightning's messages on devices and its advice on worker processes, of which there are none."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|lightning_utilities")
+        yield
+
+
+@contextmanager
+def _cuda_graphs(module: FineTuning) -> Iterator[None]:
+    """Run the training step as CUDA graphs, where that is asked for and possible."""
+    job = module.job
+    on_gpu = job.device.type == "cuda"
+    if on_gpu and job.trainer.cuda_graphs and job.shard is None:
+        module.step = CudaGraphStep(module.loss, job.model, job.precision)
+    try:
+        yield
+    finally:
+        module.step = module.loss
+        if on_gpu:
+            gc.collect()  # a graph, and the memory of its activations, is in a reference cycle
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt on Ctrl-C. Lightning exits silently instead, and leaves the signal ignored."""
+    try:
+        yield
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from None
+        raise

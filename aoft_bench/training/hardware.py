@@ -66,11 +66,11 @@ def cpu_has_bf16() -> bool:
     return "avx512_bf16" in text or "amx_bf16" in text
 
 
-def autocast(device: torch.device, precision: str, *, remember: bool = True) -> AbstractContextManager[Any]:
-    """The context in which a forward pass of this precision runs; remember: casts of weights are kept inside it."""
+def autocast(device: torch.device, precision: str, *, cache: bool = True) -> AbstractContextManager[Any]:
+    """The context in which a forward pass of this precision runs. cache: keep casts of weights inside it."""
     if precision != "bf16":
         return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16, cache_enabled=remember)
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=cache)
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""The LightningModule: cross-entropy on normalised images, AdamW, warm-up and cosine."""
+"""The LightningModule: training and scoring steps, curves, and what a checkpoint holds."""
 
 import math
 from typing import Any
@@ -7,81 +7,77 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.config.schema import RecipeOptions
 from aoft_bench.data.transforms import normalize
 from aoft_bench.training.cuda_graph import Step
-from aoft_bench.training.shards import NOBODY
+from aoft_bench.training.job import TrainingJob
+from aoft_bench.training.optim import adamw, schedule
+from aoft_bench.training.shards import IGNORED, shard_loss
 from aoft_bench.training.wandb import EpochLogger
 from aoft_bench.utils.errors import UserError
 
 
 class FineTuning(pl.LightningModule):
-    """Trains `groups` of the parameters of `model`: (lr, weight decay) as multiples of the recipe's -> parameters.
+    """Cross-entropy of the job's model on normalized images.
 
-    Batches are (images (B, C, S, S) uint8 on the device, labels (B,) int64), or what `Shares` makes of them. mean, std:
-    normalisation of [0, 1] values; scored: name of the split that validation scores
-    ("val200" or "test"); saved: names of the tensors of `model` that a checkpoint holds, the others being frozen.
+    Batches are (images (B, C, S, S) uint8 on the device, labels (B,) int64), or those of `ShardedBatches`.
+    curves: one value an epoch. step: the loss of a batch; `fit` may replace it by CUDA graphs of the same.
     """
 
     strict_loading = False  # a checkpoint lacks the frozen weights
 
-    def __init__(
-        self,
-        model: nn.Module,
-        groups: dict[tuple[float, float], list[nn.Parameter]],
-        recipe: RecipeOptions,
-        *,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-        scored: str,
-        saved: set[str],
-    ) -> None:
+    def __init__(self, job: TrainingJob) -> None:
         super().__init__()
-        self.model, self.groups, self.recipe, self.scored = model, groups, recipe, scored
-        self._saved = {f"model.{name}" for name in saved}
-        self.mean, self.std = mean, std
-        self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
-        self._scored: list[Tensor] = []  # (right, images) of each batch
+        self.job = job
+        self.model = job.model  # an attribute, so that Lightning finds the parameters
+        self.criterion = nn.CrossEntropyLoss(label_smoothing=job.recipe.label_smoothing)
         self.curves: dict[str, list[float]] = {"train_loss": []}
-        self._losses: list[Tensor] = []
-        self.step: Step = self.loss  # or the same as CUDA graphs
+        self.step: Step = self.loss
+        self._saved = {f"model.{name}" for name in job.handle.state_dict()}  # not the frozen weights
+        self._losses: list[Tensor] = []  # of the batches of this epoch
+        self._counts: list[Tensor] = []  # (correct, images) of each scored batch
+
+    def configure_optimizers(self) -> Any:
+        optimizer = adamw(self.job.handle.groups(), self.job.recipe)
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = schedule(optimizer, self.job.recipe, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model(normalize(images, self.mean, self.std))  # type: ignore[no-any-return]
-
-    def training_step(self, batch: tuple[Any, ...], index: int) -> Tensor:
-        images, labels, *whole = batch
-        if whole:
-            logits = self(images).float()
-            loss = share_of_loss(logits, labels, whole[0], self.trainer.world_size, self.recipe.label_smoothing)
-        else:
-            loss = self.step(images, labels)
-        self._losses.append(loss.detach())
-        return loss
+        return self.model(normalize(images, self.job.mean, self.job.std))  # type: ignore[no-any-return]
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of a batch."""
         return self.criterion(self(images).float(), labels)  # type: ignore[no-any-return]
 
+    def on_train_start(self) -> None:
+        if isinstance(self.logger, EpochLogger):
+            self.logger.replay(self.curves)  # the epochs before a stop
+
+    def training_step(self, batch: tuple[Any, ...], index: int) -> Tensor:
+        images, labels, *batch_size = batch
+        if batch_size:
+            logits, smoothing = self(images).float(), self.job.recipe.label_smoothing
+            loss = shard_loss(logits, labels, batch_size[0], self.trainer.world_size, smoothing)
+        else:
+            loss = self.step(images, labels)
+        self._losses.append(loss.detach())
+        return loss
+
     def epoch_loss(self) -> float:
-        """Mean training loss over the batches of the epoch so far; where processes share them, all must ask."""
+        """Mean training loss of the batches of this epoch so far. With several processes all must call it."""
         if not self._losses:
             return math.nan
         loss = torch.stack(self._losses).mean()
-        return (
-            float(self.trainer.strategy.reduce(loss, reduce_op="mean")) if self.trainer.world_size > 1 else loss.item()
-        )
-
-    def on_train_start(self) -> None:
-        if isinstance(self.logger, EpochLogger):
-            self.logger.replay(self.curves)  # of the epochs before a stop
+        if self.trainer.world_size > 1:
+            loss = self.trainer.strategy.reduce(loss, reduce_op="mean")  # type: ignore[assignment]
+        return float(loss)
 
     def on_train_epoch_end(self) -> None:
         loss = self.epoch_loss()
         self._losses.clear()
         if not math.isfinite(loss):
             raise UserError(
-                f"the training loss is {loss} in epoch {self.current_epoch + 1}: recipe.lr={self.recipe.lr} is too "
+                f"the training loss is {loss} in epoch {self.current_epoch + 1}: recipe.lr={self.job.recipe.lr} is too "
                 "high for this method, or an image is broken; try a tenth of it. No record was written"
             )
         self.curves["train_loss"].append(round(loss, 6))
@@ -89,18 +85,18 @@ class FineTuning(pl.LightningModule):
 
     def validation_step(self, batch: tuple[Any, ...], index: int) -> None:
         images, labels, *_ = batch
-        right = (self(images).argmax(dim=1) == labels).sum()
-        self._scored.append(torch.stack([right, (labels != NOBODY).sum()]))
+        correct = (self(images).argmax(dim=1) == labels).sum()
+        self._counts.append(torch.stack([correct, (labels != IGNORED).sum()]))
 
     def on_validation_epoch_end(self) -> None:
-        counts = torch.stack(self._scored).sum(0)  # over images, as VTAB's accuracy is, not over classes
-        self._scored.clear()
+        counts = torch.stack(self._counts).sum(0)  # over images, as VTAB's accuracy is, not over classes
+        self._counts.clear()
         if self.trainer.world_size > 1:
             counts = self.trainer.strategy.reduce(counts, reduce_op="sum")
-        right, images = counts.tolist()
-        accuracy = 100 * right / images
-        self.curves.setdefault(f"{self.scored}_top1", []).append(round(accuracy, 4))
-        self.log(f"{self.scored}/top1", accuracy)
+        correct, images = counts.tolist()
+        accuracy = 100 * correct / images
+        self.curves.setdefault(f"{self.job.scored}_top1", []).append(round(accuracy, 4))
+        self.log(f"{self.job.scored}/top1", accuracy)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in self._saved}
@@ -108,45 +104,3 @@ class FineTuning(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.curves = checkpoint["curves"]
-
-    def configure_optimizers(self) -> Any:
-        recipe = self.recipe
-        groups = [
-            {"params": parameters, "lr": recipe.lr * lr, "weight_decay": recipe.weight_decay * decay}
-            for (lr, decay), parameters in self.groups.items()
-        ]
-        # one pass over each tensor, on a CPU too, where torch's default makes ten
-        optimizer = torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(recipe, step, steps) / recipe.lr)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def share_of_loss(logits: Tensor, labels: Tensor, whole: int, processes: int, smoothing: float) -> Tensor:
-    """What a process that has a share of a batch of `whole` images minimises: sum of its losses * processes / whole.
-
-    The mean over the processes, which is taken of gradients, is then the mean over the whole batch, however it is cut.
-    """
-    total = nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing, ignore_index=NOBODY, reduction="sum")
-    return total * processes / whole
-
-
-def rate(recipe: RecipeOptions, step: int, steps: int) -> float:
-    """Learning rate of a step, 0 <= step < steps: a line from warmup_lr to lr, then half a cosine to min_lr."""
-    warmup = steps * recipe.warmup // recipe.epochs
-    if step < warmup:
-        return recipe.warmup_lr + (recipe.lr - recipe.warmup_lr) * step / warmup
-    progress = (step - warmup) / max(1, steps - warmup)
-    return recipe.min_lr + (recipe.lr - recipe.min_lr) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
-
-
-def regularize(model: nn.Module, recipe: RecipeOptions) -> None:
-    """Apply the recipe's dropouts to a timm model built with its `drop_path` rate, in place."""
-    for module in model.modules():
-        child: Any
-        for name, child in list(module.named_children()):
-            if recipe.drop_path_kind == "element" and type(child).__name__ == "DropPath":
-                setattr(module, name, nn.Dropout(child.drop_prob))
-        if type(module).__name__ == "Mlp":
-            module.drop1 = nn.Dropout(recipe.mlp_dropout)
-            module.drop2 = nn.Dropout(recipe.mlp_dropout)

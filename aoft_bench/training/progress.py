@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a few lines in a log. Images a second and time left, over the whole run."""
+"""Progress of training and scoring: a bar on a terminal, a few lines in a log."""
 
 import sys
 import time
@@ -7,20 +7,21 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
 Kind = Literal["auto", "bar", "lines", "none"]
-LINES = 5
+LINES = 5  # of a run, in a log
 
 
-def watched(batches: Iterable[tuple[Tensor, Tensor]], kind: Kind, label: str, images: int) -> Iterator[Any]:
-    """The same batches, with a bar on a terminal that counts their images; nothing is printed in a log."""
+def with_progress(
+    batches: Iterable[tuple[Tensor, Tensor]], kind: Kind, label: str, images: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same batches, with a bar on a terminal that counts their images. Prints nothing in a log."""
     if resolve(kind) != "bar":
         yield from batches
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("left"), console=Console(stderr=True), transient=True) as bar:
+    with _bar() as bar:
         row = bar.add_task(label, total=images)
         for batch in batches:
             yield batch
@@ -28,12 +29,25 @@ def watched(batches: Iterable[tuple[Tensor, Tensor]], kind: Kind, label: str, im
 
 
 def resolve(kind: Kind) -> str:
-    """What `auto` means here: a bar if stderr is a terminal, else lines."""
+    """ "auto" is a bar if stderr is a terminal, else lines."""
     return kind if kind != "auto" else ("bar" if sys.stderr.isatty() else "lines")
 
 
+def _bar(*columns: ProgressColumn) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *columns,
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
 class RunProgress(pl.Callback):
-    """Counts images over all epochs."""
+    """Counts images over all epochs. Shows the loss, images a second and the time left of the whole run."""
 
     def __init__(self, kind: Kind, label: str, images: int, epochs: int) -> None:
         self.kind = resolve(kind)
@@ -42,19 +56,12 @@ class RunProgress(pl.Callback):
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         self.start = time.monotonic()
-        self.before = self.done = self.images * trainer.current_epoch  # done before a run was taken up again
+        self.before = self.done = self.images * trainer.current_epoch  # by earlier starts of the run
         if self.kind == "bar":
-            self.bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
+            self.bar = _bar(
                 TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
                 TextColumn("{task.fields[loss]}"),
                 TextColumn("{task.fields[rate]:.0f} images/s"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("left"),
-                console=Console(stderr=True),
-                transient=True,
             )
             self.bar.start()
             total = self.images * self.epochs
@@ -64,12 +71,12 @@ class RunProgress(pl.Callback):
             )
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        self.done += batch[2] if len(batch) > 2 else len(batch[1])  # of all processes that share the batch
+        self.done += batch[2] if len(batch) > 2 else len(batch[1])  # with several processes, the whole batch
         if self.bar:
             self.bar.update(self.row, completed=self.done, epoch=trainer.current_epoch + 1, rate=self._rate())
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-        loss = module.epoch_loss()  # callbacks come before the module's own end of the epoch
+        loss = module.epoch_loss()  # Lightning calls callbacks before the module's own on_train_epoch_end
         epoch = trainer.current_epoch + 1
         if self.bar:
             self.bar.update(self.row, loss=f"loss {loss:.3f}")

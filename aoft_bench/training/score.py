@@ -19,13 +19,13 @@ def count_correct(
     device: torch.device,
     precision: str,
 ) -> tuple[int, int]:
-    """(correct, total) of top-1 predictions, over images (micro average), in evaluation mode.
+    """(correct, total) of top-1 predictions in evaluation mode, over images (micro average), not over classes.
 
-    batches: (images (B, C, S, S) uint8, labels (B,)) on `device`. The model's mode is put back afterwards.
+    batches: (images (B, C, S, S) uint8, labels (B,)) on `device`. The model's mode is restored afterwards.
     """
     training = model.training
     model.eval()
-    # counted on the device: asking for a number after each batch would let it wait for the next
+    # counted on the device: reading a number after each batch would make the CPU wait for it
     correct = torch.zeros((), dtype=torch.int64, device=device)
     total = 0
     for images, labels in batches:

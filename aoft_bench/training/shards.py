@@ -1,42 +1,42 @@
-"""The share that each of several processes has in every batch: the same epoch, drawn once and cut."""
+"""Distributed training: each process (rank) takes its shard of every batch, and all draw the same epoch."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-NOBODY = -100  # the label of an image that counts for nothing
+IGNORED = -100  # the label of a padding image; cross_entropy's own default for ignore_index
 
 
 @dataclass(frozen=True)
-class Share:
-    """That of process `rank` among `count`, which are numbered from 0."""
+class Shard:
+    """The part of process `rank` (from 0) among `world_size`."""
 
     rank: int
-    count: int
+    world_size: int
 
-    def of(self, whole: int) -> slice:
-        """Its part of `whole` things in order: the parts of all processes are disjoint, complete, and differ by one."""
-        return slice(whole * self.rank // self.count, whole * (self.rank + 1) // self.count)
+    def slice_of(self, count: int) -> slice:
+        """Its part of `count` items. The parts of all ranks are disjoint, complete, and differ by at most one item."""
+        return slice(count * self.rank // self.world_size, count * (self.rank + 1) // self.world_size)
 
 
-class Shares:
-    """Batches (images, labels, whole) of one process: its share of a batch of `batches`, which has `whole` images.
+class ShardedBatches:
+    """Yields (images, labels, batch_size): this rank's shard of a batch, and the size of the whole batch.
 
-    Order, crops and mirroring are drawn for the whole batch before it is cut, so that they do not depend on the number
-    of processes. Where a batch has no image for a process, it gets one with the label `NOBODY`: all take every step.
+    Order, crops and mirroring are drawn for the whole batch before it is cut, so they do not depend on the number of
+    processes. Every rank must take every step: an empty shard is padded with one image whose label is `IGNORED`.
     """
 
-    batch_sampler = None  # Lightning looks for it in a loader that has a sampler and is used for validation
+    batch_sampler = None  # Lightning reads it from a validation loader that has a sampler
 
-    def __init__(self, batches: Any, share: Share) -> None:
-        self.batches, self.share = batches, share
+    def __init__(self, batches: Any, shard: Shard) -> None:
+        self.batches, self.shard = batches, shard
 
     @property
     def sampler(self) -> Any:
-        """What Lightning calls `set_epoch` on."""
+        """Lightning calls its `set_epoch`."""
         return getattr(self.batches, "sampler", None)
 
     def __len__(self) -> int:
@@ -44,9 +44,18 @@ class Shares:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, int]]:
         for images, labels in self.batches:
-            whole = len(labels)
-            mine = self.share.of(whole)
-            if mine.start < mine.stop:
-                yield images[mine], labels[mine], whole
+            part = self.shard.slice_of(len(labels))
+            if part.start < part.stop:
+                yield images[part], labels[part], len(labels)
             else:
-                yield images[:1], torch.full_like(labels[:1], NOBODY), whole
+                yield images[:1], torch.full_like(labels[:1], IGNORED), len(labels)
+
+
+def shard_loss(logits: Tensor, labels: Tensor, batch_size: int, world_size: int, smoothing: float) -> Tensor:
+    """The loss of a shard: the sum of its cross-entropies * world_size / batch_size.
+
+    DDP averages gradients over the processes. With this loss the average is the gradient of the mean over the whole
+    batch, also where shards differ in size.
+    """
+    loss = nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED, label_smoothing=smoothing, reduction="sum")
+    return loss * world_size / batch_size

@@ -1,4 +1,7 @@
-"""Weights & Biases as a mirror of the record: never needed, never blocking, offline without a key."""
+"""Mirror runs to Weights & Biases: never needed, never blocking, offline without a key.
+
+docs/wandb.md says why this is not Lightning's WandbLogger.
+"""
 
 import contextlib
 import functools
@@ -19,24 +22,24 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from aoft_bench.config.schema import LoggerOptions, RunConfig
 
-LONGEST = 128  # characters of a W&B name
-LONGEST_TAG = 64
+MAX_NAME = 128  # characters of a W&B name
+MAX_TAG = 64
 NO_KEY = "no key: `wandb login` asks for it"
-EMPTY = 7  # bytes of a run's file before its first block
-PATIENCE = 30  # seconds that a start or an end may wait for W&B's server
+EMPTY_FILE = 7  # bytes of a run's file before its first block
+TIMEOUT = 30  # seconds that a start or an end waits for W&B's server
 
 
 class EpochLogger(Logger):
-    """Lightning's way to a W&B run: one row an epoch, whose step is the number of epochs done.
+    """A Lightning logger that writes one row an epoch to a W&B run. Its step is the number of finished epochs.
 
-    run: W&B's, or None where nothing is mirrored (any more); the first error of W&B ends the mirror, not the training.
-    complete: whether W&B has the epochs before a stop already.
+    run: the W&B run; None if nothing is mirrored. The first error of W&B sets it to None, and training goes on.
+    uploaded: whether W&B has the epochs before a stop already.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.run: Any = None
-        self.complete = False
+        self.uploaded = False
 
     @property
     def name(self) -> str | None:
@@ -48,47 +51,47 @@ class EpochLogger(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: `Mirror` gives the configuration."""
+        """Do nothing: `Mirror` sets the configuration of the run."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log what Lightning measured in an epoch; it counts epochs from 0."""
+        """Log the metrics of an epoch. Lightning counts epochs from 0."""
         self._log(1 + int(metrics["epoch"]), metrics)
 
     @rank_zero_only
     def replay(self, curves: Mapping[str, list[float]]) -> None:
-        """Log the epochs before a stop again, from the curves of a checkpoint (named as those of a record are).
+        """Log the epochs before a stop again, from the curves of a checkpoint.
 
-        A killed process leaves nothing offline, since W&B writes its file in blocks of 32 KiB, and the last rows may
-        not have been sent online. What W&B's server has already, it leaves out: those steps are behind the run's.
+        Offline, a killed process leaves no rows, since W&B writes its file in blocks of 32 KiB; online, the last rows
+        may not have been sent. Rows that W&B's server has already are dropped by it, since their step is not new.
         """
-        if self.complete:
+        if self.uploaded:
             return
         for epoch in range(1, 1 + max((len(values) for values in curves.values()), default=0)):
             row = {metric_name(name): values[epoch - 1] for name, values in curves.items() if len(values) >= epoch}
             self._log(epoch, row)
 
     def summarize(self, values: dict[str, Any]) -> None:
-        """Put values where W&B's tables look for them."""
+        """Set the summary of the run, which W&B's tables show."""
         if self.run is not None:
             try:
-                self.run.log({}, commit=True)  # else the last epoch's row would be written later, over these values
+                self.run.log({}, commit=True)  # write the last row first; it would overwrite these values
                 self.run.summary.update(values)
             except Exception as error:
                 self.give_up(error)
 
     def finish(self, failure: type[BaseException] | None) -> None:
-        """End the run; `failure` is what ended the training, if anything did."""
+        """End the run. failure: the exception that ended the training, or None."""
         if self.run is not None:
             try:
-                if failure is SystemExit:  # SIGTERM: the cell will go on; a W&B sweep gives it to another agent
+                if failure is SystemExit:  # SIGTERM: the run will go on; a W&B sweep gives it to another agent
                     self.run.mark_preempting()
                 self.run.finish(exit_code=1 if failure else 0)
             except Exception as error:
                 self.give_up(error)
 
     def give_up(self, error: Exception) -> None:
-        """Leave W&B out from now on, with a line, and its process too, so that the next run starts a new one."""
+        """Stop mirroring, with a line on stderr. Also ends W&B's process, so that the next run starts a new one."""
         self.run = None
         _end_process()
         print(f"aoft_bench: W&B is left out ({_line(error)}); the record is kept", file=sys.stderr)
@@ -102,10 +105,10 @@ class EpochLogger(Logger):
 
 
 class Mirror:
-    """A context in which a run may be mirrored. logger: for the trainer, or None; a failing W&B is a line on stderr.
+    """A context with a W&B run, where options ask for one. An error of W&B is a line on stderr, and nothing else.
 
-    name, group, run_id, job_type, tags: W&B's; config: what W&B shows as the run's configuration. A run that
-    W&B knows by its id already goes on.
+    logger: the Lightning logger of the run, or None. name, group, run_id, job_type, tags: as in `wandb.init`. config:
+    what W&B shows as the configuration of the run. If W&B has a run of this id, that run is resumed.
     """
 
     def __init__(
@@ -120,16 +123,16 @@ class Mirror:
         tags: Sequence[str] = (),
     ) -> None:
         self.options, self.config = options, config
-        self._folder = Path(options.dir).expanduser().absolute()  # W&B's process keeps the folder it was started in
-        self._shown: dict[str, Any] = {"name": name, "group": group, "job_type": job_type, "tags": list(tags)}
-        self._place: dict[str, Any] = {"id": run_id, "project": options.project, "entity": options.entity}
+        self._folder = Path(options.dir).expanduser().absolute()  # W&B's process may have another working folder
+        self._description: dict[str, Any] = {"name": name, "group": group, "job_type": job_type, "tags": list(tags)}
+        self._identity: dict[str, Any] = {"id": run_id, "project": options.project, "entity": options.entity}
         self.logger: EpochLogger | None = None
 
     def __enter__(self) -> "Mirror":
         if self.options.name == "none":
             return self
         self.logger = EpochLogger()
-        if getattr(rank_zero_only, "rank", 0) == 0:  # of several processes that train one cell, one mirrors it
+        if getattr(rank_zero_only, "rank", 0) == 0:  # with several processes, rank 0 mirrors the run
             try:
                 self._start(self.logger)
             except Exception as error:
@@ -141,7 +144,7 @@ class Mirror:
             self.logger.finish(failure)
 
     def summarize(self, record: dict[str, Any]) -> None:
-        """Mirror the result, the parameter counts and the cost of a record."""
+        """Show the result, the parameter counts and the cost of a record in the run's summary."""
         if self.logger is None:
             return
         metrics = record["metrics"]
@@ -156,22 +159,22 @@ class Mirror:
         mode = self.options.mode if self.options.mode != "auto" else os.environ.get("WANDB_MODE", "auto")
         if mode == "disabled":
             return
-        why = self._start_online(logger) if mode in ("auto", "online") else ""
+        problem = self._start_online(logger) if mode in ("auto", "online") else ""
         if logger.run is None:
-            if why and (mode, why) != ("auto", NO_KEY):
-                _say_once(f"W&B is offline ({why}); runs are kept in {self.options.dir} for `wandb sync`")
+            if problem and (mode, problem) != ("auto", NO_KEY):
+                _print_once(f"W&B is offline ({problem}); runs are kept in {self.options.dir} for `wandb sync`")
             logger.run = self._start_in("offline")
-            logger.complete = _clear_earlier_starts(Path(logger.run.settings.sync_dir), logger.run.id)
+            logger.uploaded = _clear_earlier_starts(Path(logger.run.settings.sync_dir), logger.run.id)
 
     def _start_online(self, logger: EpochLogger) -> str:
-        """Start online if that can be done now, else say why not."""
+        """Start an online run. Returns why that is not possible, or an empty string."""
         import wandb
 
         url = wandb.setup().settings.base_url
         if not has_key(url):
             return NO_KEY
-        if why := _unreachable(url):
-            return why
+        if problem := _unreachable(url):
+            return problem
         try:
             logger.run = self._start_in("online")
             return ""
@@ -182,31 +185,31 @@ class Mirror:
     def _start_in(self, mode: Literal["online", "offline"]) -> Any:
         import wandb
 
-        # the agent of a W&B sweep decides, and W&B would warn of what it ignores
-        place = {} if os.environ.get("WANDB_SWEEP_ID") else self._place
+        # in a W&B sweep the agent sets these, and W&B warns of what it ignores
+        identity = {} if os.environ.get("WANDB_SWEEP_ID") else self._identity
         run = wandb.init(
-            **self._shown,
-            **place,
+            **self._description,
+            **identity,
             dir=str(self._folder),
             mode=mode,
             resume="allow" if mode == "online" else None,
             settings=wandb.Settings(
-                console="off", silent=True, init_timeout=PATIENCE, finish_timeout=PATIENCE, x_disable_stats=True
+                console="off", silent=True, init_timeout=TIMEOUT, finish_timeout=TIMEOUT, x_disable_stats=True
             ),
         )
         run.define_metric("epoch", hidden=True)
         run.define_metric("*", step_metric="epoch")
-        new = {name: value for name, value in self.config.items() if name not in run.config}  # a sweep's are locked
+        new = {name: value for name, value in self.config.items() if name not in run.config}  # a sweep locks its own
         run.config.update(new)  # type: ignore[no-untyped-call]
         return run
 
 
 def mirror_of(config: RunConfig, *, label: str, digest: str, official: bool) -> Mirror:
-    """The W&B run of a cell: its id is named by all that names its record, so that running it again continues it.
+    """The W&B run of a cell. Its id holds the names and the hash of the record, so a run that goes on is the same run.
 
-    label: of the cell, for people; digest: its hash; official: whether its images are proven to be the official split.
-    Runs are grouped by backbone, method and dataset, the seeds of one row of a table; the job type is the protocol.
-    What a group of conf/ chose stands in the configuration under the name of that group, as in a command.
+    label: name of the run; digest: hash of the cell; official: whether its images are proven to be the official split.
+    The group is backbone, method and dataset: the seeds of one cell of a table. The job type is the protocol. The
+    run's configuration names the groups of conf/ as a command does (method, dataset, backbone, protocol).
     """
     tree = config.as_dict()
     protocol, backbone = config.protocol.name, config.backbone.name
@@ -216,29 +219,29 @@ def mirror_of(config: RunConfig, *, label: str, digest: str, official: bool) -> 
     shown |= {"protocol": protocol, "hash": digest}
     return Mirror(
         config.logger,
-        name=label[:LONGEST],
-        group=f"{backbone}/{config.method_label}/{config.dataset.name}"[:LONGEST],
+        name=label[:MAX_NAME],
+        group=f"{backbone}/{config.method_label}/{config.dataset.name}"[:MAX_NAME],
         run_id=run_id(config, digest),
         config=shown,
         job_type=protocol,
-        tags=[backbone[:LONGEST_TAG], protocol, "official split" if official else "not the official split"],
+        tags=[backbone[:MAX_TAG], protocol, "official split" if official else "not the official split"],
     )
 
 
 def run_id(config: RunConfig, digest: str) -> str:
-    """At most 128 letters, digits and _ . - : W&B refuses more, and some others that a name may have."""
+    """The id of the W&B run: at most 128 characters, only letters, digits, "_", "." and "-", as W&B requires."""
     names = f"{config.method_label}-{config.dataset.name}-{config.backbone.name}"
     end = f"-seed{config.seed}-{digest}"
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", names)[: LONGEST - len(end)] + end
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", names)[: MAX_NAME - len(end)] + end
 
 
 def metric_name(curve: str) -> str:
-    """What W&B calls a curve of a record: train_loss is train/loss, val200_top1 is val200/top1."""
+    """The W&B metric of a curve of a record: train_loss is train/loss, val200_top1 is val200/top1."""
     return curve.replace("_", "/", 1)
 
 
 def has_key(url: str) -> bool:
-    """Whether W&B could log in at `url`: a key in the environment or in ~/.netrc."""
+    """Whether there is a key for the server at `url`, in the environment or in ~/.netrc."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     try:
@@ -250,7 +253,7 @@ def has_key(url: str) -> bool:
 
 @functools.cache
 def _unreachable(url: str) -> str:
-    """Why no server answers at `url`, or nothing; asked once a process, and through a proxy where one is set."""
+    """Why no server answers at `url`, or an empty string. Tries once in a process, through a proxy where one is set."""
     try:
         requests.get(url, timeout=5, allow_redirects=False)
         return ""
@@ -259,12 +262,12 @@ def _unreachable(url: str) -> str:
 
 
 @functools.cache
-def _say_once(text: str) -> None:
+def _print_once(text: str) -> None:
     print(f"aoft_bench: {text}", file=sys.stderr)
 
 
 def _end_process() -> None:
-    """End W&B's own process, also where it is broken; W&B starts another one when it needs it."""
+    """End W&B's own process, which may be broken. W&B starts a new one when it needs it."""
     with contextlib.suppress(Exception):
         import wandb
 
@@ -272,24 +275,24 @@ def _end_process() -> None:
 
 
 def _check_writable(folder: Path) -> None:
-    # W&B would write to the system's temporary folder instead, without a word
+    # W&B silently writes to the system's temporary folder where it cannot write here
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass
 
 
 def _clear_earlier_starts(folder: Path, run_id: str) -> bool:
-    """Make `wandb sync` see one run where one was started several times; `folder` is that of the latest start.
+    """Remove the offline files of earlier starts of a run, so that `wandb sync` uploads each epoch once.
 
-    It appends each start to the ones before, and refuses them all where a killed process left an empty file. So the
-    others are removed, since the latest holds all their epochs again; unless one was uploaded: then only empty ones
-    are, and True is returned, since the uploaded epochs must not be logged again.
+    `wandb sync` appends the files of all starts, and refuses them all if one is empty, as a killed process leaves it.
+    The latest start, in `folder`, logs all epochs again, so the earlier files are not needed. If one of them was
+    uploaded, only empty ones are removed, and True is returned: the uploaded epochs must not be logged again.
     """
     name = re.compile(rf"offline-run-\d+_\d+-{re.escape(run_id)}")
     earlier = [other for other in folder.parent.iterdir() if name.fullmatch(other.name) and other != folder]
     uploaded = any(list(other.glob("*.wandb.synced")) for other in earlier)
     for other in earlier:
-        if not uploaded or all(path.stat().st_size <= EMPTY for path in other.glob("*.wandb")):
+        if not uploaded or all(path.stat().st_size <= EMPTY_FILE for path in other.glob("*.wandb")):
             shutil.rmtree(other, ignore_errors=True)
     return uploaded
 

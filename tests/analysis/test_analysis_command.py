@@ -198,12 +198,12 @@ def test_the_matrices_of_the_command_are_those_of_the_handle(cells: Path):
     import torch
 
     from aoft_bench.config.schema import from_dict
-    from aoft_bench.experiments.experiment import build
     from aoft_bench.records.files import read_record
+    from aoft_bench.training.model import build_model
 
     path = record_of(cells, "lora")
     record = read_record(path)
-    handle = build(from_dict(record["config"]), record["data"]["classes"], torch.device("cpu")).handle
+    handle = build_model(from_dict(record["config"]), record["data"]["classes"], torch.device("cpu")).handle
     handle.load_state_dict(load_file(path.with_suffix(".safetensors")))
     (trained,) = [one for one in of_records([path], None).sets if one.state == "trained"]
     for mine, theirs in zip(factor_matrices(handle), trained.matrices, strict=True):

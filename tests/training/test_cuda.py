@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import aoft_bench
 from aoft_bench.data.loader import StreamedBatches
-from aoft_bench.training.cuda_graph import GraphedStep
+from aoft_bench.training.cuda_graph import CudaGraphStep
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 CUDA = "cuda"
@@ -37,7 +37,7 @@ def losses(method: str, graphs: bool, dropout: float = 0.0, steps: int = 4) -> t
     def step(images: Tensor, labels: Tensor) -> Tensor:
         return nn.functional.cross_entropy(model(images.double() / 255), labels)
 
-    run: Any = GraphedStep(step, model, "fp32") if graphs else step
+    run: Any = CudaGraphStep(step, model, "fp32") if graphs else step
     torch.manual_seed(0)
     torch.cuda.manual_seed(1)
     optimizer = torch.optim.SGD([p for _, p in handle.trained()], lr=0.1)
@@ -79,7 +79,7 @@ def test_a_step_that_waits_for_the_device_runs_without_a_graph(capsys: pytest.Ca
         value = layer(images.float().mean((2, 3))).mean()
         return value * (2 if value.item() > 0 else 1)
 
-    run = GraphedStep(step, layer, "fp32")
+    run = CudaGraphStep(step, layer, "fp32")
     images = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8, device=CUDA)
     run(images, images[:, 0, 0, 0].long()).backward()
     assert layer.weight.grad is not None and layer.weight.grad.isfinite().all()
