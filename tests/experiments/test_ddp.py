@@ -23,8 +23,7 @@ from aoft_bench.data.loader import DeviceBatches
 from aoft_bench.records.files import read_record
 from aoft_bench.records.unfinished import read_failure
 from aoft_bench.training import hardware
-from aoft_bench.training.module import share_of_loss
-from aoft_bench.training.shards import NOBODY, Share, Shares
+from aoft_bench.training.shards import IGNORED, Shard, ShardedBatches, shard_loss
 from aoft_bench.utils.errors import UserError
 
 METHODS = ("lora", "aoft", "full", "bitfit")
@@ -95,14 +94,14 @@ def test_shares_are_the_batches_of_one_process_cut(count: int) -> None:
     def batches() -> DeviceBatches:
         return DeviceBatches(images, torch.arange(23), 4, shuffle=True, random_flip=True, seed=3)
 
-    loaders = [Shares(batches(), Share(rank, count)) for rank in range(count)]
+    loaders = [ShardedBatches(batches(), Shard(rank, count)) for rank in range(count)]
     whole = batches()
     for loader in [whole, *loaders]:
         loader.sampler.set_epoch(2)
         assert len(loader) == 6
     for (pictures, labels), *parts in zip(whole, *loaders, strict=True):
         assert all(len(mine[1]) for mine in parts) and {mine[2] for mine in parts} == {len(labels)}
-        counted = [(mine, numbers) for mine, numbers, _ in parts if NOBODY not in numbers]
+        counted = [(mine, numbers) for mine, numbers, _ in parts if IGNORED not in numbers]
         assert torch.equal(torch.cat([numbers for _, numbers in counted]), labels)
         assert torch.equal(torch.cat([mine for mine, _ in counted]), pictures)
         sizes = [len(numbers) for _, numbers in counted]
@@ -120,9 +119,9 @@ def test_the_mean_gradient_of_the_shares_is_that_of_the_whole_batch(count: int, 
     expected = [p.grad.clone() for p in layer.parameters()]
     sums = [torch.zeros_like(p) for p in layer.parameters()]
     for rank in range(count):
-        ((mine, numbers, total),) = Shares([(images, labels)], Share(rank, count))
+        ((mine, numbers, total),) = ShardedBatches([(images, labels)], Shard(rank, count))
         layer.zero_grad()
-        share_of_loss(layer(mine), numbers, total, count, 0.1).backward()
+        shard_loss(layer(mine), numbers, total, count, 0.1).backward()
         for kept, parameter in zip(sums, layer.parameters(), strict=True):
             kept += parameter.grad / count
     for got, wanted in zip(sums, expected, strict=True):

@@ -12,13 +12,12 @@ from conftest import Command, Result, call, words
 from packs import make_pack
 from safetensors.torch import load_file
 
-import aoft_bench.experiments.run as run_module
+import aoft_bench.experiments.experiment as experiment_module
 from aoft_bench.backbones.weights import file_sha256
 from aoft_bench.config.schema import RunConfig, from_dict
 from aoft_bench.data.prepared_task import PreparedTask
-from aoft_bench.experiments.experiment import identity_of
 from aoft_bench.records.files import read_record
-from aoft_bench.records.identity import cell_hash
+from aoft_bench.records.identity import cell_hash, identity
 
 SIZES = {"train800": 24, "val200": 8, "test": 20}
 
@@ -45,7 +44,7 @@ class Done:
 def watched(*arguments: str, cwd: Path) -> tuple[Result, list[str]]:
     """Run a command and note when training starts and ends and when the test split is opened."""
     events: list[str] = []
-    train, open_test = run_module.fit, PreparedTask.open_test
+    train, open_test = experiment_module.fit, PreparedTask.open_test
 
     def noted_fit(*args: Any, **kwargs: Any) -> Any:
         events.append("train")
@@ -58,7 +57,7 @@ def watched(*arguments: str, cwd: Path) -> tuple[Result, list[str]]:
         return open_test(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "fit", noted_fit)
+        patch.setattr(experiment_module, "fit", noted_fit)
         patch.setattr(PreparedTask, "open_test", noted_open)
         return call(*arguments, cwd=cwd), events
 
@@ -209,7 +208,7 @@ def config(literature: Done) -> RunConfig:
 
 
 def digest(config: RunConfig, fingerprint: str = "f", weights: str = "w", precision: str = "fp32") -> str:
-    return cell_hash(identity_of(config, fingerprint, weights, precision))
+    return cell_hash(identity(config.as_dict(), fingerprint=fingerprint, weights=weights, precision=precision))
 
 
 def test_what_changes_the_number_changes_the_hash(config: RunConfig) -> None:
@@ -262,18 +261,18 @@ def test_a_labelled_setting_is_a_row_of_its_own(places: tuple[Path, dict[str, st
 
 def test_the_hash_of_a_fixed_identity_stays() -> None:
     """Were it to change, done cells would no longer be found: change SCHEMA with it."""
-    identity = {
+    made_up = {
         "dataset": "cifar100",
         "seed": 3,
         "recipe": {"lr": 1e-3, "epochs": 100},
         "method": {"targets": ["q", "v"]},
     }
-    assert cell_hash(identity) == "eab039643f"
-    assert cell_hash(dict(reversed(identity.items()))) == "eab039643f"
+    assert cell_hash(made_up) == "eab039643f"
+    assert cell_hash(dict(reversed(made_up.items()))) == "eab039643f"
 
 
 def test_the_identity_of_the_default_command_stays() -> None:
-    """The same for `identity_of`: this is `python -m aoft_bench` with made-up data and weights."""
+    """The same for a whole configuration: this is `python -m aoft_bench` with made-up data and weights."""
     from test_config import tree
 
     assert digest(from_dict(tree())) == "5c506d60f1"

@@ -11,7 +11,7 @@ import pytest
 from conftest import call, words
 from packs import make_pack
 
-import aoft_bench.experiments.run as run_module
+import aoft_bench.experiments.experiment as experiment_module
 from aoft_bench.cli.status import Place, time_left, told
 from aoft_bench.experiments.sweep import Job, jobs_of, summary
 from aoft_bench.records.files import read_record
@@ -100,12 +100,12 @@ def crash(*_: Any, **__: Any) -> Any:
 def test_a_failed_cell_is_recorded_and_the_sweep_goes_on(
     pack: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit = run_module.fit
+    fit = experiment_module.fit
 
     def fit_or_crash(handle: Any, *args: Any, **kwargs: Any) -> Any:
         return (crash if type(handle.method).__name__ == "LoRA" else fit)(handle, *args, **kwargs)
 
-    monkeypatch.setattr(run_module, "fit", fit_or_crash)
+    monkeypatch.setattr(experiment_module, "fit", fit_or_crash)
     options = ["-m", *words(pack, method="lora,linear,full", recipe__lr="1e-3")]
     result = call(*options, cwd=tmp_path)
     assert result.code == 2
@@ -135,7 +135,7 @@ def test_a_mistake_of_the_user_in_one_cell(pack: dict[str, str], tmp_path: Path)
 def test_a_crash_of_a_single_cell_shows_where(
     pack: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "fit", crash)
+    monkeypatch.setattr(experiment_module, "fit", crash)
     with pytest.raises(RuntimeError, match="CUDA out of memory"):
         call(*words(pack, method="linear"), cwd=tmp_path)
     assert len(list((tmp_path / "results/failures").rglob("*.json"))) == 1

@@ -51,7 +51,7 @@ def losses(method: str, graphs: bool, dropout: float = 0.0, steps: int = 4) -> t
         optimizer.step()
         seen.append(loss.detach())
     if graphs:
-        assert run._run is not None, "the step was not recorded"
+        assert run.captured, "the step was not recorded"
     return [loss.item() for loss in seen], [p.detach().cpu() for _, p in handle.trained()]
 
 

@@ -1,7 +1,6 @@
 """The learning rate of a step, and what the recipe drops where."""
 
 import itertools
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +8,8 @@ from networks import batch, timm, vit
 from torch import nn
 
 from aoft_bench.config.schema import RecipeOptions
-from aoft_bench.training.module import FineTuning, rate, regularize
+from aoft_bench.training.optim import adamw, learning_rate, schedule
+from aoft_bench.training.regularization import regularize
 
 
 def recipe(**changes) -> RecipeOptions:
@@ -20,18 +20,18 @@ def recipe(**changes) -> RecipeOptions:
 
 def test_rate_warms_up_linearly_then_falls_along_half_a_cosine():
     r, steps = recipe(), 200  # 10 steps an epoch, two epochs of warm-up
-    assert rate(r, 0, steps) == 1e-7
-    assert rate(r, 10, steps) == pytest.approx((1e-7 + 1e-3) / 2, rel=1e-12)
-    assert rate(r, 20, steps) == pytest.approx(1e-3, rel=1e-12)
-    assert rate(r, 110, steps) == pytest.approx((1e-3 + 1e-8) / 2, rel=1e-9)
-    assert rate(r, 65, steps) == pytest.approx(1e-8 + (1e-3 - 1e-8) * (2 + 2**0.5) / 4, rel=1e-9)
-    assert rate(r, 200, steps) == pytest.approx(1e-8, rel=1e-9)
-    assert rate(r, 10_000, steps) == pytest.approx(1e-8, rel=1e-9)
+    assert learning_rate(r, 0, steps) == 1e-7
+    assert learning_rate(r, 10, steps) == pytest.approx((1e-7 + 1e-3) / 2, rel=1e-12)
+    assert learning_rate(r, 20, steps) == pytest.approx(1e-3, rel=1e-12)
+    assert learning_rate(r, 110, steps) == pytest.approx((1e-3 + 1e-8) / 2, rel=1e-9)
+    assert learning_rate(r, 65, steps) == pytest.approx(1e-8 + (1e-3 - 1e-8) * (2 + 2**0.5) / 4, rel=1e-9)
+    assert learning_rate(r, 200, steps) == pytest.approx(1e-8, rel=1e-9)
+    assert learning_rate(r, 10_000, steps) == pytest.approx(1e-8, rel=1e-9)
 
 
 def test_rate_rises_then_falls_and_never_leaves_its_bounds():
     r, steps = recipe(), 200
-    values = [rate(r, step, steps) for step in range(steps)]
+    values = [learning_rate(r, step, steps) for step in range(steps)]
     rising = [b > a for a, b in itertools.pairwise(values)]
     assert rising == [True] * 20 + [False] * 179
     assert max(values) == pytest.approx(1e-3, rel=1e-12) and min(values) > 1e-8
@@ -44,12 +44,12 @@ def test_warm_up_is_a_tenth_unless_told(changes, warmup):
     r = recipe(**changes)
     steps = 10 * r.epochs
     assert r.warmup == warmup
-    assert rate(r, 10 * warmup, steps) == r.lr
-    assert rate(r, 0, steps) == (1e-7 if warmup else r.lr)
+    assert learning_rate(r, 10 * warmup, steps) == r.lr
+    assert learning_rate(r, 0, steps) == (1e-7 if warmup else r.lr)
 
 
 def test_one_step_alone_runs_at_the_full_rate():
-    assert rate(recipe(epochs=1), 0, 1) == 1e-3
+    assert learning_rate(recipe(epochs=1), 0, 1) == 1e-3
 
 
 def regularized(seed: int = 0, **changes) -> nn.Module:
@@ -115,14 +115,13 @@ def test_groups_reach_the_optimiser_as_multiples_and_follow_one_schedule():
     r = recipe(weight_decay=1e-2)
     model = nn.Linear(2, 2)
     groups = {(1.0, 1.0): [model.weight], (10.0, 0.5): [model.bias]}
-    module = FineTuning(model, groups, r, mean=(0.5,), std=(0.5,), scored="test", saved=set())
-    module._trainer = SimpleNamespace(estimated_stepping_batches=200)
-    made = module.configure_optimizers()
-    one, other = made["optimizer"].param_groups
+    optimizer = adamw(groups, r)
+    scheduler = schedule(optimizer, r, steps=200)
+    one, other = optimizer.param_groups
     assert one["params"] == [model.weight] and other["params"] == [model.bias]
     assert (one["weight_decay"], other["weight_decay"]) == (1e-2, 5e-3)
     for step in range(30):
-        assert one["lr"] == pytest.approx(rate(r, step, 200), rel=1e-12)
-        assert other["lr"] == pytest.approx(10 * rate(r, step, 200), rel=1e-12)
-        made["optimizer"].step()
-        made["lr_scheduler"]["scheduler"].step()
+        assert one["lr"] == pytest.approx(learning_rate(r, step, 200), rel=1e-12)
+        assert other["lr"] == pytest.approx(10 * learning_rate(r, step, 200), rel=1e-12)
+        optimizer.step()
+        scheduler.step()

@@ -12,7 +12,7 @@ from conftest import call, words
 from packs import make_pack
 from safetensors.torch import load_file
 
-import aoft_bench.experiments.experiment as cell_module
+import aoft_bench.experiments.experiment as experiment_module
 from aoft_bench.records.files import read_record
 from aoft_bench.training import checkpoint as checkpoint_module
 from aoft_bench.training.module import FineTuning
@@ -55,7 +55,7 @@ def killed_while_scoring() -> Iterator[None]:
         raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cell_module, "count_correct", score)
+        patch.setattr(experiment_module, "count_correct", score)
         yield
 
 

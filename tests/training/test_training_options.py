@@ -12,8 +12,8 @@ from test_resume import finished
 from torch import Tensor
 
 import aoft_bench
-from aoft_bench.training.compile import compile_blocks
-from aoft_bench.training.cuda_graph import NOT_DETERMINISTIC
+from aoft_bench.training.compile import compiled_blocks
+from aoft_bench.training.determinism import NOT_DETERMINISTIC
 from aoft_bench.training.module import FineTuning
 
 
@@ -54,9 +54,8 @@ def test_a_network_is_as_before_afterwards() -> None:
     model = vit()
     aoft_bench.attach(model, "lora")
     before = model(batch(16)[0])
-    compile_blocks(model, True)
-    assert all(block._compiled_call_impl for block in model.blocks)
-    compile_blocks(model, False)
+    with compiled_blocks(model):
+        assert all(block._compiled_call_impl for block in model.blocks)
     assert not any(block._compiled_call_impl for block in model.blocks)
     assert torch.equal(model(batch(16)[0]), before)
 

@@ -157,7 +157,7 @@ def test_a_server_that_hangs_at_the_start_is_left(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(wandb_mirror, "PATIENCE", 1)
+    monkeypatch.setattr(wandb_mirror, "TIMEOUT", 1)
     server.hanging.set()
     train(config, 0, 2)
     assert "aoft_bench: W&B is offline (" in capsys.readouterr().err
@@ -169,7 +169,7 @@ def test_a_server_that_hangs_at_the_start_is_left(
 def test_a_server_that_hangs_at_the_end_is_not_waited_for(
     server: Server, config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wandb_mirror, "PATIENCE", 1)
+    monkeypatch.setattr(wandb_mirror, "TIMEOUT", 1)
     late = threading.Timer(60, server.closing.set)  # so that this test ends where a run does not
     late.start()
     with mirror(config) as one:
