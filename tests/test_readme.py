@@ -1,4 +1,4 @@
-"""What the README says can be typed and run."""
+"""What the README says can be typed and run, and the paths that the documentation names."""
 
 import re
 import shlex
@@ -11,6 +11,8 @@ from aoft_bench.config.command_line import check_command_line
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").iterdir())]
+FOLDERS = "aoft_bench|benchmarks|conf|docs|hydra_plugins|results/tables|sweeps|tests|tools"
 RUNS = re.findall(r"^    python -m aoft_bench (.*?)(?:  .*)?$", README, flags=re.MULTILINE)
 
 
@@ -35,6 +37,14 @@ def test_python_example_on_a_users_own_vit_runs():
     handle, model = scope["handle"], scope["model"]
     assert handle.trainable_parameters(head=False) == 12 * (2 * (384 + 384) + 2 * (384 + 1536) + 4 * 8)
     assert model.blocks[0].mlp.fc1.__class__.__name__ == "Linear"  # merged
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_paths_that_a_page_names_exist(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(rf"(?<![\w/])(?:{FOLDERS})/[\w./-]*\w(?:/(?!\w)|(?=[^\w/<{{*$-]))", text))
+    placeholders = ("NAME", "diff_fit", "conf/hparams/")  # the user makes these
+    assert [p for p in sorted(named) if not (ROOT / p).exists() and not any(part in p for part in placeholders)] == []
 
 
 def test_make_targets_of_the_readme_exist():
