@@ -228,7 +228,7 @@ def describe(
     correct, total = score.correct, score.total
     metrics = {"split": protocol.score, "top1": 100 * correct / total, "correct": correct, "total": total}
     per_epoch = trained.curves.get(f"{protocol.score}_top1", [])
-    if protocol.name == "literature":
+    if protocol.best_test_epoch:
         best = max(per_epoch)
         metrics |= {"best_test_epoch_top1": best, "best_test_epoch": 1 + per_epoch.index(best)}
     return {

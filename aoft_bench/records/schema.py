@@ -41,7 +41,7 @@ class ProtocolSplits(Section):
 
 
 class Metrics(Section):
-    """The result. top1: in %, of the last epoch, 100 x correct / total. best_*: protocol literature only."""
+    """The result. top1: in %, of the last epoch, 100 x correct / total. best_*: see `Protocol.best_test_epoch`."""
 
     split: str
     top1: Size
