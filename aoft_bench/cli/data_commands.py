@@ -1,8 +1,8 @@
-"""What the data commands (prepare, doctor, export) share: which tasks a command line means, and how they end.
+"""Shared by the commands prepare, doctor and export: the tasks of a command line, and work on each of them.
 
 dataset=cifar100            one task
 dataset=cifar100,svhn       several
-dataset=vtab1k              a suite; `all` is every suite but one's own packs
+dataset=vtab1k              a suite; `all` is every suite but `own`
 data.root=DIR ...           any other value of conf/, as for a run
 """
 
@@ -21,7 +21,7 @@ EVERYTHING = "all"
 
 @dataclass(frozen=True)
 class ChosenTask:
-    """A task as a run of this configuration would prepare it."""
+    """A task, and the options with which a run of this configuration would prepare it."""
 
     task: Task
     locations: Locations
@@ -30,19 +30,19 @@ class ChosenTask:
 
 
 def chosen_tasks(words: list[str], default: str | None = None) -> list[ChosenTask]:
-    """The tasks of a command line, in the order of the table, with what the other words say.
+    """The tasks of a command line, in the order of the table, with its other options.
 
-    Raises `UserError` for an unknown name, and where no dataset is given and there is no `default`.
+    Raises `UserError` for an unknown name, and if neither a dataset nor a `default` is given.
     """
-    asked = [word.removeprefix("dataset=") for word in words if word.startswith("dataset=")]
+    given = [word.removeprefix("dataset=") for word in words if word.startswith("dataset=")]
     others = [word for word in words if not word.startswith("dataset=")]
     for word in others:
         if "=" not in word:
             name = word if word in _names() else "cifar100"
             raise UserError(f"cannot read the argument {word!r}: give name=value, as in dataset={name}")
-    if "" in asked or (not asked and default is None):
+    if "" in given or (not given and default is None):
         raise UserError(f"which dataset? give dataset=<{'|'.join(_names()[:3])}|...>, several with commas, or a suite")
-    names = _tasks_of(",".join(asked) or str(default))
+    names = _tasks_of(",".join(given) or str(default))
     from aoft_bench.config.schema import from_dict
 
     config = from_dict(_compose([f"dataset={names[0]}", *others]))
@@ -64,16 +64,16 @@ def run_command(usage: str, arguments: Sequence[str], run: Callable[[list[str]],
 
 
 def each_task(tasks: list[ChosenTask], done: str, work: Callable[[ChosenTask], tuple[str, object]]) -> int:
-    """`work` on each task and print the line and the place that it returns; returns how many failed.
+    """Call `work` on each task and print the line and the folder that it returns.
 
-    Those are named and the others go on; `done` says what could not be done to them.
+    Returns the number of tasks that failed; `done` names the work in the summary of these.
     """
     failed = 0
     for chosen in tasks:
         start = time.monotonic()
         try:
-            line, place = work(chosen)
-            print(f"{chosen.task.name}: {line}, {time.monotonic() - start:.1f} s\n  {place}", flush=True)
+            line, folder = work(chosen)
+            print(f"{chosen.task.name}: {line}, {time.monotonic() - start:.1f} s\n  {folder}", flush=True)
         except UserError as error:
             failed += 1
             print(f"aoft_bench: {error}", file=sys.stderr, flush=True)
@@ -83,7 +83,7 @@ def each_task(tasks: list[ChosenTask], done: str, work: Callable[[ChosenTask], t
 
 
 def _tasks_of(text: str) -> list[str]:
-    """The tasks that a list of tasks and suites names, each once, in the order of the table."""
+    """The tasks in a comma-separated list of tasks and suites, each once, in the order of the table."""
     found: set[str] = set()
     for name in (part.strip() for part in text.strip("[]").split(",")):
         if name in TASKS:

@@ -1,7 +1,6 @@
 """Image classification tasks: the table of tasks, their sources, the uint8 cache and the loaders.
 
-Importing this package is cheap: no torch, no NumPy, no Pillow. `aoft_bench.data.prepared_task` and
-`aoft_bench.data.loader` are imported where a run needs them.
+Importing this package imports neither torch nor NumPy nor Pillow; `prepared_task` and `loader` do.
 """
 
 from aoft_bench.data.tasks import SUITES, TASKS, Task
@@ -11,7 +10,7 @@ __all__ = ["SUITES", "TASKS", "Task", "task", "tasks"]
 
 
 def tasks(suite: str | None = None) -> list[str]:
-    """Names of the tasks, in the order of the paper's tables; of one suite of `SUITES`, or of all.
+    """Names of the tasks of one suite of `SUITES`, or of all, in the order of the paper's tables.
 
     Raises `UserError` for an unknown suite.
     """

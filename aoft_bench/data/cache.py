@@ -1,13 +1,13 @@
-"""The uint8 cache: one directory for a prepared task, written at once or not at all, verified whenever it is read.
+"""The uint8 cache: one directory for each prepared task, written completely or not at all, verified when it is read.
 
-    <split>.npy            images (N, H, W, C) uint8, or those of different sizes one after the other (total,)
+    <split>.npy            images (N, H, W, C) uint8; those of different sizes one after the other (total,)
     <split>_labels.npy     labels (N,) int64
     <split>_sizes.npy      (N, 2) int64, heights and widths, where they differ
     manifest.tsv.gz        which images they are, see `manifest`
-    meta.json              what it is, a SHA-256 of every file's values, and the fingerprint
+    meta.json              source, sizes, classes, a SHA-256 of the values in each file, and the fingerprint
 
-The fingerprint is a SHA-256 over, for each split, its name, shape and the SHA-256 of its image bytes and label bytes:
-it depends on the content only, not on where that came from.
+The fingerprint is a SHA-256 over the name, the shape and the SHA-256 of image bytes and label bytes of each split. It
+depends on the content only, not on its source.
 """
 
 import errno
@@ -29,14 +29,14 @@ from aoft_bench.data.image_list import ImageList
 from aoft_bench.utils.errors import UserError
 
 FORMAT = 2
-_FINGERPRINT = 1  # enters every fingerprint, and through it every record's name: it stays when FORMAT rises
+_FINGERPRINT = 1  # part of every fingerprint and so of every record's hash: it stays when FORMAT changes
 
 _PARTS = ("", "_labels", "_sizes")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Block(NamedTuple):
-    """Some images of a split, in order: (n, H, W, C) uint8, or flat (values,) where sizes differ, and what they are."""
+    """Some images of a split, in order, (n, H, W, C) uint8 or flat (values,) if sizes differ; their manifest rows."""
 
     images: np.ndarray
     rows: list[manifest.Row]
@@ -44,7 +44,7 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class Incoming:
-    """A split on its way into the cache. shape: of one image, or None where `sizes` (N, 2) gives each one's."""
+    """A split to be written. shape: of each image, or None if `sizes` (N, 2) gives heights and widths."""
 
     count: int
     shape: tuple[int, int, int] | None
@@ -64,8 +64,8 @@ def write(
 ) -> None:
     """Write a cache to `directory`, which appears only when it is complete.
 
-    `about` is asked what else goes into meta.json once it is known which images there are. Where another process was
-    first, its directory stays. Raises `UserError` for a full disk or an unwritable folder, and leaves nothing behind.
+    `about(manifest)` gives further entries of meta.json. If another process wrote the directory meanwhile, that one
+    stays. Raises `UserError` for a full disk or an unwritable folder, and leaves no files.
     """
     partial = directory.with_name(f".{directory.name}-{uuid.uuid4().hex}.partial")
     try:
@@ -97,13 +97,13 @@ def write(
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Delete what a killed preparation of `directory` left behind; only for who holds the lock of the task."""
+    """Delete the files of a killed preparation of `directory`. The caller must hold the lock of the task."""
     for partial in directory.parent.glob(f".{directory.name}-*.partial"):
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write_split(folder: Path, name: str, split: Incoming, files: dict[str, str]) -> list[manifest.Row]:
-    """Write a split's arrays and note their SHA-256 in `files`; returns its rows of the manifest."""
+    """Write a split's arrays and add their SHA-256 to `files`; returns its rows of the manifest."""
     rows: list[manifest.Row] = []
 
     def images() -> Iterable[np.ndarray]:
@@ -122,15 +122,15 @@ def _write_split(folder: Path, name: str, split: Incoming, files: dict[str, str]
 
 
 def _check_space(folder: Path, needed: int) -> None:
-    """Refuse within a second what would fail after minutes of decoding."""
+    """Fail before minutes of decoding if the disk is too small."""
     if shutil.disk_usage(folder).free < needed:
         raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB are needed")
 
 
 def _write_array(path: Path, shape: tuple[int, ...], dtype: type, blocks: Iterable[np.ndarray]) -> str:
-    """Stream blocks into an .npy file; returns the SHA-256 of the values' bytes.
+    """Write blocks to an .npy file; returns the SHA-256 of the values' bytes.
 
-    Plain writes, not a memory map: on a full disk a map kills the process instead of raising an error.
+    Not through a memory map, which on a full disk kills the process instead of raising an error.
     """
     digest, count = hashlib.sha256(), 0
     descr = np.dtype(dtype).newbyteorder("<").str
@@ -139,7 +139,7 @@ def _write_array(path: Path, shape: tuple[int, ...], dtype: type, blocks: Iterab
         np.lib.format.write_array_header_1_0(file, header)
         for block in blocks:
             if block.shape[1:] != shape[1:]:
-                raise ValueError(f"{path.name}: a block of shape {block.shape} where {shape} was announced")
+                raise ValueError(f"{path.name}: a block of shape {block.shape} instead of {shape}")
             content = _bytes(np.ascontiguousarray(block, dtype=descr))
             digest.update(content)
             file.write(content)
@@ -147,7 +147,7 @@ def _write_array(path: Path, shape: tuple[int, ...], dtype: type, blocks: Iterab
         file.flush()
         os.fsync(file.fileno())
     if count != shape[0]:
-        raise ValueError(f"{path.name}: {count} rows written where {shape[0]} were announced")
+        raise ValueError(f"{path.name}: {count} rows written instead of {shape[0]}")
     return digest.hexdigest()
 
 
@@ -155,12 +155,12 @@ def _publish(partial: Path, directory: Path) -> None:
     try:
         partial.rename(directory)
     except OSError:
-        if not directory.is_dir():  # else another process prepared the same content meanwhile
+        if not directory.is_dir():  # else another process wrote it meanwhile
             raise
 
 
 def unwritable(folder: Path, error: OSError) -> UserError:
-    """What to say where the cache in `folder` cannot be written."""
+    """The error of a cache in `folder` that cannot be written."""
     if error.errno in _FULL:
         return UserError(
             f"the disk is full: cannot write the cache in {folder} ({error.strerror}); free some space "
@@ -172,7 +172,7 @@ def unwritable(folder: Path, error: OSError) -> UserError:
 
 
 def read_meta(directory: Path, task: str) -> dict[str, Any]:
-    """meta.json of a cache, checked to be of this task, this directory and this format version, and unaltered.
+    """Read meta.json of a cache and check its task, directory, format version and checksum.
 
     Raises `UserError` that names the file and the remedy.
     """
@@ -197,7 +197,7 @@ def read_meta(directory: Path, task: str) -> dict[str, Any]:
 
 
 def read_split(directory: Path, meta: Mapping[str, Any], split: str) -> tuple[np.ndarray | ImageList, np.ndarray]:
-    """Images, memory-mapped, and labels (N,) int64 of one split, after checking their SHA-256.
+    """Images, memory-mapped, and labels (N,) int64 of one split; their SHA-256 is checked.
 
     Images are (N, H, W, C) uint8, or an `ImageList` where their sizes differ. Only the files of this split are read.
     Raises `UserError` for a missing, truncated or altered file.
@@ -243,7 +243,7 @@ def _checksum(meta: Mapping[str, Any]) -> str:
 
 
 def fingerprint(meta: Mapping[str, Any]) -> str:
-    """Of a cache, from the shapes and hashes that its meta.json holds."""
+    """The fingerprint of a cache, from the shapes and hashes in its meta.json."""
     files = meta["files"]
     rows = [
         [split, shape, *(files[name] for part in _PARTS if (name := f"{split}{part}.npy") in files)]

@@ -1,4 +1,4 @@
-"""Batches of crops from images of different sizes, on the device or from a memory map, the same either way."""
+"""Batches of crops from images of different sizes, which are on the device or in a memory map."""
 
 from collections.abc import Iterator
 
@@ -7,23 +7,22 @@ import torch
 from torch import Tensor
 
 from aoft_bench.data.image_list import ImageList
-from aoft_bench.data.loader import EpochSeeded, positive
+from aoft_bench.data.loader import EpochSeeded, checked_batch_size
 from aoft_bench.data.transforms import flip
 
-_MOVED = 2**26  # bytes moved at a time when a set is laid out on the device
+_MOVED = 2**26  # bytes moved to the device at a time
 
 
 class CroppedBatches(EpochSeeded):
     """Batches (images (B, 3, size, size) uint8, labels (B,) int64) of crops; neither side of an image is below `size`.
 
-    With `random_crop` top and left are uniform over the H - size + 1 and W - size + 1 positions; otherwise the crop is
-    the middle one as torchvision's CenterCrop rounds it, top = round((H - size) / 2) with halves to even. Order, crops
-    and flips of epoch e come from one CPU generator seeded by (seed, e), in that order: an epoch is the same on every
-    device and after a resume, and the order is that of `DeviceBatches`. The last, smaller batch is kept.
+    With `random_crop` top and left are uniform over the H - size + 1 and W - size + 1 positions. Otherwise the crop is
+    in the middle, rounded as in torchvision's CenterCrop: top = round((H - size) / 2) with halves to even. The
+    generator of an epoch draws its order, crops and flips, in this sequence; the order is that of `DeviceBatches`. The
+    last, smaller batch is kept.
 
-    With `resident` the pixels live on `device` and are cropped there; otherwise they stay where they are (a memory
-    map) and only the crops move. By default they move to a CUDA device where they take less than half of its free
-    memory.
+    With `resident` the pixels are kept on `device` and cropped there. Otherwise they stay in their memory map, and only
+    crops are moved. The default is resident on a CUDA device where the pixels take less than half of its free memory.
     """
 
     def __init__(
@@ -46,7 +45,7 @@ class CroppedBatches(EpochSeeded):
         self.images = images
         self.device = torch.device(device)
         self.labels = torch.as_tensor(np.array(labels) if isinstance(labels, np.ndarray) else labels).to(self.device)
-        self.batch_size = positive(batch_size)
+        self.batch_size = checked_batch_size(batch_size)
         self.size = size
         self.shuffle = shuffle
         self.random_crop = random_crop
@@ -56,7 +55,7 @@ class CroppedBatches(EpochSeeded):
 
     @property
     def resident(self) -> bool:
-        """Whether the pixels live on the device."""
+        """Whether the pixels are on the device."""
         return self._rows is not None
 
     def __len__(self) -> int:
@@ -78,12 +77,12 @@ class CroppedBatches(EpochSeeded):
         room = torch.from_numpy(self.images.sizes)[order] - self.size
         if not self.random_crop:
             return (room / 2).round().long()
-        # doubles, since the largest float32 below 1 times the positions can round up to one too many
+        # float64: the largest float32 below 1, times the positions, can round up to one too many
         share = torch.rand(room.shape, generator=generator, dtype=torch.float64)
         return (share * (room + 1)).long()
 
     def _on_device(self, rows: Tensor, order: Tensor, corners: Tensor) -> Iterator[Tensor]:
-        """Crops cut on the device: the rows of a crop begin W * 3 values after each other."""
+        """Crops taken on the device; the rows of an image begin 3 W values after each other."""
         widths = torch.from_numpy(self.images.sizes)[order, 1]
         first = torch.from_numpy(self.images.offsets)[order] + 3 * (corners[:, 0] * widths + corners[:, 1])
         widths, first = widths.to(self.device), first.to(self.device)
@@ -94,7 +93,7 @@ class CroppedBatches(EpochSeeded):
             yield _channels_first(cut.view(-1, self.size, self.size, 3))
 
     def _from_memory(self, order: Tensor, corners: Tensor) -> Iterator[Tensor]:
-        """Crops copied out of the memory map image by image, moved to the device as a batch."""
+        """Crops copied from the memory map image by image, and moved to the device as a batch."""
         chosen, tops_and_lefts, size = order.tolist(), corners.tolist(), self.size
         for start in range(0, len(chosen), self.batch_size):
             part = slice(start, start + self.batch_size)
@@ -114,9 +113,9 @@ def _fits(total: int, device: torch.device) -> bool:
 
 
 def _rows_on(flat: np.ndarray, size: int, device: torch.device) -> Tensor:
-    """The pixels on the device, seen as (total - 3 size + 1, 3 size): entry i is the row of a crop that begins at i."""
+    """Pixels on the device as a view (total - 3 size + 1, 3 size): entry i is the row of a crop that starts at i."""
     pixels = torch.empty(len(flat), dtype=torch.uint8, device=device)
     for start in range(0, len(flat), _MOVED):
-        # np.array copies: torch wants writable memory, and the memory map is read-only
+        # np.array copies: torch needs writable memory, and the memory map is read-only
         pixels[start : start + _MOVED] = torch.from_numpy(np.array(flat[start : start + _MOVED])).to(device)
     return pixels.unfold(0, 3 * size, 1)

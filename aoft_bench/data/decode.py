@@ -1,4 +1,4 @@
-"""Image files to RGB uint8, and what to say about those that cannot be read."""
+"""Decode image files to RGB uint8."""
 
 import io
 from pathlib import Path
@@ -10,7 +10,7 @@ from aoft_bench.utils.errors import UserError
 
 
 def image_size(path: Path, where: str) -> tuple[int, int]:
-    """(height, width) from the file's header; `where` names the list and line. Raises as `decode` does."""
+    """(height, width) from the file's header; `where` and errors as for `decode`."""
     try:
         with Image.open(path) as image:
             return image.height, image.width
@@ -19,7 +19,7 @@ def image_size(path: Path, where: str) -> tuple[int, int]:
 
 
 def is_grey(path: Path, where: str) -> bool:
-    """Whether the file's header says that it holds 8-bit grey (or black and white) pixels. Raises as `decode` does."""
+    """Whether the pixels are 8-bit grey or black and white, from the file's header; errors as for `decode`."""
     try:
         with Image.open(path) as image:
             return image.mode in ("L", "1")
@@ -28,21 +28,21 @@ def is_grey(path: Path, where: str) -> bool:
 
 
 def decode(path: Path, where: str) -> np.ndarray:
-    """The image as (H, W, 3) uint8; `where` names the list and line it comes from.
+    """The image as (H, W, 3) uint8; `where` is its entry in a list, for errors.
 
     Grey, palette and CMYK images are converted by Pillow, an alpha channel is dropped, 16-bit grey is scaled by
-    1/257 (Pillow alone would clip it at 255). Of an animation the first frame counts, and an EXIF orientation is not
-    applied, as in TFDS. Raises `UserError` naming file and line for what is truncated, no image, or 32-bit.
+    1/257 (Pillow would clip it at 255). The first frame of an animation is used; an EXIF orientation is not applied,
+    as in TFDS. Raises `UserError` with file and entry for a truncated or 32-bit image, or another file.
     """
     try:
         with Image.open(path) as image:
             return _rgb(image)
-    except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error and others
+    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error and others
         raise _unreadable(path, where, error) from error
 
 
 def decode_bytes(content: bytes, where: str) -> np.ndarray:
-    """An encoded image as (H, W, 3) uint8, by the rules of `decode`; `where` names the example."""
+    """An encoded image as (H, W, 3) uint8, converted as in `decode`; `where` names the example."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             return _rgb(image)
@@ -56,7 +56,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
     if image.mode == "I" or image.mode.startswith("I;16"):
         return _from_16_bit(np.asarray(image).astype(np.int64))
     if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # type: ignore[assignment]  # Pillow warns when such a palette goes to RGB
+        image = image.convert("RGBA")  # type: ignore[assignment]  # Pillow warns if such a palette is converted to RGB
     return np.array(image.convert("RGB"))
 
 

@@ -1,4 +1,4 @@
-"""Batches without worker processes: small sets live on the device, large ones are read from the memory map."""
+"""Batches without worker processes: small sets are kept on the device, large ones are read from the memory map."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from aoft_bench.data.transforms import flip, resize
 
-_READ = 256  # images moved at a time when a set is laid out on the device
+_READ = 256  # images moved to the device at a time
 
 
 def to_device(images: np.ndarray, size: int, interpolation: str, device: torch.device | str = "cpu") -> Tensor:
@@ -17,49 +17,43 @@ def to_device(images: np.ndarray, size: int, interpolation: str, device: torch.d
     count, _, _, channels = images.shape
     out = torch.empty((count, channels, size, size), dtype=torch.uint8, device=device)
     for start in range(0, count, _READ):
-        out[start : start + _READ] = _moved(images[start : start + _READ], size, interpolation, device)
+        # np.array copies: torch needs writable memory, and the memory map is read-only
+        part = torch.from_numpy(np.array(images[start : start + _READ])).to(device)
+        out[start : start + _READ] = resize(part.permute(0, 3, 1, 2), size, interpolation)
     return out
 
 
-def _moved(part: np.ndarray, size: int, interpolation: str, device: torch.device | str) -> Tensor:
-    # np.array copies: torch wants writable memory, and the memory map is read-only
-    batch = torch.from_numpy(np.array(part)).to(device).permute(0, 3, 1, 2)
-    return resize(batch, size, interpolation)
-
-
 class EpochSeeded:
-    """A loader whose epoch e is drawn from a CPU generator seeded by (seed, e): the same on every device and after a
-    resume.
+    """A loader whose epoch e is drawn from a CPU generator seeded by (seed, e).
 
-    Lightning calls `loader.sampler.set_epoch(epoch)` before each epoch; `sampler` is the loader itself. A loop of
-    your own calls `set_epoch`, or every epoch has the order of epoch 0.
+    An epoch is the same on every device and after a resume. Lightning calls `loader.sampler.set_epoch(epoch)` before
+    each epoch; `sampler` is the loader itself. Other training loops must call `set_epoch`, or every epoch is epoch 0.
     """
 
-    batch_sampler = None  # Lightning looks for it in a loader that has a sampler and is used for validation
+    batch_sampler = None  # read by Lightning from a validation loader that has a sampler
 
     def __init__(self, seed: int) -> None:
         self.seed, self.epoch = seed, 0
 
     @property
     def sampler(self) -> "EpochSeeded":
-        """What Lightning's `_set_sampler_epoch` calls `set_epoch` on."""
+        """The object whose `set_epoch` Lightning calls."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration has."""
+        """Set the epoch of the next iteration."""
         self.epoch = epoch
 
     def generator(self) -> torch.Generator:
-        """A new generator of the chosen epoch."""
+        """A new generator for the current epoch."""
         return torch.Generator().manual_seed(_epoch_seed(self.seed, self.epoch))
 
 
 class DeviceBatches(EpochSeeded):
-    """Batches (images (B, C, S, S) uint8, labels (B,) int64) of a set that lives on the device.
+    """Batches (images (B, C, S, S) uint8, labels (B,) int64) of a set that is on the device.
 
-    `images` (N, C, S, S) uint8 are already of the model's size (`to_device`). With `shuffle` the order of epoch e is a
-    permutation drawn from a CPU generator seeded by (seed, e), and with `random_flip` the mirrored images are drawn
-    from the same generator: an epoch is the same on every device and after a resume. The last, smaller batch is kept.
+    `images` (N, C, S, S) uint8 have the model's input size already (see `to_device`). The generator of an epoch draws
+    its order with `shuffle`, and the mirrored images with `random_flip`. The last, smaller batch is kept.
     """
 
     def __init__(
@@ -77,7 +71,7 @@ class DeviceBatches(EpochSeeded):
         self.labels = torch.as_tensor(np.array(labels) if isinstance(labels, np.ndarray) else labels).to(images.device)
         if len(self.labels) != len(images):
             raise ValueError(f"{len(images)} images but {len(self.labels)} labels")
-        self.batch_size = positive(batch_size)
+        self.batch_size = checked_batch_size(batch_size)
         self.shuffle = shuffle
         self.random_flip = random_flip
 
@@ -97,10 +91,10 @@ class DeviceBatches(EpochSeeded):
 
 
 class StreamedBatches:
-    """Batches in order from arrays too large for the device, e.g. a test split.
+    """Batches in order from arrays that are too large for the device, such as a test split.
 
-    Reads slices of `images` (N, H, W, C) uint8 (a memory map), one ahead, moves them to `device` and resizes them
-    there; yields (images (B, C, size, size) uint8, labels (B,) int64).
+    Reads slices of `images` (N, H, W, C) uint8, a memory map, one batch ahead, moves them to `device` and resizes them
+    there. Yields (images (B, C, size, size) uint8, labels (B,) int64).
     """
 
     def __init__(
@@ -117,7 +111,7 @@ class StreamedBatches:
             raise ValueError(f"{len(images)} images but {len(labels)} labels")
         self.images = images
         self.labels = torch.from_numpy(np.array(labels, dtype=np.int64)).to(device)
-        self.batch_size = positive(batch_size)
+        self.batch_size = checked_batch_size(batch_size)
         self.size = size
         self.interpolation = interpolation
         self.device = device
@@ -133,7 +127,7 @@ class StreamedBatches:
             yield resize(moved, self.size, self.interpolation), self.labels[part]
 
     def _read(self, part: slice) -> Tensor:
-        """Images (n, H, W, C) in the computer's memory; for a GPU in pinned memory, from which it copies by itself."""
+        """Images (n, H, W, C) in memory, pinned for a CUDA device, so that they are copied asynchronously."""
         images = self.images[part]
         batch = torch.empty(images.shape, dtype=torch.uint8, pin_memory=torch.device(self.device).type == "cuda")
         np.copyto(batch.numpy(), images)
@@ -141,22 +135,22 @@ class StreamedBatches:
 
 
 def _ahead(read: Callable[[slice], Tensor], parts: list[slice]) -> Iterator[Tensor]:
-    """read(part) of each part in order, the next one in a thread while the caller works on one."""
+    """read(part) of each part in order; the next one is read in a thread while the caller uses this one."""
     with ThreadPoolExecutor(1) as pool:
-        coming = [pool.submit(read, part) for part in parts[:1]]
+        pending = [pool.submit(read, part) for part in parts[:1]]
         for part in parts[1:]:
-            batch = coming.pop().result()
-            coming.append(pool.submit(read, part))
+            batch = pending.pop().result()
+            pending.append(pool.submit(read, part))
             yield batch
-        yield from (one.result() for one in coming)
+        yield from (one.result() for one in pending)
 
 
-def positive(batch_size: int) -> int:
+def checked_batch_size(batch_size: int) -> int:
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     return batch_size
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
-    """A seed of 63 bits from (seed, epoch): neighbouring pairs share nothing, unlike seed + epoch."""
+    """A seed of 63 bits, different for each (seed, epoch), unlike seed + epoch."""
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0]) >> 1

@@ -1,11 +1,11 @@
-"""Split manifests: which images a prepared task holds, by example id and by content, independent of how it is stored.
+"""Split manifests: which images a prepared task contains, by id and by content, however they are stored.
 
     # aoft_bench manifest 1
     # task cifar100
     train800	0	19	train_16399	5c1f0a...
 
-One line an image: split, position, label, example id ("" where the source has none) and the digest of its native
-pixels; gzip without a time stamp, so that equal manifests are equal files.
+One line for each image: split, position, label, id in the source ("" if it has none) and the digest of its native
+pixels. The gzip header has no time, so that equal manifests are equal files.
 """
 
 import gzip
@@ -35,9 +35,9 @@ Manifest = Mapping[str, tuple[Row, ...]]
 
 
 def digest(image: np.ndarray) -> str:
-    """128 bits, in hex, that identify an image (H, W, C) uint8: SHA-256 of "H W " and its RGB bytes.
+    """The first 128 bits, in hex, of the SHA-256 of "H W " and the RGB bytes of an image (H, W, C) uint8.
 
-    A grey image (C = 1) counts as the RGB image of equal channels, which it is wherever it is used.
+    A grey image (C = 1) counts as the RGB image of equal channels, as for the model.
     """
     height, width, channels = image.shape
     rgb = np.repeat(image, 3, axis=2) if channels == 1 else np.ascontiguousarray(image)
@@ -47,7 +47,7 @@ def digest(image: np.ndarray) -> str:
 
 
 def write(path: Path, task: str, manifest: Mapping[str, Iterable[Row]]) -> str:
-    """Write a manifest; returns the SHA-256 of its text, which is what a record quotes."""
+    """Write a manifest; returns the SHA-256 of its text, which records store."""
     lines = [_HEADER, f"# task {task}"]
     for split, rows in manifest.items():
         lines += [f"{split}\t{index}\t{row.label}\t{row.id}\t{row.digest}" for index, row in enumerate(rows)]
@@ -57,7 +57,7 @@ def write(path: Path, task: str, manifest: Mapping[str, Iterable[Row]]) -> str:
 
 
 def read(path: Path, sha256: str | None = None) -> dict[str, tuple[Row, ...]]:
-    """Read a manifest, in the order of its lines; raises `UserError` for a damaged one, or one of another SHA-256."""
+    """Read a manifest; raises `UserError` for a damaged one, or one with another SHA-256 than `sha256`."""
     try:
         text = gzip.decompress(path.read_bytes())
     except FileNotFoundError:

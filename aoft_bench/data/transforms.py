@@ -1,4 +1,4 @@
-"""Resizing, normalising and flipping of uint8 batches on any device; resizing equals Pillow's, see `resample`."""
+"""Resize, normalise and flip uint8 batches on any device. Resizing equals Pillow's, see `resample`."""
 
 import functools
 from collections.abc import Sequence
@@ -8,8 +8,6 @@ from torch import Tensor
 
 from aoft_bench.data.resample import INTERPOLATIONS, weights
 from aoft_bench.utils.errors import unknown
-
-__all__ = ["INTERPOLATIONS", "NORMALIZATIONS", "flip", "normalize", "resize"]
 
 Triple = tuple[float, float, float]
 
@@ -26,11 +24,11 @@ _CHUNK_VALUES = 8 * 2**20  # the largest intermediate: 64 MiB of float64
 def resize(images: Tensor, size: int, interpolation: str = "bicubic") -> Tensor:
     """Squash a batch (N, C, H, W) uint8 to (N, C, size, size) uint8 on the device it is on.
 
-    Two matrix products, across then down, with the weights of `resample.weights`. Pillow rounds and clamps to
-    0..255 between the two passes, which matters for bicubic overshoot, and so do we for `bicubic` and `bilinear`;
-    `bilinear_tf` rounds only at the end. The products are in float64, which holds Pillow's integer arithmetic exactly
-    and which neither autocast nor TF32 touches (float32 where a device has no float64: within one grey level). Works
-    in chunks of about 64 MiB. Raises `UserError` for an unknown name.
+    Two matrix products, for the width and then for the height, with the weights of `resample.weights`. For `bicubic`
+    and `bilinear` values are rounded and clamped to 0..255 between the two, as in Pillow, which matters for bicubic
+    overshoot; `bilinear_tf` rounds only at the end. Float64 represents Pillow's integer arithmetic exactly and is not
+    affected by autocast or TF32; a device without it uses float32, exact within one grey level. Works in chunks of
+    about 64 MiB. Raises `UserError` for an unknown interpolation.
     """
     if interpolation not in INTERPOLATIONS:
         raise unknown("interpolation", interpolation, INTERPOLATIONS)
@@ -53,13 +51,13 @@ def resize(images: Tensor, size: int, interpolation: str = "bicubic") -> Tensor:
 
 @functools.lru_cache(maxsize=64)
 def _weights(source: int, size: int, interpolation: str, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """`resample.weights` on the device, moved there once: a batch that waits for a copy keeps the GPU idle."""
+    """`resample.weights` on the device. Cached: a copy for each batch would keep the GPU waiting."""
     with torch.inference_mode(False):
         return torch.from_numpy(weights(source, size, interpolation)).to(dtype).to(device)
 
 
 def _to_levels(values: Tensor) -> Tensor:
-    """Grey levels 0..255, halves rounded up as in Pillow's fixed-point arithmetic; overwrites `values`."""
+    """Round to grey levels 0..255 in place, halves up as in Pillow's fixed-point arithmetic."""
     return values.add_(0.5).floor_().clamp_(0, 255)
 
 
@@ -76,15 +74,15 @@ def normalize(
 
 @functools.lru_cache(maxsize=32)
 def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """(1, 3, 1, 1) float32 on the device, moved there once: a step that waits for a copy cannot be a CUDA graph."""
-    with torch.inference_mode(False):  # else what scoring made first could not be used in training
+    """(1, 3, 1, 1) float32 on the device. Cached: a CUDA graph must not contain a copy from the CPU."""
+    with torch.inference_mode(False):  # a tensor cached during scoring must be usable in training
         return torch.tensor(values, dtype=torch.float32, device=device).view(1, 3, 1, 1)
 
 
 def flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror each image of (N, C, H, W) left to right with probability 1/2.
 
-    `generator` lives on the CPU, so that a seed gives the same flips on every device.
+    `generator` is on the CPU, so that a seed gives the same flips on every device.
     """
     mirrored = torch.rand(len(images), generator=generator) < 0.5
     return torch.where(mirrored.to(images.device).view(-1, 1, 1, 1), images.flip(-1), images)

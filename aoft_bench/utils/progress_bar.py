@@ -1,4 +1,4 @@
-"""How far a long piece of work on images is: a bar on a terminal."""
+"""A progress bar for long work on images."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr where that is a terminal, nothing otherwise; yields what is to be told of each step forward."""
+    """Show a bar on stderr if that is a terminal; yields a function to call with the number of finished steps."""
     if not sys.stderr.isatty():
         yield lambda count: None
         return

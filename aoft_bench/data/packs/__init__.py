@@ -1,1 +1,1 @@
-"""Folder packs written for other programs."""
+"""Write folder packs, for other programs."""

@@ -1,4 +1,4 @@
-"""What an exported pack says about itself."""
+"""The README.txt of an exported pack."""
 
 from aoft_bench import __version__
 from aoft_bench.data import manifest
@@ -6,9 +6,8 @@ from aoft_bench.data.prepared_task import PreparedTask
 
 
 def readme(ready: PreparedTask) -> str:
-    """What stands in README.txt of an exported pack."""
-    # only VTAB-1k's names read a pack; fgvc's mean json splits, the embedded ones a generator
-    name = ready.task.name if ready.task.suite == "vtab1k" else "folder"
+    """The text of README.txt."""
+    name = ready.task.name if "folder" in ready.task.sources else "folder"  # a dataset that can be read from a pack
     sizes = ", ".join(f"{split} {count:,}" for split, count in ready.sizes.items())
     named = "named in classes.txt" if ready.class_names else "without names"
     official = "yes" if ready.official else "no"

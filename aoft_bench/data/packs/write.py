@@ -1,11 +1,11 @@
-"""A prepared task as a folder pack of lossless PNG files at native size, for other people's code.
+"""Write a prepared task as a folder pack of lossless PNG files at native size, for other programs.
 
     <out>/<task folder>/images/<split>/000000.png
     <out>/<task folder>/train800.txt, val200.txt, test.txt, train800val200.txt     "images/train800/000000.png 307"
-    <out>/<task folder>/classes.txt                                                where the names are known
-    <out>/<task folder>/manifest.tsv.gz, README.txt                                which images they are, and whence
+    <out>/<task folder>/classes.txt                                                if the names are known
+    <out>/<task folder>/manifest.tsv.gz, README.txt                                which images they are, their source
 
-The pack appears under its name when it is complete; until then it grows in a hidden folder beside it.
+The pack is written to a hidden folder beside its own, which is renamed when it is complete.
 """
 
 import io
@@ -36,16 +36,16 @@ Read = Callable[[str, int], Example]  # (split, index) to an image at native siz
 
 LISTS = {split: (split,) for split in SPLITS} | {"train800val200": ("train800", "val200")}
 
-_THREADS = 4  # Pillow encodes outside the interpreter lock
-_BLOCK = 256  # images between two steps of the progress
-_SAMPLE = 32  # images encoded to learn how much room all will take
-_CLUSTER = 4096  # what a file takes on the disk is a multiple of this
+_THREADS = 4  # Pillow encodes without holding the interpreter lock
+_BLOCK = 256  # images between two updates of the progress bar
+_SAMPLE = 32  # images encoded to estimate the size of all
+_CLUSTER = 4096  # files take multiples of this on the disk
 _TAKEN = (EEXIST, ENOTEMPTY)
 _FULL = (ENOSPC, EDQUOT, EFBIG)
 
 
 def pack_folder(task: Task, out: Path) -> Path:
-    """Where in `out` the pack of a task goes: the name of the published pack's folder, else the task's."""
+    """The folder for the pack of a task: in `out`, named like the published pack, else like the task."""
     return out.expanduser() / (task.folders[0] if task.folders else task.name)
 
 
@@ -54,9 +54,9 @@ def export(
 ) -> tuple[PreparedTask, Path]:
     """Prepare a task as `prepare` does and write it to `pack_folder(task, out)`; returns both.
 
-    A cache at native size holds the images themselves. A squashed one does not: then they are read from the source
-    again, those of TFDS in the preparing process. Every image is checked against the manifest of the cache. Raises
-    `UserError` as `prepare` and `write_pack` do.
+    Images are taken from the cache if that is at native size, else read from the source again, from TFDS in the
+    preparing process. Every image is checked against the manifest of the cache. Raises `UserError` as `prepare` and
+    `write_pack` do.
     """
     target = pack_folder(task, out)
     refuse_existing(target)
@@ -69,7 +69,7 @@ def export(
             try:
                 process.run(task, locations, image_size, interpolation, target)
             except BaseException:
-                _remove_leftovers(target)  # an interrupted process had no time for it
+                _remove_leftovers(target)  # an interrupted process may not have done it
                 raise
     else:
         write_pack(ready, SOURCES[ready.source](task, locations).read, target)
@@ -77,7 +77,7 @@ def export(
 
 
 def refuse_existing(target: Path) -> None:
-    """Raise `UserError` where something is already at `target`; an empty folder is nothing."""
+    """Raise `UserError` if `target` exists and is not an empty folder."""
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise UserError(f"{target} is there already, and is no folder; choose another with out=<folder>, or delete it")
     try:
@@ -89,11 +89,11 @@ def refuse_existing(target: Path) -> None:
 
 
 def write_pack(ready: PreparedTask, read: Read, target: Path) -> None:
-    """Write the folder pack of a prepared task to `target`, all of it or nothing.
+    """Write the folder pack of a prepared task to `target`, completely or not at all.
 
-    `read` gives the images (H, W, C) uint8 at native size, C = 1 becoming grey PNG files, else RGB; equal images give
-    equal files. Raises `UserError` where `target` is not empty or another process is writing it, for an image that is
-    not the one in the cache's manifest, a full disk or a folder that cannot be written.
+    `read` gives the images (H, W, C) uint8 at native size; C = 1 gives grey PNG files, else RGB. Equal images give
+    equal files. Raises `UserError` if `target` is not empty or another process is writing it, for an image that is not
+    in the cache's manifest, a full disk, or a folder that cannot be written.
     """
     rows = ready.read_manifest()
     try:
@@ -113,7 +113,7 @@ def write_pack(ready: PreparedTask, read: Read, target: Path) -> None:
 
 def _cached(ready: PreparedTask) -> Read:
     """Reads the images from a cache at native size."""
-    splits = {"train800": ready.train("train800"), "val200": ready.train("val200"), "test": ready.open_test()}
+    splits = {split: ready.read(split) for split in SPLITS}
 
     def read(split: str, index: int) -> Example:
         images, labels = splits[split]
@@ -155,10 +155,10 @@ def _write_images(ready: PreparedTask, image: Callable[[str, int], np.ndarray], 
 def _check_space(
     ready: PreparedTask, image: Callable[[str, int], np.ndarray], folder: Path, pool: ThreadPoolExecutor
 ) -> None:
-    """Refuse within seconds what would fail after minutes; the room is reckoned from a sample of the images."""
+    """Fail within seconds if the disk is too small, by the size of a sample of the images."""
     every = [(split, index) for split in SPLITS for index in range(ready.sizes[split])]
     sample = every[:: -(-len(every) // _SAMPLE)]
-    clusters = pool.map(lambda place: -(-len(_png(image(*place))) // _CLUSTER), sample)
+    clusters = pool.map(lambda which: -(-len(_png(image(*which))) // _CLUSTER), sample)
     needed = sum(clusters) * _CLUSTER * len(every) / len(sample)
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -166,7 +166,7 @@ def _check_space(
 
 
 def _png(image: np.ndarray) -> bytes:
-    # into memory first: Pillow writing to a file itself loses the reason when the disk is full
+    # encoded in memory: Pillow does not report a full disk as such
     content = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[-1] == 1 else image)).save(content, "PNG")
     return content.getvalue()
@@ -187,12 +187,12 @@ def _write_texts(ready: PreparedTask, rows: manifest.Manifest, folder: Path) -> 
 
 
 def _write_text(path: Path, text: str) -> None:
-    path.write_bytes(text.encode())  # line feeds and UTF-8 on every system
+    path.write_bytes(text.encode())  # line feeds and UTF-8 on every operating system
 
 
 @contextmanager
 def _no_empty_folder(folder: Path) -> Iterator[None]:
-    """`folder` exists inside; if it did not before, it is gone again where nothing was put into it."""
+    """A context in which `folder` exists; new folders that are empty at the end are removed."""
     made = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
         try:
@@ -202,13 +202,13 @@ def _no_empty_folder(folder: Path) -> Iterator[None]:
         yield
     finally:
         for one in made:
-            with suppress(OSError):  # it holds something
+            with suppress(OSError):  # not empty
                 one.rmdir()
 
 
 @contextmanager
 def _locked(target: Path) -> Iterator[None]:
-    """Raises `UserError` where another process holds `target`; the lock's file is gone afterwards."""
+    """Lock `target`; raises `UserError` if another process holds it. The lock's file is removed at the end."""
     path = target.with_name(f".{target.name}.lock")
     lock = FileLock(path)
     try:
@@ -225,13 +225,13 @@ def _locked(target: Path) -> Iterator[None]:
 
 
 def _clear(target: Path) -> None:
-    """Delete what a killed export left behind; only for who holds the lock."""
+    """Delete the files of a killed export. The caller must hold the lock."""
     for partial in target.parent.glob(f".{target.name}-*.partial"):
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def _remove_leftovers(target: Path) -> None:
-    """`_clear` where nobody else is writing."""
+    """`_clear`, unless another process is writing."""
     with suppress(UserError, OSError), _locked(target):
         _clear(target)
 

@@ -1,5 +1,5 @@
-"""TensorFlow Datasets: the originals of VTAB-1k, downloaded and prepared in a process of their own.
+"""TensorFlow Datasets: the originals of VTAB-1k, downloaded and prepared in another process.
 
-`builders` what there is, `labels` the label maps, `official` which examples the splits hold; `process` starts the
-preparing process, `child`, in which `source` reads, `fetch` and `download` download. Only the last three import TFDS.
+builders, labels, official: the table of builders, the label maps, the examples of the official splits. process starts
+the preparing process, whose code is child; source reads examples in it, download and fetch get files.
 """

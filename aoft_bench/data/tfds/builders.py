@@ -1,8 +1,7 @@
-"""The 16 TFDS builders behind the 19 tasks: accepted versions, sizes, and what to do where a download is broken.
+"""The 16 TFDS builders of the 19 tasks: accepted versions, sizes, and what to do where a download is broken.
 
-Sizes are those of TensorFlow Datasets 4.9.10's registered checksums. A file put by hand into `data.manual_dir` under
-the name that TFDS registered is taken instead of the download if its SHA-256 is the registered one, so any mirror
-will do.
+Sizes are those of TensorFlow Datasets 4.9.10's registered checksums. A file in `data.manual_dir` with the name that
+TFDS registered is used instead of the download if its SHA-256 is the registered one, whatever mirror it comes from.
 """
 
 from collections.abc import Mapping
@@ -14,9 +13,8 @@ from types import MappingProxyType
 class Builder:
     """Where a builder's images come from.
 
-    download: bytes fetched; disk: bytes that downloads, their extraction and the prepared examples need together,
-    about; manual: what has to be done by hand before it can be prepared ("" if nothing); trouble: what is known to go
-    wrong, and what is accepted instead.
+    download: bytes to download; disk: an estimate of the bytes of downloads, extracted files and prepared examples;
+    manual: what the user has to download first ("" if nothing); trouble: a known problem, and the way around it.
     """
 
     download: int
@@ -76,7 +74,7 @@ BUILDERS: Mapping[str, Builder] = MappingProxyType(
 
 
 def facts(spec: str) -> Builder:
-    """What is known of the builder of a specification; nothing, for one that is not in the table."""
+    """The entry of the builder in a specification; an empty one if it is not in the table."""
     return BUILDERS.get(builder_name(spec), Builder(0, 0))
 
 
@@ -86,7 +84,7 @@ def builder_name(spec: str) -> str:
 
 
 def accepts(spec: str, version: str) -> bool:
-    """Whether a specification allows a version: `:3` any 3.x, `:2.0.1` that one, `:>=3` 3.0.0 and later."""
+    """Whether a specification allows a version: `:3` allows any 3.x, `:2.0.1` that one, `:>=3` 3.0.0 and later."""
     wanted = spec.partition(":")[2]
     if wanted.startswith(">="):
         return _numbers(version) >= _numbers(wanted[2:])

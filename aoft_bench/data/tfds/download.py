@@ -1,4 +1,4 @@
-"""The downloader that TFDS is given while it prepares: its files are resumed, checked and shown by `fetch`."""
+"""A downloader for TFDS that resumes and checks files with `fetch`."""
 
 import contextlib
 import hashlib
@@ -26,12 +26,12 @@ _SIMULTANEOUS = 4
 
 
 class _StoppedError(Exception):
-    """Raised in a thread whose file nobody waits for any more."""
+    """Raised in the thread of a download that was cancelled."""
 
 
 @dataclass(frozen=True)
 class _Order:
-    """One file that TFDS asked for: `target` is where `fetch` puts it, `destination` the folder TFDS wants it in."""
+    """One file that TFDS needs: `fetch` writes it to `target`, then it is moved to the folder `destination`."""
 
     url: str
     name: str
@@ -46,26 +46,26 @@ class _Order:
     def size(self) -> int | None:
         return int(self.info.size) if self.info else None
 
-    def there(self) -> int:
-        """Bytes that are here, finished or not."""
+    def arrived(self) -> int:
+        """The number of bytes on the disk, of a complete or partial file."""
         for path in (part_of(self.target), self.target):
             with contextlib.suppress(FileNotFoundError):
                 return path.stat().st_size
         return 0
 
     def remove_destination(self) -> None:
-        """TFDS makes a temporary folder for every file and leaves it where there is none."""
+        """Remove the temporary folder that TFDS makes for every file, if it is empty."""
         with contextlib.suppress(OSError):
             Path(self.destination).rmdir()
 
 
 class ResumingDownloader:
-    """What TFDS's DownloadManager asks of a downloader (4.9.7 to 4.9.10), on top of `fetch`.
+    """The interface of the downloader in TFDS's DownloadManager (4.9.7 to 4.9.10), on top of `fetch`.
 
-    Parts lie in `parts`, named by their URL, so that the next process finds them; a finished file moves to where TFDS
-    wants it. `url_infos` (URL -> tensorflow_datasets UrlInfo) tells sizes and checksums, `manual` is TFDS's
-    manual_dir, where a file got by hand is found. Other addresses than http and https, and Google Drive with its
-    pages to confirm, are left to TFDS's own downloader; no builder of VTAB-1k has any.
+    Partial files are in `parts`, named by their URL, so that another process can resume them. `url_infos` (URL ->
+    tensorflow_datasets UrlInfo) has sizes and checksums; `manual` is TFDS's manual_dir, named in errors. TFDS's own
+    downloader is used for other URLs than http and https, and for Google Drive with its confirmation pages; no builder
+    of VTAB-1k has any.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class ResumingDownloader:
         self._parts, self._url_infos, self._manual = parts, url_infos, manual
         self._slots = threading.Semaphore(simultaneous)
         self._lock = threading.Lock()
-        self._missing: dict[str, int] = {}  # bytes of the files that are asked for and not yet here
+        self._missing: dict[str, int] = {}  # URL to the bytes that have not arrived
         self._threads: list[threading.Thread] = []
         self._stop = threading.Event()
         self._open = contextlib.ExitStack()
@@ -82,14 +82,14 @@ class ResumingDownloader:
 
     @contextlib.contextmanager
     def tqdm(self) -> Iterator[None]:
-        """Around the downloads of one call; where it is left by an exception, Ctrl-C too, they stop."""
+        """A context for the downloads of one call; an exception, also Ctrl-C, cancels them."""
         self._stop = threading.Event()
         try:
             with contextlib.ExitStack() as self._open:
                 yield
         except BaseException:
             self._stop.set()
-            deadline = time.monotonic() + 2  # one that waits for its server notices later, and is of no harm
+            deadline = time.monotonic() + 2  # a thread that waits for its server ends later, harmlessly
             for thread in self._threads:
                 thread.join(max(0.0, deadline - time.monotonic()))
             raise
@@ -100,17 +100,17 @@ class ResumingDownloader:
                 self._close_bars()
 
     def increase_tqdm(self, url_info: Any) -> None:
-        """Called for a file that TFDS has already: there is nothing to show."""
+        """Called by TFDS for a file that exists already; shows nothing."""
 
     def download(self, url: str, destination_path: Any, verify: bool = True) -> Any:
         """A promise of the DownloadResult of `url` in the folder `destination_path`.
 
-        Raises `UserError` at once where the disk has too little space; the promise fails with those of `fetch`.
+        Raises `UserError` if the disk has too little space; the promise fails with the errors of `fetch`.
         """
         import promise
 
         if not re.match(r"https?://(?!drive\.google\.com/)", url):
-            return self._leave_to_tfds(url, destination_path, verify)
+            return self._download_with_tfds(url, destination_path, verify)
         info = self._url_infos.get(url)
         name = os.path.basename((info.filename if info else None) or urlsplit(url).path.replace("%2F", "_")) or "file"
         target = self._parts / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name}"
@@ -120,21 +120,21 @@ class ResumingDownloader:
         except UserError:
             order.remove_destination()
             raise
-        # daemons: the interpreter would wait for the threads of an executor when Ctrl-C ends it
+        # a daemon, because on Ctrl-C the interpreter would wait for the threads of an executor
         thread = threading.Thread(target=self._settle, args=(order,), daemon=True)
         self._threads.append(thread)
         thread.start()
         return promise.Promise.resolve(order.future)
 
-    def _leave_to_tfds(self, url: str, destination_path: Any, verify: bool) -> Any:
+    def _download_with_tfds(self, url: str, destination_path: Any, verify: bool) -> Any:
         from tensorflow_datasets.core.download import downloader  # type: ignore[import-untyped]
 
-        theirs = downloader.get_downloader()
-        self._open.enter_context(theirs.tqdm())
-        return theirs.download(url, destination_path, verify=verify)
+        original = downloader.get_downloader()
+        self._open.enter_context(original.tqdm())
+        return original.download(url, destination_path, verify=verify)
 
     def _check_space(self, order: _Order) -> None:
-        """Refuse at once what would fail after hours."""
+        """Fail before the download if the disk is too small for all files that have not arrived."""
         try:
             self._parts.mkdir(parents=True, exist_ok=True)
             free = _free(self._parts)
@@ -144,7 +144,7 @@ class ResumingDownloader:
                 f"choose another folder"
             ) from error
         with self._lock:
-            self._missing[order.url] = 0 if order.size is None else max(0, order.size - order.there())
+            self._missing[order.url] = 0 if order.size is None else max(0, order.size - order.arrived())
             needed, files = sum(self._missing.values()), len(self._missing)
         if needed > free:
             more = f" and the {files - 1} before it" if files > 1 else ""
@@ -158,20 +158,20 @@ class ResumingDownloader:
         try:
             with self._slots:
                 result = self._work(order)
-        except BaseException as error:  # the future carries it to those who wait
+        except BaseException as error:  # passed on by the future
             order.remove_destination()
             failure = error
         with self._lock:
             self._missing.pop(order.url, None)
             if not self._missing:
-                self._close_bars()  # before TFDS extracts, with bars of its own
+                self._close_bars()  # before TFDS extracts and shows its own bars
         if failure is None:
             order.future.set_result(result)
         else:
             order.future.set_exception(failure)
 
     def _work(self, order: _Order) -> Any:
-        """Fetch a file, move it to where TFDS wants it, and make TFDS's DownloadResult."""
+        """Fetch a file, move it to its destination, and make TFDS's DownloadResult."""
         from tensorflow_datasets.core.download import checksums, downloader
 
         info, size = order.info, order.size
@@ -199,12 +199,12 @@ class ResumingDownloader:
 
     def _progress(self, order: _Order) -> Bar | Lines:
         if not sys.stderr.isatty():
-            return Lines(order.name, urlsplit(order.url).hostname or "", order.size, order.there())
+            return Lines(order.name, urlsplit(order.url).hostname or "", order.size, order.arrived())
         with self._lock:
             if self._bars is None:
                 self._bars = bars()
                 self._bars.start()
-            return Bar(self._bars, order.name, order.size, order.there())
+            return Bar(self._bars, order.name, order.size, order.arrived())
 
     def _close_bars(self) -> None:
         if self._bars:
@@ -224,27 +224,27 @@ def _free(folder: Path) -> int:
 
 @contextlib.contextmanager
 def install(parts: Path, url_infos: Mapping[str, Any] | None, manual: Path) -> Iterator[None]:
-    """Let every DownloadManager of TFDS that begins inside download with a `ResumingDownloader`.
+    """A context in which new DownloadManagers of TFDS use a `ResumingDownloader`.
 
-    `url_infos` are those of the builder; the ones that TFDS keeps for all its builders are added, as TFDS does.
-    `parts` had best be on the disk of TFDS's download_dir. Raises `UserError` where this TFDS has no such place.
+    `url_infos` are those of the builder; those of all other builders are added, as TFDS does. `parts` should be on the
+    disk of TFDS's download_dir. Raises `UserError` if this version of TFDS has another interface.
     """
     import tensorflow_datasets  # type: ignore[import-untyped]
     from tensorflow_datasets.core.download import checksums, download_manager
 
-    theirs = getattr(download_manager, "get_downloader", None)
-    if not callable(theirs):
+    original = getattr(download_manager, "get_downloader", None)
+    if not callable(original):
         raise UserError(
             f"tensorflow_datasets {tensorflow_datasets.__version__} has no download_manager.get_downloader, which "
             f"aoft_bench replaces to resume downloads; install one that has: pip install tensorflow-datasets==4.9.10"
         )
     known = {**checksums.get_all_url_infos(), **(url_infos or {})}
 
-    def ours(max_simultaneous_downloads: int | None = None, **_: Any) -> ResumingDownloader:
+    def get_downloader(max_simultaneous_downloads: int | None = None, **_: Any) -> ResumingDownloader:
         return ResumingDownloader(parts, known, manual, min(max_simultaneous_downloads or _SIMULTANEOUS, _SIMULTANEOUS))
 
-    download_manager.get_downloader = ours
+    download_manager.get_downloader = get_downloader
     try:
         yield
     finally:
-        download_manager.get_downloader = theirs
+        download_manager.get_downloader = original

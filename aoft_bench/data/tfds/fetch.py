@@ -1,4 +1,4 @@
-"""Download one file so that any interruption costs nothing: resumed by range requests, checked by its SHA-256."""
+"""Download one file: interruptions are resumed by range requests, the SHA-256 is checked."""
 
 import contextlib
 import errno
@@ -8,24 +8,23 @@ import io
 import json
 import os
 import re
-import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
+from aoft_bench.data.tfds.network import find_cause, is_hopeless, one_line, origin_of, reason_of, total_of, validator_of
 from aoft_bench.data.tfds.transfer_progress import amount, say
 from aoft_bench.utils.errors import UserError
 
-_BLOCK = 2**16  # bytes that are written at once, and lost at most where a connection breaks
+_BLOCK = 2**16  # bytes written at once; the most that a broken connection loses
 _TIMEOUT = (20.0, 60.0)  # seconds: to connect, and without a byte
-_PAUSES = (1.0, 2.0, 5.0, 15.0, 30.0)  # seconds between tries that bring nothing; any progress begins at the first
+_PAUSES = (1.0, 2.0, 5.0, 15.0, 30.0)  # seconds between tries; after any progress the first one again
 _TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -40,17 +39,17 @@ def fetch(
     verify: bool = True,
     by_hand: Path | None = None,
 ) -> None:
-    """Download `url` (http or https) to `target`, going on where an earlier try stopped, and check what arrived.
+    """Download `url` (http or https) to `target`, resuming an earlier try, and check the file.
 
-    The bytes go to `<target>.part`; `<target>.part.json` keeps what tells whether the file on the server is still the
-    same. Whatever ends the process, the next call asks for the rest (Range, If-Range) and begins again only where the
-    server cannot resume or its file changed. Broken and stalled connections are tried again. A `target` that is
-    already there is checked in the same way.
+    Bytes are written to `<target>.part`; `<target>.part.json` has the server's version of the file (ETag, date). After
+    any interruption the next call asks for the rest (Range, If-Range); it starts from the beginning only if the server
+    cannot resume or its file changed. Broken and stalled connections are tried again. A `target` that exists is checked
+    in the same way.
 
-    `size` in bytes and `sha256` in hex are checked where known; without `sha256` only a part of which the server
-    told an ETag or a date is resumed. `advance` gets the number of bytes that arrived, and minus all there were where
-    it begins again. `by_hand` is the place of a file got in another way, named in errors. Raises `UserError` where
-    the file cannot be had, is not the right one (its part is deleted then), or cannot be written (its part is kept).
+    size: in bytes, sha256: in hex; checked if known. Without sha256 a part is resumed only if the server sent an ETag
+    or a date. advance: called with the number of bytes that arrived, and with a negative number if all are discarded.
+    by_hand: where the user may put the file, named in errors. Raises `UserError` if the file cannot be downloaded, is
+    another one (then its part is deleted), or cannot be written (then its part is kept).
     """
     download = _Download(url, target, size, sha256.lower() if sha256 else None, advance, verify, by_hand)
     try:
@@ -60,7 +59,7 @@ def fetch(
 
 
 class _BrokenError(Exception):
-    """A connection that failed; `hopeless` where a first try that fails so is not worth a second."""
+    """A connection that failed; `hopeless`: do not try again if no connection succeeded before."""
 
     def __init__(self, why: str, hopeless: bool = False) -> None:
         super().__init__(why)
@@ -69,7 +68,7 @@ class _BrokenError(Exception):
 
 @dataclass
 class _Download:
-    """One file on its way; the arguments are those of `fetch`."""
+    """One download; the arguments are those of `fetch`."""
 
     url: str
     target: Path
@@ -92,7 +91,7 @@ class _Download:
         if self.target.exists() and not self.part.exists():
             os.replace(self.target, self.part)
         with self._opened() as self.file, requests.Session() as self.session:
-            self._take_up()
+            self._resume()
             self._receive()
             self._check()
             os.fsync(self.file.fileno())
@@ -102,7 +101,7 @@ class _Download:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[io.FileIO]:
-        """The part, locked: two processes that append to it would spoil it."""
+        """The part, locked against other processes."""
         while True:
             with open(self.part, "a+b", buffering=0) as file:
                 try:
@@ -113,18 +112,18 @@ class _Download:
                     ) from None
                 except OSError:
                     pass  # a file system without locks
-                if _is_at(file, self.part):  # else the other process finished and moved it just now
+                if _is_at(file, self.part):  # else another process has just finished and moved it
                     yield file
                     return
 
-    def _take_up(self) -> None:
-        """Hash what is there, or throw it away where nothing would tell that the rest belongs to it."""
+    def _resume(self) -> None:
+        """Hash the existing part, or discard it if nothing could show that the rest belongs to it."""
         with contextlib.suppress(FileNotFoundError, ValueError):
             self.origin = json.loads(self.sidecar.read_text(encoding="utf-8"))
-        there = os.fstat(self.file.fileno()).st_size
+        size = os.fstat(self.file.fileno()).st_size
         another = self.origin.get("url", self.url) != self.url
-        if another or (self.size is not None and there > self.size) or not (self.sha256 or _validator(self.origin)):
-            self.advance(-there)
+        if another or (self.size is not None and size > self.size) or not (self.sha256 or validator_of(self.origin)):
+            self.advance(-size)
             self._empty()
             return
         self.file.seek(0)
@@ -154,14 +153,14 @@ class _Download:
                 time.sleep(pause)
 
     def _request(self) -> bool:
-        """Ask for what is missing and store it; True where the file is whole, False where to ask anew."""
-        headers = {"Accept-Encoding": "identity"}  # the archive itself, and offsets that mean something
+        """Request the missing bytes and store them; True if the file is complete, False to request again."""
+        headers = {"Accept-Encoding": "identity"}  # a compressed transfer would have other offsets
         if self.done:
             headers["Range"] = f"bytes={self.done}-"
-            if validator := _validator(self.origin):
+            if validator := validator_of(self.origin):
                 headers["If-Range"] = validator
         with self._get(headers) as response:
-            code, origin = response.status_code, _origin(self.url, response)
+            code, origin = response.status_code, origin_of(self.url, response)
             if self.done and (code == 416 or (code == 206 and not self._continues(response, origin))):
                 self._begin_again()
                 return False
@@ -169,7 +168,7 @@ class _Download:
                 raise _BrokenError(f"the server answers {code} ({response.reason})")
             if code != 200 and not (code == 206 and self.done):
                 raise self._failed(f"the server answers {code} ({response.reason});")
-            total = _total(response, self.done)
+            total = total_of(response, self.done)
             self._check_offer(total)
             if code == 200 and self.done:
                 self._begin_again()
@@ -185,15 +184,15 @@ class _Download:
         try:
             return self.session.get(self.url, headers=headers, stream=True, timeout=_TIMEOUT, verify=self.verify)
         except requests.ConnectionError as error:  # its SSLError too
-            untrusted = _within(error, ssl.SSLCertVerificationError)
+            untrusted = find_cause(error, ssl.SSLCertVerificationError)
             if not untrusted:
-                raise _BrokenError(_why(error, self.url), hopeless=_hopeless(error)) from error
+                raise _BrokenError(reason_of(error, self.url, _TIMEOUT[1]), hopeless=is_hopeless(error)) from error
             self._do_without_certificate(untrusted)
             return self._get(headers)
         except requests.Timeout as error:
-            raise _BrokenError(_why(error, self.url)) from error
-        except (requests.RequestException, OSError) as error:  # an address or a certificate store that is none
-            raise self._failed(f"{_one_line(error)};") from error
+            raise _BrokenError(reason_of(error, self.url, _TIMEOUT[1])) from error
+        except (requests.RequestException, OSError) as error:  # an invalid URL or certificate store
+            raise self._failed(f"{one_line(error)};") from error
 
     def _do_without_certificate(self, untrusted: ssl.SSLCertVerificationError) -> None:
         host, reason = urlsplit(self.url).hostname, untrusted.verify_message
@@ -204,11 +203,11 @@ class _Download:
         self.verify = False
 
     def _continues(self, response: requests.Response, origin: dict[str, str | None]) -> bool:
-        """Whether a 206 holds the bytes we asked for, of the file we began with."""
+        """Whether a 206 has the requested bytes of the same version of the file."""
         if not re.match(rf"bytes {self.done}-", response.headers.get("Content-Range", "")):
             return False
         known = ((self.origin.get(name), origin[name]) for name in ("etag", "modified"))
-        return all(ours == theirs for ours, theirs in known if ours and theirs)
+        return all(before == now for before, now in known if before and now)
 
     def _begin_again(self) -> None:
         say(f"{urlsplit(self.url).hostname} cannot go on at {amount(self.done)} of {self.target.name}: from the start")
@@ -216,7 +215,7 @@ class _Download:
         self._empty()
 
     def _check_offer(self, total: int | None) -> None:
-        """Refuse a page that says sorry before it takes the place of what there is."""
+        """Refuse a file of another size, such as an error page, before the part is discarded."""
         if self.size is not None and total is not None and total != self.size:
             raise self._failed(f"the server offers {total} bytes instead of {self.size}: another file;")
 
@@ -227,11 +226,11 @@ class _Download:
                 if self.size is not None and self.done > self.size:
                     return
         except urllib3.exceptions.HTTPError as error:
-            raise _BrokenError(_why(error, self.url)) from error
+            raise _BrokenError(reason_of(error, self.url, _TIMEOUT[1])) from error
 
     def _write(self, block: bytes) -> None:
         rest = memoryview(block)
-        while rest:  # an unbuffered file may take a piece only
+        while rest:  # an unbuffered file may write less than all
             rest = rest[self.file.write(rest) :]
         self.digest.update(block)
         self.done += len(block)
@@ -251,7 +250,7 @@ class _Download:
         raise self._failed(f"{wrong} and was deleted; run it again, or")
 
     def _failed(self, why: str) -> UserError:
-        """`why` ends where "get the file elsewhere" may follow."""
+        """The error with the reason `why`, which ends so that "get the file elsewhere" can follow."""
         facts = [f"{self.size} bytes"] if self.size is not None else []
         facts += [f"SHA-256 {self.sha256}"] if self.sha256 else []
         copy = f" (a copy from any mirror will do: {', '.join(facts)})" if facts else ""
@@ -259,7 +258,7 @@ class _Download:
         return UserError(f"cannot download {self.url}: {why} get the file elsewhere{copy}{place}")
 
     def unwritable(self, error: OSError) -> UserError:
-        """The error of a folder or disk that does not take the part."""
+        """The error of a part that cannot be written."""
         if error.errno in _FULL:
             return UserError(
                 f"cannot download {self.url}: the disk is full at {amount(self.done)} of {self.part} "
@@ -272,7 +271,7 @@ class _Download:
 
 
 def part_of(target: Path) -> Path:
-    """Where `fetch` keeps what has arrived of `target` so far."""
+    """Where `fetch` keeps the bytes of `target` until it is complete."""
     return target.with_name(target.name + ".part")
 
 
@@ -284,65 +283,9 @@ def _is_at(file: io.FileIO, path: Path) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` last."""
+    """Write a rename in `folder` to the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _origin(url: str, response: requests.Response) -> dict[str, str | None]:
-    """What identifies the version of the file on the server; the sidecar's content."""
-    return {"url": url, "etag": response.headers.get("ETag"), "modified": response.headers.get("Last-Modified")}
-
-
-def _validator(origin: Mapping[str, str | None]) -> str | None:
-    """The value of If-Range (RFC 9110, 13.1.5), for which a weak ETag will not do."""
-    etag = origin.get("etag")
-    return etag if etag and not etag.startswith("W/") else origin.get("modified")
-
-
-def _total(response: requests.Response, done: int) -> int | None:
-    """The size of the whole file as the server tells it."""
-    if response.status_code == 206:
-        match = re.search(r"/(\d+)$", response.headers.get("Content-Range", ""))
-        return int(match[1]) if match else None
-    length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdigit() else None
-
-
-def _within(error: BaseException | None, kind: type[Any]) -> Any:
-    """The first exception of a kind among those that an exception was raised from or carries; None without one."""
-    seen: list[BaseException] = []
-    waiting: list[Any] = [error]
-    while waiting:
-        one = waiting.pop(0)
-        if isinstance(one, kind) and not isinstance(one, requests.RequestException):  # an OSError each, but a wrapper
-            return one
-        if isinstance(one, BaseException) and one not in seen:
-            seen.append(one)
-            waiting += [one.__cause__, getattr(one, "reason", None), *one.args, one.__context__]
-    return None
-
-
-def _hopeless(error: Exception) -> bool:
-    return bool(_within(error, socket.gaierror) or _within(error, ConnectionRefusedError))
-
-
-def _why(error: Exception, url: str) -> str:
-    host = urlsplit(url).hostname
-    if _within(error, socket.gaierror):
-        return f"the name {host} cannot be resolved"
-    if _within(error, ConnectionRefusedError):
-        return f"{host} refuses the connection"
-    if isinstance(error, requests.ConnectTimeout):
-        return f"{host} does not answer"
-    if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
-        return f"nothing arrived for {_TIMEOUT[1]:g} s"
-    cause = _within(error, OSError)
-    return f"the connection broke ({cause.strerror or _one_line(cause)})" if cause else "the connection ended early"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

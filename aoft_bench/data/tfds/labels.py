@@ -1,6 +1,6 @@
-"""Label maps of VTAB-1k: from an example as TFDS gives it to the class that the task asks for.
+"""Label maps of VTAB-1k: from an example of TFDS to the class of the task, which names its map in `tasks`.
 
-Reference: google-research/task_adaptation (Apache-2.0), data/*.py; the tasks name them in `tasks`.
+Reference: google-research/task_adaptation (Apache-2.0), data/*.py.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ Example = Mapping[str, Any]
 CLEVR_THRESHOLDS = (0.0, 8.0, 8.5, 9.0, 9.5, 10.0, 100.0)
 KITTI_THRESHOLDS = (-100.0, 8.0, 20.0, 999.0)
 _VEHICLES = 3  # types 0, 1 and 2 are car, van and truck
-_FAR = 1000.0  # metres; stands in where there is no vehicle
+_FAR = 1000.0  # metres; the distance where there is no vehicle
 
 
 def label(example: Example) -> int:
@@ -61,7 +61,7 @@ def smallnorb_elevation(example: Example) -> int:
 
 
 def bin_of(value: float, thresholds: tuple[float, ...]) -> int:
-    """The largest index i with thresholds[i] < value, strictly; -1 if none. In float32, as the reference compares."""
+    """The largest index i with thresholds[i] < value, or -1; compared in float32, as in the reference."""
     return int(np.count_nonzero(np.asarray(thresholds, np.float32) < np.float32(value))) - 1
 
 

@@ -1,4 +1,4 @@
-"""How far a download is: bars on a terminal, a few lines in a log."""
+"""The progress of downloads: bars on a terminal, a few lines in a log."""
 
 import sys
 import time
@@ -15,7 +15,7 @@ def say(text: str) -> None:
 
 
 def amount(count: float) -> str:
-    """161 MB."""
+    """A number of bytes as text: 161 MB."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= scale:
             value = count / scale
@@ -24,7 +24,7 @@ def amount(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """2 h 05 min."""
+    """Seconds as text: 2 h 05 min."""
     minutes, rest = divmod(round(seconds), 60)
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60:02d} min"
