@@ -1,4 +1,4 @@
-"""Whatever a user gets wrong: one line says what, what was got, what is allowed; exit code 2; nothing half-written."""
+"""Mistakes of a user: one line says what was wrong, given and allowed; exit code 2; no file is left half-written."""
 
 import errno
 import json
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class World:
-    """What a case starts from: a folder of its own, a valid pack, and the options of a cell that would run on it."""
+    """What a case starts from: a folder, a valid pack, and the options of a cell that would run on it."""
 
     def __init__(self, root: Path, nano: dict[str, str], patch: pytest.MonkeyPatch, record: Path) -> None:
         self.root, self.patch, self.trained = root, patch, record
@@ -56,22 +56,20 @@ class World:
 
 Case = Callable[[World], list[str]]
 CASES: list[tuple[str, str, Case, tuple[str, ...]]] = []
-RUN, EVALUATE, TABLES, LIST = (f"aoft_bench.{name}" for name in ("__main__", "cli.evaluate", "cli.tables", "cli.list"))
-PREPARE, EXPORT = "aoft_bench.cli.prepare", "aoft_bench.cli.export"
 
 
-def case(name: str, *expected: str, module: str = RUN) -> Callable[[Case], Case]:
-    """Adds a case whose words come from a function that may break something first."""
+def case(name: str, *expected: str, command: str = "run") -> Callable[[Case], Case]:
+    """Add a case whose arguments come from a function, which may break something first."""
 
     def add(make: Case) -> Case:
-        CASES.append((name, module, make, expected))
+        CASES.append((name, command, make, expected))
         return make
 
     return add
 
 
 def wrong(name: str, line: str, *expected: str) -> None:
-    """Adds a case that only changes options of the valid cell; words without = or with - first stand as they are."""
+    """Add a case that changes options of the valid cell; words that are no name=value come first, as they are."""
 
     def make(world: World) -> list[str]:
         given = line.split()
@@ -79,7 +77,7 @@ def wrong(name: str, line: str, *expected: str) -> None:
         changes = dict(w.split("=", 1) for w in given if w not in plain)
         return plain + words(world.options | changes)
 
-    CASES.append((name, RUN, make, expected))
+    CASES.append((name, "run", make, expected))
 
 
 # names
@@ -133,30 +131,43 @@ wrong(
 
 
 # the data commands
-def asked(name: str, module: str, line: str, *expected: str) -> None:
-    """Adds a case of words for another command."""
-    CASES.append((name, module, lambda world: line.split(), expected))
+def asked(name: str, command: str, line: str, *expected: str) -> None:
+    """Add a case of arguments of another command."""
+    CASES.append((name, command, lambda world: line.split(), expected))
 
 
-asked("prepare: which dataset", PREPARE, "dataset=", "which dataset? give dataset=<cifar100|")
-asked("prepare: only settings", PREPARE, "data.cache=cache", "which dataset?")
-asked("prepare: a bare name", PREPARE, "svhn", "cannot read the argument 'svhn'", "as in dataset=svhn")
-asked("prepare: a flag", PREPARE, "-x dataset=digits", "cannot read the argument '-x'", "name=value")
+asked("prepare: which dataset", "prepare", "dataset=", "which dataset? give dataset=<cifar100|")
+asked("prepare: only settings", "prepare", "data.cache=cache", "which dataset?")
+asked("prepare: a bare name", "prepare", "svhn", "cannot read the argument 'svhn'", "as in dataset=svhn")
+asked("prepare: a flag", "prepare", "-x dataset=digits", "cannot read the argument '-x'", "name=value")
 asked(
-    "prepare: no such task", PREPARE, "dataset=digits,dgits", "unknown dataset or suite 'dgits'", "mean 'digits'", "all"
+    "prepare: no such task",
+    "prepare",
+    "dataset=digits,dgits",
+    "unknown dataset or suite 'dgits'",
+    "mean 'digits'",
+    "all",
 )
-asked("prepare: no such option", PREPARE, "dataset=digits data.cach=x", "unknown option of data 'cach'", "mean 'cache'")
 asked(
-    "prepare: no TensorFlow", PREPARE, "dataset=svhn", "no data for svhn", "needs TensorFlow", "pip install -e", "pack"
+    "prepare: no such option", "prepare", "dataset=digits data.cach=x", "unknown option of data 'cach'", "mean 'cache'"
+)
+asked(
+    "prepare: no TensorFlow",
+    "prepare",
+    "dataset=svhn",
+    "no data for svhn",
+    "needs TensorFlow",
+    "pip install -e",
+    "pack",
 )
 asked(
     "prepare: FGVC by TF's bilinear",
-    PREPARE,
+    "prepare",
     "dataset=cub data.interpolation=bilinear_tf",
     "bilinear_tf is not defined",
 )
-asked("export: where to", EXPORT, "dataset=digits", "where to? give out=<folder>")
-asked("export: no such format", EXPORT, "dataset=digits format=zip out=o", "unknown format 'zip'", "allowed: folder")
+asked("export: where to", "export", "dataset=digits", "where to? give out=<folder>")
+asked("export: no such format", "export", "dataset=digits format=zip out=o", "unknown format 'zip'", "allowed: folder")
 # what is not there, or may not be
 wrong("no such pack", "data.root=nowhere", "data.root=nowhere does not exist", "train800.txt")
 wrong("no data", "dataset=cifar100 data.root=null", "no data for cifar100", "data/packs", "data.root=<folder>")
@@ -327,59 +338,59 @@ def _(world: World) -> list[str]:
     return words(world.options)
 
 
-@case("evaluate: no record", "no record nowhere.json", "<results>/records/", module=EVALUATE)
+@case("evaluate: no record", "no record nowhere.json", "<results>/records/", command="evaluate")
 def _(world: World) -> list[str]:
     return ["nowhere.json"]
 
 
-@case("evaluate: truncated record", "is not a whole record", "run the cell again", module=EVALUATE)
+@case("evaluate: truncated record", "is not a whole record", "run the cell again", command="evaluate")
 def _(world: World) -> list[str]:
     path = world.record()
     path.write_text(path.read_text()[:300])
     return [str(path)]
 
 
-@case("evaluate: other schema", "has schema 99, this version reads 1", module=EVALUATE)
+@case("evaluate: other schema", "has schema 99, this version reads 1", command="evaluate")
 def _(world: World) -> list[str]:
     return [str(_edited(world.record(), schema=99))]
 
 
-@case("evaluate: configuration taken out", "config is None", "run the cell again", module=EVALUATE)
+@case("evaluate: configuration taken out", "config is None", "run the cell again", command="evaluate")
 def _(world: World) -> list[str]:
     return [str(_edited(world.record(), config=None))]
 
 
-@case("evaluate: no parameters", ".safetensors is not here", "run it again", module=EVALUATE)
+@case("evaluate: no parameters", ".safetensors is not here", "run it again", command="evaluate")
 def _(world: World) -> list[str]:
     path = world.record()
     path.with_suffix(".safetensors").unlink()
     return [str(path)]
 
 
-@case("evaluate: damaged parameters", ".safetensors is damaged", "results.mode=force", module=EVALUATE)
+@case("evaluate: damaged parameters", ".safetensors is damaged", "results.mode=force", command="evaluate")
 def _(world: World) -> list[str]:
     path = world.record()
     path.with_suffix(".safetensors").write_bytes(b"no tensors")
     return [str(path)]
 
 
-@case("evaluate: other data", "the data here are not those of the record", "the record has", module=EVALUATE)
+@case("evaluate: other data", "the data here are not those of the record", "the record has", command="evaluate")
 def _(world: World) -> list[str]:
     make_pack(world.pack, seed=1)
     return [str(world.record()), "data.root=pack", "data.cache=cache"]
 
 
-@case("evaluate: unknown change", "unknown change 'data.rot' (did you mean 'data.root'?)", module=EVALUATE)
+@case("evaluate: unknown change", "unknown change 'data.rot' (did you mean 'data.root'?)", command="evaluate")
 def _(world: World) -> list[str]:
     return [str(world.record()), "data.rot=x"]
 
 
-@case("evaluate: wrong change", "trainer.threads: got 'many', must be an integer", module=EVALUATE)
+@case("evaluate: wrong change", "trainer.threads: got 'many', must be an integer", command="evaluate")
 def _(world: World) -> list[str]:
     return [str(world.record()), "trainer.threads=many"]
 
 
-@case("tables: no records", "no records below nowhere/records", "run a cell first", module=TABLES)
+@case("tables: no records", "no records below nowhere/records", "run a cell first", command="tables")
 def _(world: World) -> list[str]:
     return ["nowhere"]
 
@@ -399,7 +410,7 @@ def _(world: World) -> list[str]:
     return ["-m", "recipe.lrr=1e-3,1e-2"]
 
 
-@case("list: unknown kind", "unknown list 'methodz' (did you mean 'methods'?)", module=LIST)
+@case("list: unknown kind", "unknown list 'methodz' (did you mean 'methods'?)", command="list")
 def _(world: World) -> list[str]:
     return ["methodz"]
 
@@ -451,10 +462,9 @@ def world(tmp_path: Path, nano: dict[str, str], monkeypatch: pytest.MonkeyPatch,
             subprocess.run(["umount", str(tmp_path / name)], check=True)
 
 
-@pytest.mark.parametrize(("module", "make", "expected"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
-def test_wrong_input(module: str, make: Case, expected: tuple[str, ...], world: World, cli: Command) -> None:
-    given = make(world)
-    result = cli(*given, module=module)
+@pytest.mark.parametrize(("command", "make", "expected"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_wrong_input(command: str, make: Case, expected: tuple[str, ...], world: World, cli: Command) -> None:
+    result = cli(command, *make(world))
     _is_one_error(result, numbered="problems\n" in expected[0])
     for text in expected:
         assert text in result.err
