@@ -18,7 +18,9 @@ from aoft_bench.results.collect import collect
 
 ROOT = Path(__file__).parent / "frozen"
 PATHS = sorted(ROOT.rglob("*.json"))
-EVERY = sorted((Path(__file__).resolve().parents[2] / "results/records").rglob("*.json"))
+REPOSITORY = Path(__file__).resolve().parents[2]
+SWEEPS = REPOSITORY / "sweeps"
+EVERY = sorted((REPOSITORY / "results/records").rglob("*.json"))
 
 
 def test_the_frozen_records_are_all_here() -> None:
@@ -59,3 +61,13 @@ def test_every_record_of_the_results_folder_keeps_its_hash() -> None:
     for path in EVERY:
         record = read_record(path)
         assert record_hash(record) == record["hash"] == path.stem.partition("-")[2]
+
+
+def test_the_command_of_a_frozen_record_finds_it_done(tmp_path: Path, cli: Command) -> None:
+    """The code of this version gives the same hash to the same data, weights and configuration."""
+    (path,) = ROOT.rglob("seed1-f254d6be28.json")
+    shutil.copytree(ROOT, tmp_path / "results")
+    given = read_record(path)["command"].removeprefix("python -m aoft_bench -cd sweeps ").split()
+    done = cli("-cd", str(SWEEPS), *given, "results.mode=only-cached")
+    assert done.code == 0, done.err
+    assert f"(done before)\n  results/{path.relative_to(ROOT)}" in done.out
