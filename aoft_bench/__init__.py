@@ -5,7 +5,7 @@
     handle = aoft_bench.attach(model, "aoft", rank=8)
     handle.trainable_parameters(head=False)
 
-Nothing heavy is imported until it is used: `attach`, `load_backbone`, `methods` and the rest are looked up on demand.
+These names are imported when they are first used, so that importing the package takes no time.
 """
 
 import importlib

@@ -1,7 +1,7 @@
 """`aoft-bench evaluate RECORD [name=value ...]`: score the saved parameters of a record again.
 
-Prints the recorded and the reproduced accuracy; exit code 0 if they are equal, 1 if not, 2 if they cannot be
-compared. Paths may be given anew where they differ on this machine: data.root, data.cache, backbone.checkpoint ...
+Prints the recorded and the reproduced accuracy. The exit code is 0 if they are equal, 1 if they differ, and 2 if they
+cannot be compared. Paths that differ on this machine are given as name=value, such as data.root=DIR.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from aoft_bench.cli import ArgumentParser
 from aoft_bench.records.files import read_record
 from aoft_bench.utils.errors import UserError, unknown
 
-# what may differ between the machine of the record and this one without changing the number
+# options that may differ from the record's, since they do not change the number
 MOVABLE = (
     *(f"data.{name}" for name in ("root", "cache", "source", "tfds_dir", "manual_dir")),
     *("backbone.checkpoint", "trainer.eval_batch_size", "trainer.threads"),
@@ -38,9 +38,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def reproduce(record: dict[str, Any], path: Path, changes: dict[str, Any]) -> tuple[int, int]:
-    """(correct, total) of the record's saved parameters on the split that it was scored on.
+    """Score a record's saved parameters on the record's split; returns the numbers of correct and of all images.
 
-    Raises `UserError` if the parameters, the data or the backbone are not there or not those of the record.
+    Raises `UserError` if the parameters, the data or the backbone are missing or are not those of the record.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -62,14 +62,14 @@ def reproduce(record: dict[str, Any], path: Path, changes: dict[str, Any]) -> tu
         )
     hardware.prepare_cpu(config.trainer.threads)
     experiment = prepare_experiment(config)
-    for what, mine, theirs in (
+    for what, found, recorded in (
         ("data", experiment.prepared.fingerprint, record["data"]["fingerprint"]),
         ("backbone weights", experiment.weights_sha256, record["weights"]["sha256"]),
         ("configuration", experiment.digest, record["hash"]),
     ):
-        if mine != theirs:
+        if found != recorded:
             raise UserError(
-                f"the {what} here are not those of the record: got {mine[:12]}, the record has {theirs[:12]}"
+                f"the {what} here are not those of the record: got {found[:12]}, the record has {recorded[:12]}"
             )
     adapted = experiment.build_model()
     try:
@@ -82,7 +82,7 @@ def reproduce(record: dict[str, Any], path: Path, changes: dict[str, Any]) -> tu
 
 
 def parse_changes(words: list[str]) -> dict[str, Any]:
-    """name=value words as a dictionary; only `MOVABLE` names are allowed."""
+    """Return name=value words as a dictionary. Raises `UserError` for a name that is not in `MOVABLE`."""
     changes: dict[str, Any] = {}
     for word in words:
         name, equals, value = word.partition("=")
