@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from record_cases import record
 
 from aoft_bench.records.files import read_record, write_record
@@ -115,3 +117,22 @@ def test_what_is_written_is_read_again_and_nothing_else_is_written(tmp_path: Pat
     with pytest.raises(UserError, match=r"curves.train_loss \(1\) is not a finite number"):
         write_record(tmp_path / "other.json", made)
     assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(data=st.data(), value=JSON)
+def test_whatever_stands_in_a_record_it_is_accepted_or_refused_in_a_line(data: st.DataObject, value: Any) -> None:
+    made = node = good()
+    while isinstance(node[key := data.draw(st.sampled_from(sorted(node)))], dict) and data.draw(st.booleans()):
+        node = node[key] or node
+    node[key] = value
+    try:
+        check_record(made)
+    except UserError as refused:
+        assert str(refused) and "\n" not in str(refused)
