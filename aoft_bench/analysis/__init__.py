@@ -1,1 +1,1 @@
-"""Orthogonality: angles and norms of a backbone's matrices and of what methods train, beside random Gaussian ones."""
+"""Orthogonality: angles and norms of the matrices of backbones and methods, compared with random Gaussian ones."""

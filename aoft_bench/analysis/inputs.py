@@ -1,9 +1,9 @@
-"""Where matrices come from: a backbone, and the trained parameters beside a record, with the start they came from."""
+"""Where matrices come from: a backbone, or a record, whose matrices are taken at the start of its run and after it."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -12,18 +12,17 @@ from aoft_bench.analysis.matrices import Matrix, backbone_matrices, factor_matri
 from aoft_bench.config.schema import BackboneOptions, RunConfig, from_dict
 from aoft_bench.figures.names import stem
 from aoft_bench.records.files import read_record
+from aoft_bench.results.rows import Record
 from aoft_bench.results.settings import Comparison, build_comparisons
 from aoft_bench.utils.errors import UserError
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class MatrixSet:
-    """Matrices of one origin. state: of a method's, when they were taken: at the start of the run, or after it.
+    """Matrices of one origin.
 
-    weights: SHA-256 of the backbone's file; the rest, empty for a backbone: row, the label of the record's row in the
-    comparisons; setting: a name for what the records of one comparison share.
+    weights: SHA-256 of the backbone's file; state: when a method's matrices were taken. Empty for a backbone: row, the
+    label of the record's row in its comparison; setting: the name of the comparison (`figures.names.stem`).
     """
 
     backbone: str
@@ -39,8 +38,8 @@ class MatrixSet:
 
 @dataclass(frozen=True)
 class Found:
-    """The matrices of records. comparisons: their rows, by setting (`figures.names.stem`); left_out: one line for each
-    file of a folder that cannot be analysed."""
+    """The matrices of records. comparisons: their rows, by setting; left_out: one line for each file of a folder that
+    cannot be analysed."""
 
     sets: list[MatrixSet]
     comparisons: dict[str, Comparison]
@@ -53,46 +52,46 @@ def of_backbone(options: BackboneOptions) -> MatrixSet:
     return MatrixSet(options.name, backbone.sha256, "pretrained", backbone_matrices(backbone.model))
 
 
-def of_records(places: list[Path], checkpoint: str | None) -> Found:
-    """Trained matrices, their starts and their backbones, of record files and of results folders.
+def of_records(paths: list[Path], checkpoint: str | None) -> Found:
+    """The matrices of records, before and after training, and those of their backbones.
 
-    A file that cannot be looked at is a `UserError`; in a folder it is named and left out. checkpoint: where the
-    backbone's weights are, if not where the records say.
+    paths: record files, and folders of them; checkpoint: the file of the backbone's weights, if not the one that the
+    records name. Raises `UserError` for a file of `paths` that cannot be analysed; files in folders are left out.
     """
-    taken: dict[str, tuple[Record, list[MatrixSet]]] = {}
+    loaded: dict[str, tuple[Record, list[MatrixSet]]] = {}
     left_out: list[str] = []
     without_factors: list[str] = []
-    for path, asked_for in _paths(places):
+    for path, in_folder in _record_paths(paths):
         try:
             record = read_record(path)
-            if not asked_for and not _has_factors(record):
+            if in_folder and not _has_factors(record):
                 without_factors.append(record["method"])
                 continue
-            taken.setdefault(str(path.resolve()), (record, _of_record(record, path)))
+            loaded.setdefault(str(path.resolve()), (record, _of_record(record, path)))
         except UserError as error:
-            if asked_for:
+            if not in_folder:
                 raise
             left_out.append(str(error))
     if without_factors:
         names = ", ".join(sorted(set(without_factors)))
         left_out.append(f"{len(without_factors)} records of methods that have no W_down and W_up: {names}")
-    comparisons = {stem(one): one for one in build_comparisons([record for record, _ in taken.values()])}
-    labelled = _labelled(comparisons, {id(record): sets for record, sets in taken.values()})
-    found, missing = _backbones_of([record for record, _ in taken.values()], checkpoint)
+    comparisons = {stem(one): one for one in build_comparisons([record for record, _ in loaded.values()])}
+    labelled = _labelled(comparisons, {id(record): sets for record, sets in loaded.values()})
+    found, missing = _backbones_of([record for record, _ in loaded.values()], checkpoint)
     return Found(found + labelled, comparisons, left_out + missing)
 
 
-def _paths(places: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
-    """(path, whether it was named itself) of every record below the places."""
-    for place in places:
-        if not place.is_dir():
-            yield place, True
+def _record_paths(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
+    """(path, whether it was found in a folder) of every record."""
+    for path in paths:
+        if not path.is_dir():
+            yield path, False
             continue
-        root = place / "records" if (place / "records").is_dir() else place
+        root = path / "records" if (path / "records").is_dir() else path
         inside = sorted(root.rglob("seed*.json"))
         if not inside:
-            raise UserError(f"no records below {place}; give a results folder, a folder in its records/, or a record")
-        yield from ((path, False) for path in inside)
+            raise UserError(f"no records below {path}; give a results folder, a folder in its records/, or a record")
+        yield from ((record, True) for record in inside)
 
 
 def _has_factors(record: Record) -> bool:

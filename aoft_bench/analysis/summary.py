@@ -1,4 +1,4 @@
-"""The numbers: one tidy CSV row for the vectors of each matrix, and a summary over layers and seeds in Markdown."""
+"""The measures of all matrices as CSV rows, and a summary over layers and seeds in Markdown."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict
 from statistics import fmean
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from aoft_bench.analysis.inputs import MatrixSet
 from aoft_bench.analysis.matrices import Matrix, Vectors
 from aoft_bench.analysis.measures import measure, spectral_norm
 
-WHICH: tuple[Vectors, ...] = ("columns", "rows")
 ORIGIN = ("setting", "backbone", "weights", "row", "dataset", "seed", "hash", "state", "layer", "matrix", "part")
 SHAPE = ("vectors", "count", "length", "fit", "zero", "pairs")
 PAIRS = ("mean_angle", "mean_abs_from_90", "std_angle", "coherence", "gram_unit", "gram_raw")
@@ -23,29 +22,29 @@ NORMS = ("spectral_norm", "frobenius_norm")
 OF_REFERENCE = ("mean_abs_from_90", "std_angle", "coherence", "gram_unit", "gram_raw", "spectral_norm")
 COLUMNS = (*ORIGIN, *SHAPE, *PAIRS, *NORMS, *(f"gaussian_{name}" for name in OF_REFERENCE))
 
-Measurement = dict[str, Any]
+Measurement = dict[str, Any]  # a row of the CSV file, by COLUMNS
 
 
 def rows_of(sets: Iterable[MatrixSet]) -> list[Measurement]:
-    """One row for the columns and one for the rows of every matrix, one for every update; absent values are None.
+    """One for the columns and one for the rows of every matrix, one for every update; absent values are None.
 
-    fit: whether so many vectors of this length can be orthogonal at all (count <= length). gaussian_*: the reference,
-    its spectral norm that of a Gaussian matrix of the same shape and Frobenius norm.
+    fit: whether `count` vectors of this length can be orthogonal at all (count <= length). gaussian_*: the reference;
+    its spectral norm is that of a Gaussian matrix of the same shape and Frobenius norm.
     """
-    return [row for one in sets for matrix in one.matrices for row in _rows(one, matrix)]
+    return [row for origin in sets for matrix in origin.matrices for row in _rows(origin, matrix)]
 
 
-def _rows(one: MatrixSet, matrix: Matrix) -> list[Measurement]:
+def _rows(origin: MatrixSet, matrix: Matrix) -> list[Measurement]:
     frobenius = float(np.linalg.norm(matrix.values))
     row: Measurement = dict.fromkeys(COLUMNS) | {
-        "setting": one.setting,
-        "backbone": one.backbone,
-        "weights": one.weights[:12],
-        "row": one.row,
-        "dataset": one.dataset,
-        "seed": one.seed,
-        "hash": one.hash,
-        "state": one.state,
+        "setting": origin.setting,
+        "backbone": origin.backbone,
+        "weights": origin.weights[:12],
+        "row": origin.row,
+        "dataset": origin.dataset,
+        "seed": origin.seed,
+        "hash": origin.hash,
+        "state": origin.state,
         "layer": matrix.layer,
         "matrix": matrix.name,
         "part": matrix.part,
@@ -55,7 +54,7 @@ def _rows(one: MatrixSet, matrix: Matrix) -> list[Measurement]:
     if matrix.part == "update":  # only its singular values are known
         return [row]
     row["gaussian_spectral_norm"] = frobenius * spectral_ratio(*matrix.values.shape)
-    return [row | _angles(matrix, which) for which in WHICH]
+    return [row | _angles(matrix, which) for which in get_args(Vectors)]
 
 
 def _angles(matrix: Matrix, which: Vectors) -> Measurement:

@@ -39,9 +39,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _analyze(words: list[str]) -> int:
-    places = [Path(word).expanduser() for word in words if "=" not in word]
+    paths = [Path(word).expanduser() for word in words if "=" not in word]
     changes = _changes([word for word in words if "=" in word])
-    if not places and "backbone" not in changes:
+    if not paths and "backbone" not in changes:
         raise UserError("nothing to analyse: give backbone=NAME, or records or folders of records, as in --help")
     out = Path(changes.get("out", OUT)).expanduser()
     if out.exists() and not out.is_dir():
@@ -57,9 +57,9 @@ def _analyze(words: list[str]) -> int:
     comparisons: dict[str, Comparison] = {}
     if "backbone" in changes:
         sets.append(of_backbone(_options(changes)))
-    if places:
+    if paths:
         checkpoint = None if "backbone" in changes else changes.get("backbone.checkpoint")
-        found = of_records(places, checkpoint)
+        found = of_records(paths, checkpoint)
         comparisons = found.comparisons
         known = {one.weights for one in sets}
         sets += [one for one in found.sets if one.row or one.weights not in known]

@@ -2,19 +2,14 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from aoft_bench.cli import ArgumentParser
+from aoft_bench.cli.results_folder import results_folder
 from aoft_bench.report.page import write_report
 
 
 def main(arguments: Sequence[str]) -> int:
     """Write the page. Records left out are named on stderr."""
-    parser = ArgumentParser("report")
-    parser.add_argument(
-        "results", nargs="?", default="results", type=Path, help="folder with records/ (default: results)"
-    )
-    written = write_report(parser.parse_args(arguments).results)
+    written = write_report(results_folder("report", arguments))
     for path, reason in written.left_out:
         print(f"aoft_bench: left out {path}: {reason}", file=sys.stderr)
     print(

@@ -92,14 +92,14 @@ def _figure(comparison: Comparison, key: str, data: dict[str, Panel], styles: St
 
 
 def _context(axes: Axes, curves_: list[Values]) -> None:
-    """Means of rows that are not singled out."""
+    """Draw the means of rows that have no colour of their own."""
     if curves_:
         lines = [np.column_stack([np.arange(1, found.shape[1] + 1), found.mean(axis=0)]) for found in curves_]
         axes.add_collection(LineCollection(lines, colors=GREY, linewidths=0.5, alpha=0.6, zorder=1.5, gid="others"))
 
 
 def _curve(axes: Axes, found: Values, style: SeriesStyle, label: str, number: int) -> None:
-    """Mean and band of one row. number: its place in the legend, so that markers of rows do not coincide."""
+    """Draw mean and band of one row. number: its index in the legend, by which its markers are shifted."""
     seeds, epochs = found.shape
     at = np.arange(1, epochs + 1)
     every = max(1, epochs // 4)

@@ -12,7 +12,7 @@ from aoft_bench.figures.text import printable, text_width
 Point = tuple[float, float]
 
 # (dx, dy) in points from the point to the nearest corner or side of the text, and where the text is anchored
-_PLACES = [
+_OFFSETS = [
     (-4, 0, "right", "center"),  # left of and above a Pareto front is free
     (-4, 4, "right", "bottom"),
     (0, 4, "center", "bottom"),
@@ -48,7 +48,7 @@ def label_points(
     for name, point in zip(map(printable, names), points, strict=True):
         x, y = axes.transData.transform(point)
         width, height = text_width(name) * figure.dpi, FONT_SIZE * pixel
-        for dx, dy, across, up in _PLACES:
+        for dx, dy, across, up in _OFFSETS:
             left, low = x + dx * pixel - _SHARE[across] * width, y + dy * pixel - _SHARE[up] * height
             box = Bbox.from_extents(left, low, left + width, low + height)
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1

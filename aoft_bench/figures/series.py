@@ -47,7 +47,7 @@ MARKERS = ("o", "s", "^", "X", "P", "D", "v", "p", "h", "<", ">", "*", "d")
 FILLS = ("full", "none", "left", "right", "bottom", "top")  # variants of one method
 LINES: tuple[Any, ...] = ("-", (0, (4, 1.2)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2)))
 
-# singled out where there are too many rows to tell apart, in this order
+# drawn in colour where there are too many rows to tell apart, in this order
 FEATURED = ("aoft", "aoft_without_lambda", "aoft_adapter", "lora", "lora_matched", "adapter", "linear", "full")
 
 
@@ -73,9 +73,10 @@ Styles = dict[str, SeriesStyle]  # by label of a row, or by name of a method
 
 
 def method_styles(methods: Iterable[str]) -> Styles:
-    """The style of each method: by family, and by a hash of its name where no family has it.
+    """The style of each method: by family, or by a hash of its name where no family has it.
 
-    Two of the latter never share a marker before all are taken, so it is the same in all figures of one call.
+    Methods without a family share a marker only when all are taken. Pass all methods of a call at once, so that each
+    has the same marker in all figures.
     """
     found: Styles = {}
     taken: set[int] = set()

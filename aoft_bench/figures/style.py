@@ -56,7 +56,7 @@ RC: dict[str, Any] = {
 
 @contextmanager
 def drawing_style(families: Sequence[str] = (WHOLE,)) -> Iterator[None]:
-    """Draw and save in here; what matplotlibrc of the machine says does not count. families: of fonts, see `fonts`."""
+    """Within it figures look as `RC` says, whatever matplotlibrc says. families: names of fonts, see `fonts`."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(RC | {"font.family": list(families)})  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from aoft_bench.results.statistics import pool_of
 
 
 class NothingToDrawError(Exception):
-    """Why a figure would show nothing; one line."""
+    """A figure would show nothing. The text is the reason, in a few words."""
 
 
 def by_seed(row: Row, dataset: str) -> dict[int, float]:

@@ -44,12 +44,12 @@ def accuracy_columns(
 
     unofficial: datasets marked by a star; each_dataset: not only the means over several datasets.
     """
-    field = layout == "vtab1k"  # as the field prints it: headers turned, parameters in millions
+    vtab = layout == "vtab1k"  # with turned headers, as papers print it
     entry, unit = (count_entry, "") if layout == "plain" else (_millions, " (M)")
     return [
         AccuracyColumn("method", lambda row: Entry(row.label), text=True, published=lambda row: Entry(row.method)),
-        AccuracyColumn(f"trained{unit}", lambda row: entry(row.trained), rotated=field, published=_printed_millions),
-        AccuracyColumn(f"with head{unit}", lambda row: entry(row.trained + row.head), rotated=field),
+        AccuracyColumn(f"trained{unit}", lambda row: entry(row.trained), rotated=vtab, published=_printed_millions),
+        AccuracyColumn(f"with head{unit}", lambda row: entry(row.trained + row.head), rotated=vtab),
         *_score_columns(datasets, layout, unofficial, each_dataset),
     ]
 

@@ -4,7 +4,6 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from aoft_bench.records.schema import Record
@@ -66,54 +65,52 @@ def _caption(comparison: Comparison, words: str) -> str:
     )
 
 
-def _cost(
-    name: str,
-    runs: _Runs,
-    scale: float = 1.0,
+def _cost(name: str, scale: float = 1.0) -> Callable[[Record], float | None]:
+    """`cost.name` of a record times `scale`; None where it is not recorded."""
+
+    def value(record: Record) -> float | None:
+        found = record["cost"].get(name)
+        return found * scale if isinstance(found, int | float) else None
+
+    return value
+
+
+def _speed(record: Record) -> float | None:
+    """Training images a second."""
+    return _cost("train_images_per_second")(record) or None
+
+
+def _step(record: Record) -> float | None:
+    """Milliseconds of a training step."""
+    speed = _speed(record)
+    return 1000 * record["config"]["recipe"]["batch_size"] / speed if speed else None
+
+
+def _over_runs(
+    value: Callable[[Record], float | None],
     digits: int = 1,
     summary: Callable[[Sequence[float]], float] = statistics.median,
-) -> Entry:
-    """The records' `cost.name` times `scale`, summarised; missing where no record has it."""
-    found = [(r["cost"][name], r["seed"]) for r in runs.records if isinstance(r["cost"].get(name), int | float)]
-    return _summarised([(value * scale, seed) for value, seed in found], digits, summary)
+) -> Callable[[_Runs], Entry]:
+    """The entry that summarises `value` over the runs that have it."""
 
+    def entry(runs: _Runs) -> Entry:
+        found = [(number, record["seed"]) for record in runs.records if (number := value(record)) is not None]
+        if not found:
+            return MISSING
+        values, seeds = zip(*found, strict=True)
+        return Entry(rounded(summary(values), digits), summary(values), values, seeds)
 
-def _speed(runs: _Runs) -> list[tuple[float, Record]]:
-    """Training images a second of the records that have them."""
-    found = [(record["cost"].get("train_images_per_second"), record) for record in runs.records]
-    return [(value, record) for value, record in found if isinstance(value, int | float) and value > 0]
-
-
-def _images(runs: _Runs) -> Entry:
-    return _summarised([(value, record["seed"]) for value, record in _speed(runs)])
-
-
-def _step(runs: _Runs) -> Entry:
-    times = [(1000 * r["config"]["recipe"]["batch_size"] / value, r["seed"]) for value, r in _speed(runs)]
-    return _summarised(times, digits=0)
-
-
-def _summarised(
-    found: Sequence[tuple[float, int]],
-    digits: int = 1,
-    summary: Callable[[Sequence[float]], float] = statistics.median,
-) -> Entry:
-    """found: (value, seed) of each run."""
-    if not found:
-        return MISSING
-    values, seeds = zip(*found, strict=True)
-    number = summary(values)
-    return Entry(rounded(number, digits), number, values, seeds)
+    return entry
 
 
 _COLUMNS: list[Column[_Runs]] = [
     Column("method", lambda runs: Entry(runs.row.label), text=True),
     Column("trained", lambda runs: count_entry(runs.row.trained)),
     Column("with head", lambda runs: count_entry(runs.row.trained + runs.row.head)),
-    Column("step (ms)", _step),
-    Column("peak memory (GiB)", partial(_cost, "peak_memory_bytes", scale=2**-30, digits=2, summary=max)),
-    Column("train images/s", _images),
-    Column("score images/s", partial(_cost, "score_images_per_second")),
-    Column("saved file (MB)", partial(_cost, "trained_file_bytes", scale=1e-6, digits=2)),
+    Column("step (ms)", _over_runs(_step, digits=0)),
+    Column("peak memory (GiB)", _over_runs(_cost("peak_memory_bytes", 2**-30), digits=2, summary=max)),
+    Column("train images/s", _over_runs(_speed)),
+    Column("score images/s", _over_runs(_cost("score_images_per_second"))),
+    Column("saved file (MB)", _over_runs(_cost("trained_file_bytes", 1e-6), digits=2)),
     Column("runs", lambda runs: Entry(str(len(runs.records)), len(runs.records))),
 ]

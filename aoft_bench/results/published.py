@@ -1,4 +1,4 @@
-"""Published rows: read from CSV, held against their own arithmetic, and against the setting of a table."""
+"""Published rows: read from CSV, checked against their own arithmetic, and compared with the setting of our rows."""
 
 import csv
 import statistics
@@ -67,7 +67,7 @@ class PublishedRow:
 
     @property
     def disagreements(self) -> list[str]:
-        """What is printed and does not follow from the cells."""
+        """Printed means that do not follow from the cells."""
         found = []
         if self.mean is not None and self.mean_kind in self.computed:
             found += self._wrong_mean(self.mean, self.computed[self.mean_kind])
@@ -128,7 +128,7 @@ def load(root: Path) -> Published:
 
 
 def differences(row: PublishedRow, setting: Setting, timm: str, weights: str) -> list[str]:
-    """How a published row came about unlike ours, as short texts.
+    """What differs between a published row and ours, as short texts.
 
     timm: the name of our backbone with its tag; weights: where its weights came from (`weights.source` of a record).
     """

@@ -38,16 +38,16 @@ class Row:
 
 
 def build_rows(records: list[Record]) -> tuple[list[Row], list[str]]:
-    """Rows of one setting by their parameters, and notes on records that say the same thing twice."""
+    """Rows of one setting by their parameters, and notes on records of the same run."""
     by_method: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_method[record["method"]].append(record)
     rows, notes = [], []
     for method, members in by_method.items():
         for label, some in _variants(members):
-            kept, twice = _once(some)
+            kept, doubles = _without_doubles(some)
             rows.append(_row(f"{method}{label}", method, kept))
-            notes += [f"{method}{label}: {text}" for text in twice]
+            notes += [f"{method}{label}: {text}" for text in doubles]
     return sorted(rows, key=lambda row: (row.trained, row.label)), sorted(notes)
 
 
@@ -91,8 +91,8 @@ def _row(label: str, method: str, records: list[Record]) -> Row:
     return Row(label, method, records, dict(cells), dict(best), trained, head)
 
 
-def _once(records: list[Record]) -> tuple[list[Record], list[str]]:
-    """The records in order of dataset and seed, each seed of a dataset once, and what was said of the others.
+def _without_doubles(records: list[Record]) -> tuple[list[Record], list[str]]:
+    """The records in order of dataset and seed, each seed of a dataset once, and a note on each of the others.
 
     Two hashes can name one run: weights given as a file and by their name on the hub, a normalisation given as `half`
     and as `backbone`.

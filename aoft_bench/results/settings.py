@@ -207,20 +207,23 @@ def _part(setting: Setting, name: str) -> str:
 
 
 def _caption(setting: Setting, rows: list[Row]) -> str:
-    seeds = {tuple(row.seeds(name)) for row in rows for name in row.cells}
-    counts = sorted({len(some) for some in seeds})
-    if len(seeds) == 1:
-        (only,) = seeds
-        over = f"seed {only[0]}" if len(only) == 1 else f"mean ± standard deviation over seeds {_listed(only)}"
-    else:
-        all_of = _listed(sorted({seed for some in seeds for seed in some}))
-        few = f"{counts[0]} to {counts[-1]} of the" if len(counts) > 1 else f"{counts[0]} of the"
-        over = f"mean ± standard deviation over {few} seeds {all_of}, not the same in every cell"
     return (
-        f"Top-1 in % on {setting.split}, last epoch, {over}; {setting.epochs} epochs, {setting.img_size} px "
-        f"{setting.interpolation}, mean {triple(setting.mean)}, std {triple(setting.std)}, {setting.precision}, "
+        f"Top-1 in % on {setting.split}, last epoch, {_over_seeds(rows)}; {setting.epochs} epochs, "
+        f"{setting.img_size} px {setting.interpolation}, mean {triple(setting.mean)}, std {triple(setting.std)}, {setting.precision}, "
         f"weights {setting.sha256[:12]}; images: {setting.source}, {'official' if setting.official else 'not official'}"
     )
+
+
+def _over_seeds(rows: list[Row]) -> str:
+    """Over which seeds the numbers of a table are."""
+    seeds = {tuple(row.seeds(name)) for row in rows for name in row.cells}
+    if len(seeds) == 1:
+        (only,) = seeds
+        return f"seed {only[0]}" if len(only) == 1 else f"mean ± standard deviation over seeds {_listed(only)}"
+    counts = sorted({len(some) for some in seeds})
+    few = f"{counts[0]} to {counts[-1]} of the" if len(counts) > 1 else f"{counts[0]} of the"
+    every = _listed(sorted({seed for some in seeds for seed in some}))
+    return f"mean ± standard deviation over {few} seeds {every}, not the same in every cell"
 
 
 def _notes(setting: Setting, records: list[Record]) -> list[str]:

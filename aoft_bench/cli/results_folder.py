@@ -1,0 +1,33 @@
+"""The argument RESULTS of tables, figures and report, and the records below it."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from aoft_bench.cli import ArgumentParser
+from aoft_bench.results.collect import Collected, collect
+from aoft_bench.utils.errors import UserError
+
+
+def results_folder(command: str, arguments: Sequence[str]) -> Path:
+    """The folder that the arguments of `command` name."""
+    parser = ArgumentParser(command)
+    parser.add_argument(
+        "results", nargs="?", default="results", type=Path, help="folder with records/ (default: results)"
+    )
+    return Path(parser.parse_args(arguments).results)
+
+
+def read_results(command: str, arguments: Sequence[str]) -> tuple[Path, Collected]:
+    """(folder, its records). Records that cannot be used are named on stderr.
+
+    Raises `UserError` where none can be used.
+    """
+    root = results_folder(command, arguments)
+    found = collect(root)
+    for left in found.left_out:
+        print(f"aoft_bench: left out {left}", file=sys.stderr)
+    if not found.records:
+        why = f"none of the {len(found.left_out)} records can be used (above)" if found.left_out else "no records"
+        raise UserError(f"{why} below {root / 'records'}; run a cell first: aoft-bench --help")
+    return root, found
