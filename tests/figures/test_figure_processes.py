@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from test_figures import ranked, write
 
 from aoft_bench.figures import parallel as processes
 from aoft_bench.figures.parallel import cores, run_jobs
@@ -75,7 +74,10 @@ def test_an_error_of_a_job_is_raised_here(failing: int) -> None:
         run_jobs(2, jobs)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_all_processes_and_leaves_whole_files(tmp_path: Path) -> None:
+    from figure_records import ranked, write  # with matplotlib, which the processes of the other tests do not need
+
     backbones = ("vit_b16_in21k", "vit_l16", "vit_s16", "vit_ti16")
     write(
         tmp_path / "results",

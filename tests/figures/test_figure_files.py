@@ -1,0 +1,150 @@
+"""The files of figures: names, bytes, pages, and what the command refuses."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Command
+from figure_records import drawn, lines, ranked, record, write
+
+from aoft_bench.figures import curves
+from aoft_bench.figures.names import LONGEST, slug, stem
+from aoft_bench.figures.write import FEWEST, write_figures
+from aoft_bench.results.collect import collect
+from aoft_bench.results.figure_index import DrawnFigure, read_index, write_index
+from aoft_bench.results.settings import build_comparisons
+
+ROOT = Path(__file__).resolve().parents[2]
+
+COMMAND = "aoft_bench.cli.figures"
+KINDS = ("parameters", "gain", "curves-loss", "cost", "ranks")
+TWO_SETTINGS = [*ranked(), *ranked(config__backbone__img_size=112)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The figures of two settings, drawn by this process alone."""
+    root = tmp_path_factory.mktemp("figures")
+    write(root, TWO_SETTINGS)
+    assert write_figures(root, collect(root)) == 2 * len(KINDS)
+    return root / "figures"
+
+
+def run(root: Path, processes: int, *unwanted: str, **environment: str) -> dict[str, bytes]:
+    """The files that a process of its own draws with `processes` processes. unwanted: modules it must not import."""
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from aoft_bench.figures.write import write_figures\n"
+        "from aoft_bench.results.collect import collect\n"
+        "if __name__ == '__main__':\n"
+        f"    write_figures(Path('results'), collect(Path('results')), {processes})\n"
+        f"    assert not {set(unwanted)} & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=root.parent,
+        env={"PYTHONPATH": str(ROOT), "PATH": "", "HOME": os.environ.get("HOME", ""), **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return {path.name: path.read_bytes() for path in (root / "figures").iterdir()}
+
+
+def test_files_are_the_same_every_time(folder: Path, tmp_path: Path) -> None:
+    """Whatever the order of the records, the settings of the machine and the number of processes."""
+    write(tmp_path / "results", TWO_SETTINGS[::-1])
+    style_of_the_machine = tmp_path / "matplotlibrc"
+    style_of_the_machine.write_text("font.size: 20\npdf.fonttype: 3\nsavefig.dpi: 50\n")
+    assert 2 * len(KINDS) >= 2 * FEWEST  # else one process draws all
+    changes = {"MATPLOTLIBRC": str(style_of_the_machine), "PYTHONHASHSEED": "2", "SOURCE_DATE_EPOCH": "1"}
+    files = run(tmp_path / "results", 2, "torch", "timm", "wandb", "pytorch_lightning", "hydra", **changes)
+    assert files == {path.name: path.read_bytes() for path in folder.iterdir()}
+    kinds = {name.partition("3ep-")[2][7:] for name in files}
+    assert kinds == {f"{kind}.{end}" for kind in KINDS for end in ("pdf", "png")} | {""}  # README.md, index.json
+    for name, content in files.items():
+        if name.endswith(".pdf"):
+            assert b"/FontFile2" in content and b"/Type3" not in content  # TrueType, embedded
+            assert b"CreationDate" not in content and b"matplotlib" not in content.lower()
+        if name.endswith(".png"):
+            assert b"Software" not in content and b"Matplotlib" not in content
+
+
+def test_scipy_is_imported_for_a_diagram_only(tmp_path: Path) -> None:
+    """It takes as long as three figures."""
+    write(tmp_path / "results", [record(50.0)])
+    run(tmp_path / "results", 1, "scipy")
+
+
+def test_the_page_and_the_index_list_every_figure(folder: Path) -> None:
+    page, index = (folder / "README.md").read_text(), read_index(folder)
+    comparisons = build_comparisons(TWO_SETTINGS)
+    assert [figure.files[1] for figure in index] == [f"{stem(one)}-{kind}.png" for one in comparisons for kind in KINDS]
+    for figure in index:
+        pdf, png = figure.files
+        assert f"]({png})\n\n[PDF]({pdf}). {figure.caption}" in page
+        assert (folder / pdf).is_file() and figure.setting in [one.title for one in comparisons]
+    assert index[0].title == f"parameters, {index[0].setting}"
+    assert index[0].caption.startswith("Test top-1, mean of 6 tasks (%) against") and index[0].caption.endswith(".")
+
+
+def test_figures_that_are_not_drawn_any_more_are_removed(cli: Command, tmp_path: Path) -> None:
+    root = tmp_path / "results"
+    write(root, [record(50.0)])
+    (root / "figures").mkdir()
+    for name in ("old-gain.pdf", "old-gain.png", "mine.pdf"):
+        (root / "figures" / name).touch()
+    write_index(root / "figures", [DrawnFigure("", "", "", ["old-gain.pdf", "old-gain.png", "gone.pdf"])])
+    assert cli("results", module=COMMAND).code == 0
+    kept = {path.name for path in (root / "figures").iterdir()} - {"mine.pdf", "README.md", "index.json"}
+    assert {name.partition("3ep-")[2][7:] for name in kept} == {"curves-loss.pdf", "curves-loss.png"}
+    assert (root / "figures" / "mine.pdf").is_file()
+    assert "Not drawn: parameters (one method only)" in (root / "figures" / "README.md").read_text()
+
+
+def test_each_part_of_a_setting_changes_the_names() -> None:
+    (table,) = build_comparisons([record(50.0)])
+    names = {stem(table)}
+    for field in dataclasses.fields(table.setting):
+        value = getattr(table.setting, field.name)
+        other = not value if isinstance(value, bool) else (0.0,) if isinstance(value, tuple) else type(value)("7")
+        names.add(stem(dataclasses.replace(table, setting=dataclasses.replace(table.setting, **{field.name: other}))))
+    assert len(names) == 1 + len(dataclasses.fields(table.setting))
+    assert stem(table).startswith("vtab1k-vit_b16_in21k-clean-224px-3ep-")
+    assert slug("../a b/c: λ") == "a-b-c" and len(slug("x" * 500)) == LONGEST
+
+
+def test_a_damaged_record_is_named_and_left_out(cli: Command, tmp_path: Path) -> None:
+    root = tmp_path / "results"
+    write(root, [record(50.0), record(60.0, seed=1, curves={"train_loss": [9.0, 9.0, 9.0]})])
+    damaged = next((root / "records").rglob("seed1-*.json"))
+    damaged.write_text(damaged.read_text()[:300])
+    result = cli("results", module=COMMAND)
+    assert result.code == 0
+    assert result.err.count("\n") == 1 and damaged.name in result.err
+    page = (root / "figures" / "README.md").read_text()
+    assert f"records/vit_b16_in21k/lora/cifar100/{damaged.name}" in page and str(tmp_path) not in page
+    (drawing,) = drawn(curves.plans, collect(root).records)
+    assert lines(drawing.figure)["lora"][1] == [4.0, 2.0, 1.0]
+
+
+def test_no_folder_and_no_records_end_in_one_line(cli: Command, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "wrong"):
+        result = cli(name, module=COMMAND)
+        assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
+        assert f"no records below {name}/records; run a cell first" in result.err
+        assert not (tmp_path / name / "figures").exists()
+
+
+def test_figures_that_cannot_be_written_end_in_one_line(cli: Command, tmp_path: Path) -> None:
+    root = tmp_path / "results"
+    write(root, [record(50.0)])
+    (root / "figures").write_text("a file where the folder should be")
+    result = cli("results", module=COMMAND)
+    assert result.code == 2
+    assert result.err.count("\n") == 1 and "cannot write" in result.err
