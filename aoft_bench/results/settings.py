@@ -209,8 +209,9 @@ def _part(setting: Setting, name: str) -> str:
 def _caption(setting: Setting, rows: list[Row]) -> str:
     return (
         f"Top-1 in % on {setting.split}, last epoch, {_over_seeds(rows)}; {setting.epochs} epochs, "
-        f"{setting.img_size} px {setting.interpolation}, mean {triple(setting.mean)}, std {triple(setting.std)}, {setting.precision}, "
-        f"weights {setting.sha256[:12]}; images: {setting.source}, {'official' if setting.official else 'not official'}"
+        f"{setting.img_size} px {setting.interpolation}, mean {triple(setting.mean)}, std {triple(setting.std)}, "
+        f"{setting.precision}, weights {setting.sha256[:12]}; images: {setting.source}, "
+        f"{'official' if setting.official else 'not official'}"
     )
 
 
