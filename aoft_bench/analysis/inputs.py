@@ -12,7 +12,7 @@ from aoft_bench.analysis.matrices import Matrix, backbone_matrices, factor_matri
 from aoft_bench.config.schema import BackboneOptions, RunConfig, from_dict
 from aoft_bench.figures.names import stem
 from aoft_bench.records.files import read_record
-from aoft_bench.results.rows import Record
+from aoft_bench.records.schema import Record
 from aoft_bench.results.settings import Comparison, build_comparisons
 from aoft_bench.utils.errors import UserError
 
