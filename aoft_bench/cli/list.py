@@ -2,15 +2,19 @@
 
 import dataclasses
 import inspect
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import rich.box
 from rich.console import Console
 from rich.table import Table
 
 from aoft_bench.cli import ArgumentParser
-from aoft_bench.utils.errors import unknown
+from aoft_bench.utils.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from aoft_bench.methods import Method
 
 KINDS = ("methods", "datasets", "backbones")
 
@@ -19,43 +23,81 @@ def main(arguments: Sequence[str]) -> int:
     """Print the lists that are asked for; all of them by default."""
     parser = ArgumentParser("list")
     parser.add_argument("kinds", nargs="*", metavar="|".join(KINDS), help="default: all of them")
-    kinds = parser.parse_args(arguments).kinds or list(KINDS)
-    for kind in kinds:
+    parser.add_argument("--markdown", action="store_true", help="the table of docs/methods.md")
+    options = parser.parse_args(arguments)
+    for kind in options.kinds:
         if kind not in KINDS:
             raise unknown("list", kind, KINDS)
-    for kind in kinds:
+    if options.markdown:
+        print(methods_markdown())
+        return 0
+    for kind in options.kinds or KINDS:
         _print({"methods": methods_table, "datasets": datasets_table, "backbones": backbones_table}[kind]())
     return 0
 
 
-def methods_table() -> Table:
-    """Every method with its defaults (conf/method), its count on ViT-B/16 and its source."""
-    from aoft_bench import methods
-    from aoft_bench.backbones.layout import shape_of
-    from aoft_bench.config import choices as presets
+@dataclass(frozen=True)
+class Choice:
+    """One choice of `method=`. method: with the options of its YAML; count: of trained parameters on ViT-B/16 without
+    the head; setting: what it changes of another choice, or empty if it is a method with its defaults."""
 
-    table = Table("method", "trained on ViT-B/16", "merges", "what", title="methods (method=NAME)")
-    shape = shape_of(_meta_backbone("vit_b16_in21k"))
-    for choice in presets.choices():
-        name, options = presets.read(choice)
-        made = methods.build(name, options)
-        count = made.count(shape)  # a formula, which the tests hold against what is attached
+    name: str
+    method: "Method"
+    count: int
+    setting: str
+
+
+def method_choices() -> Iterator[Choice]:
+    """Every choice of conf/method, sorted by name."""
+    from aoft_bench import methods
+    from aoft_bench.backbones.layout import VIT_B16
+    from aoft_bench.config import choices
+
+    for choice in choices.choices():
+        name, options = choices.read(choice)
+        method = methods.build(name, options)
+        count = method.count(VIT_B16)  # a formula, which the tests compare with what is attached
         if count is None:
-            count = methods.attach(_meta_backbone("vit_b16_in21k"), made).trainable_parameters(head=False)
-        module = inspect.getdoc(inspect.getmodule(methods.get(name))) or ""
-        what = f"{module.splitlines()[0]}\n{made.source}" if choice == name else _setting(choice, name, options)
-        table.add_row(choice, f"{count:,}", "yes" if made.mergeable else "no", what)
+            count = methods.attach(_meta_backbone("vit_b16_in21k"), method).trainable_parameters(head=False)
+        defaults = dataclasses.asdict(methods.build(name, {}))  # type: ignore[call-overload]
+        changed = [f"{key}={value}" for key, value in options.items() if defaults[key] != value]
+        yield Choice(choice, method, count, "" if choice == name else f"{name} with {', '.join(changed)}")
+
+
+def methods_table() -> Table:
+    """Every choice of `method=` with its count on ViT-B/16 and its source."""
+    table = Table("method", "trained on ViT-B/16", "merges", "what", title="methods (method=NAME)")
+    for choice in method_choices():
+        text = inspect.getdoc(inspect.getmodule(type(choice.method))) or ""
+        what = choice.setting or f"{text.splitlines()[0]}\n{choice.method.source}"
+        table.add_row(choice.name, f"{choice.count:,}", _yes(choice.method.mergeable), what)
     table.caption = "without the head, with the options of conf/method/NAME.yaml"
     return table
 
 
-def _setting(choice: str, name: str, options: dict[str, Any]) -> str:
-    """What a choice that is a setting of another one's method changes."""
+def methods_markdown() -> str:
+    """The same as a table of docs/methods.md: what papers print, where a method starts, whether it acts on a Swin."""
     from aoft_bench import methods
 
-    defaults = dataclasses.asdict(methods.build(name, {}))  # type: ignore[call-overload]
-    changed = [f"{key}={value}" for key, value in options.items() if defaults[key] != value]
-    return f"{name} with {', '.join(changed)}"
+    lines = [
+        "| `method=` | in papers | trained | printed, and what that counts | merges | starts at the backbone | Swin |",
+        "| --- | --- | ---: | --- | --- | --- | --- |",
+    ]
+    for choice in method_choices():
+        method = choice.method
+        try:
+            methods.attach(_meta_backbone("swin_b_in22k"), method)
+            on_swin = True
+        except UserError:
+            on_swin = False
+        title, published = ("", f"ours: {choice.setting}") if choice.setting else (method.title, method.published)
+        answers = map(_yes, (method.mergeable, method.starts_at_backbone, on_swin))
+        lines.append(f"| {' | '.join([f'`{choice.name}`', title, f'{choice.count:,}', published, *answers])} |")
+    return "\n".join(lines)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def datasets_table() -> Table:
@@ -106,7 +148,7 @@ def _meta_backbone(name: str) -> Any:
 
     options = read_options(name)
     if name.endswith("_file"):
-        options["checkpoint"] = "FILE"  # the architecture is all that is needed here
+        options["checkpoint"] = "FILE"  # only the architecture is built
     with torch.device("meta"):
         return build(BackboneOptions(**options), num_classes=0, weights=False).model
 
