@@ -1,6 +1,6 @@
 """What every method promises, as checks that say what is wrong: each takes a method and raises AssertionError.
 
-`tests/test_methods.py` runs all of them over the registry. A network is a function that makes a fresh one, see
+`tests/methods/test_methods.py` runs all of them over the registry. A network is a function that makes a fresh one, see
 networks.py: `vit` and `swin`.
 """
 
@@ -198,19 +198,19 @@ def check_bf16(method: Method, network: Network = vit) -> None:
 
 
 def check_copy(method: Method, network: Network = vit) -> None:
-    """A deep copy stands by itself."""
+    """A deep copy shares nothing that is trained with the original."""
     handle = adapted(method, network)
     perturb(handle)
     before = output(handle.model)
-    twin = copy.deepcopy(handle)
-    assert torch.equal(output(twin.model), before), "a deep copy computes something else"
-    own = {id(parameter) for parameter in twin.model.parameters()}
-    assert all(id(parameter) in own for _, parameter in twin.trained()), "a deep copy trains what its model has not"
-    perturb(twin)
+    copied = copy.deepcopy(handle)
+    assert torch.equal(output(copied.model), before), "a deep copy computes something else"
+    own = {id(parameter) for parameter in copied.model.parameters()}
+    assert all(id(parameter) in own for _, parameter in copied.trained()), "a deep copy trains what its model has not"
+    perturb(copied)
     assert torch.equal(output(handle.model), before), "training a deep copy changes the original"
-    assert not torch.equal(output(twin.model), before), "training a deep copy does not change it"
-    assert twin.trainable_parameters() == handle.trainable_parameters()
-    assert twin.state_dict().keys() == handle.state_dict().keys()
+    assert not torch.equal(output(copied.model), before), "training a deep copy does not change it"
+    assert copied.trainable_parameters() == handle.trainable_parameters()
+    assert copied.state_dict().keys() == handle.state_dict().keys()
 
 
 def check_backward_size(method: Method) -> None:

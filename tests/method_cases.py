@@ -2,12 +2,9 @@
 
 from typing import Any
 
-from aoft_bench.methods.parts.peft_tuners import TUNERS
-
 QV, ALL = ["q", "v"], ["q", "v", "fc1", "fc2"]
-PEFT = sorted(TUNERS.keys() - {"dora", "unilora", "vblora", "waveft"})  # those that need no options in tests
 
-# every method is tested with its defaults; these settings, which take other paths, besides
+# every method is tested with its defaults, and with these settings, which take other paths through its code
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("aoft", dict(learn_lambda=False)),
     ("aoft", dict(init="released", constant="released")),
@@ -46,13 +43,15 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("hta", dict(targets=["q", "v", "fc1", "fc2"], extra_rank=0)),
     ("hta", dict(targets=["k", "fc2"], extra_rank=3, normalize=False)),
     ("hta", dict(targets=["mha", "ffn", "v"])),
-    # peft
-    *(("peft", dict(tuner=tuner)) for tuner in PEFT),
-    ("peft", dict(tuner="unilora", options=dict(init_theta_d_bound=0.5))),
-    ("peft", dict(tuner="vblora", options=dict(num_vectors=16, init_vector_bank_bound=0.5))),
-    ("peft", dict(tuner="waveft", options=dict(scaling=10.0))),
-    ("peft", dict(tuner="dora", rank=2, targets=["q", "k", "v", "proj", "fc1", "fc2"])),
-    ("peft", dict(tuner="oft", rank=4, targets=["k", "fc2"])),
+    # peft: one tuner for each path through our code (parts/peft_layer.py); all tuners are compared with peft itself in
+    # test_peft.py. The default, dora, stands for those that peft runs and merges without further ado.
+    ("peft", dict(tuner="pissa")),  # prepared in float32, and starts from a piece of the weight: `residual`
+    ("peft", dict(tuner="psoft")),  # prepared in float32, the weight as it was
+    ("peft", dict(tuner="c3a")),  # run by its weight update: `by_weight`
+    ("peft", dict(tuner="vera")),  # random constants, drawn from the seed and shared by matrices
+    ("peft", dict(tuner="fourierft")),  # constants in a plain dictionary, which become buffers
+    ("peft", dict(tuner="vblora", options=dict(num_vectors=16, init_vector_bank_bound=0.5))),  # shared parameters
+    ("peft", dict(tuner="dora", rank=2, targets=["q", "k", "v", "proj", "fc1", "fc2"])),  # layers without frozen parts
 ]
 
 # (method, options, parameters trained on ViT-B/16 without the head)

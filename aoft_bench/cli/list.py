@@ -1,5 +1,6 @@
 """`aoft-bench list [methods|datasets|backbones]`: what there is, with parameter counts and sources."""
 
+import copy
 import dataclasses
 import inspect
 from collections.abc import Iterator, Sequence
@@ -79,6 +80,7 @@ def methods_markdown() -> str:
     """The same as a table of docs/methods.md: what papers print, where a method starts, whether it acts on a Swin."""
     from aoft_bench import methods
 
+    swin = _meta_backbone("swin_b_in22k")
     lines = [
         "| `method=` | in papers | trained | printed, and what that counts | merges | starts at the backbone | Swin |",
         "| --- | --- | ---: | --- | --- | --- | --- |",
@@ -86,7 +88,7 @@ def methods_markdown() -> str:
     for choice in method_choices():
         method = choice.method
         try:
-            methods.attach(_meta_backbone("swin_b_in22k"), method)
+            methods.attach(copy.deepcopy(swin), method)
             on_swin = True
         except UserError:
             on_swin = False

@@ -117,12 +117,12 @@ def test_pfeiffer_is_the_sum_of_two_skip_connections():
         assert_close(wrapped(h), expected, **TIGHT)
 
 
-@pytest.mark.parametrize("name, std", [("adapter_houlsby", 0.01), ("adapter_pfeiffer", 0.02)])
-def test_a_starts_as_in_the_papers_and_everything_else_at_zero(name, std):
+@pytest.mark.parametrize("method, std", [("adapter_houlsby", 0.01), ("adapter_pfeiffer", 0.02)])
+def test_a_starts_as_in_the_papers_and_everything_else_at_zero(method, std):
     torch.manual_seed(7)
-    handle = aoft_bench.attach(vit(), name, bottleneck=32)
+    handle = aoft_bench.attach(vit(), method, bottleneck=32)
     new = {k: p for k, p in handle.trained() if ".adapter." in k or ".after_ffn." in k}
-    assert len(new) == (2 * 2 * 4 if name == "adapter_houlsby" else 2 * 6)
+    assert len(new) == (2 * 2 * 4 if method == "adapter_houlsby" else 2 * 6)
     for key, parameter in new.items():
         if key.endswith("down.weight"):
             assert parameter.abs().max() <= 2 * std

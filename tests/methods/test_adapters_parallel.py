@@ -218,8 +218,8 @@ def test_convpass_refuses_what_has_no_grid():
 # -- all three -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_what_is_inserted_has_the_type_of_the_weights(name):
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_inserted_has_the_type_of_the_weights(method):
     model = vit().to(torch.bfloat16)
-    aoft_bench.attach(model, name)
+    aoft_bench.attach(model, method)
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}

@@ -1,10 +1,11 @@
-"""The bridge to peft against peft by itself, on a ViT whose q, k and v are layers of their own; in float64."""
+"""The bridge to peft against peft alone, on a ViT whose q, k and v are layers of their own; in float64."""
 
 import re
 import subprocess
 import sys
 from typing import get_args
 
+import contract
 import pytest
 import torch
 import torch.nn.functional as F
@@ -58,6 +59,17 @@ ASKED: dict[str, tuple[str, dict, dict]] = {
     "waveft": ("WAVEFT", dict(n_frequency=128), dict(random_loc_seed=3, wavelet_family="db2", scaling=5.0)),
 }
 each = pytest.mark.parametrize("tuner", ASKED)
+# one tuner for each path through our code: peft runs and merges it; the same with a second set of tensors; prepared in
+# float32, with and without a piece of the weight; run by its weight update; random constants from the seed, as buffers
+# and as indices in a dictionary; parameters that all matrices share
+PATHS = ["lora", "dora", "pissa", "psoft", "c3a", "vera", "shira", "vblora"]
+each_path = pytest.mark.parametrize("tuner", PATHS)
+# options with which a tuner that starts near the pre-trained function is moved off it by the test's steps
+STRONGER = {
+    "unilora": dict(init_theta_d_bound=0.5),
+    "vblora": dict(num_vectors=16, init_vector_bank_bound=0.5),
+    "waveft": dict(scaling=10.0),
+}
 
 
 class Split(nn.Module):
@@ -87,11 +99,11 @@ def adapted(tuner: str, model: nn.Module | None = None) -> aoft_bench.methods.Ha
 
 
 def split_name(name: str) -> str:
-    """The name that a tensor of ours has in `by_itself`."""
+    """The name that a tensor of ours has in `by_peft_alone`."""
     return re.sub(r"\.parts\.(fc1|proj|fc2)", "", name).replace(".parts.", ".")
 
 
-def by_itself(tuner: str) -> nn.Module:
+def by_peft_alone(tuner: str) -> nn.Module:
     """peft on a network of separate layers, nothing of ours between."""
     import peft
 
@@ -111,8 +123,8 @@ def test_all_tuners_are_here():
 
 @each
 @pytest.mark.filterwarnings("ignore:Failed to load the CUDA", "ignore:Setting boft_n_butterfly_factor")
-def test_outputs_and_gradients_are_those_of_peft_by_itself(tuner):
-    handle, reference = adapted(tuner), by_itself(tuner)
+def test_outputs_and_gradients_are_those_of_peft_alone(tuner):
+    handle, reference = adapted(tuner), by_peft_alone(tuner)
     perturb(handle)
     here = {split_name(name): value for name, value in handle.model.state_dict().items()}
     trained = {split_name(name): parameter for name, parameter in handle.trained()}
@@ -161,6 +173,13 @@ def test_gradients_of_c3a_are_those_of_its_outputs():
 
 
 @each
+def test_start_count_and_backward_pass_are_as_our_table_says(tuner):
+    method = build("peft", dict(tuner=tuner, options=STRONGER.get(tuner, {})))
+    for check in (contract.check_start, contract.check_count, contract.check_backward_size):
+        check(method)
+
+
+@each_path
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_backbones_own_weights_are_read_only(tuner, dtype):
     model = network().to(dtype)
@@ -200,7 +219,7 @@ def test_lora_of_peft_is_our_lora(targets):
     assert mine.trainable_parameters() == theirs.trainable_parameters()
 
 
-@pytest.mark.parametrize("tuner", sorted(ASKED.keys() - {"beft"}))
+@each_path
 def test_layers_without_bias(tuner):
     model = vit(mlp_ratio=2.0, qkv_bias=False).float().double()
     handle = adapted(tuner, model)

@@ -95,14 +95,14 @@ def dense_layers(name: str, net: nn.Module, trained: dict[str, Tensor]) -> Layer
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("name, options", SETTINGS)
-def test_outputs_and_gradients_are_those_of_the_formula_and_merging_keeps_them(name, options, network):
+@pytest.mark.parametrize("method, options", SETTINGS)
+def test_outputs_and_gradients_are_those_of_the_formula_and_merging_keeps_them(method, options, network):
     backbone, (images, labels) = NETWORKS[network](), batch(16)
     plain = copy.deepcopy(backbone)
-    handle = adapted(name, options, backbone)
+    handle = adapted(method, options, backbone)
     trained = dict(handle.trained())
     plain.head = handle.model.head
-    expected = dense_vit(plain, images, dense_layers(name, plain, trained))
+    expected = dense_vit(plain, images, dense_layers(method, plain, trained))
     got = handle.model(images)
     assert (got - plain(images)).abs().max() > 1e-2
     assert_close(got, expected, **TIGHT)
@@ -114,10 +114,10 @@ def test_outputs_and_gradients_are_those_of_the_formula_and_merging_keeps_them(n
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("name", ["ssf", "rlrr"])
-def test_a_merged_layer_keeps_its_class_and_settings(name):
+@pytest.mark.parametrize("method", ["ssf", "rlrr"])
+def test_a_merged_layer_keeps_its_class_and_settings(method):
     plain = vit(qkv_bias=False)
-    model = adapted(name, {}, copy.deepcopy(plain)).merge()
+    model = adapted(method, {}, copy.deepcopy(plain)).merge()
     for path, layer in plain.named_modules():
         merged = model.get_submodule(path)
         assert type(merged) is type(layer)
@@ -152,11 +152,11 @@ def test_ssf_leaves_the_merging_of_patches_of_a_swin_as_it_is():
     assert {"patch_embed.norm", "layers.1.downsample.norm"} <= places("ssf", swin())
 
 
-@pytest.mark.parametrize("name", ["ssf", "rlrr"])
-def test_scale_and_shift_start_where_the_authors_start_them(name):
+@pytest.mark.parametrize("method", ["ssf", "rlrr"])
+def test_scale_and_shift_start_where_the_authors_start_them(method):
     torch.manual_seed(0)
     for init, spread in (("released", 0.02), ("identity", 0.0)):
-        handle = aoft_bench.attach(vit(embed_dim=512), name, init=init)
+        handle = aoft_bench.attach(vit(embed_dim=512), method, init=init)
         norms = {key: p for key, p in handle.trained() if ".norm" in key}
         for key, middle in ((".scale", 1.0), (".shift", 0.0)):
             values = torch.cat([p.detach() for n, p in norms.items() if n.endswith(key)])

@@ -96,20 +96,20 @@ def tucker(shared, own):
 FACT = {"fact_tt": tensor_train, "fact_tk": tucker}
 
 
-@pytest.mark.parametrize("name", FACT)
+@pytest.mark.parametrize("method", FACT)
 @pytest.mark.parametrize("rank, scale, ratio", [(1, 1.0, 4.0), (5, 0.3, 4.0), (3, 2.0, 1.0), (32, 1.0, 2.0)])
-def test_fact_is_the_dense_formula(name, rank, scale, ratio):
+def test_fact_is_the_dense_formula(method, rank, scale, ratio):
     options = dict(rank=rank, scale=scale)
-    check_against_dense(name, options, fact_deltas(scale, FACT[name]), mlp_ratio=ratio)
+    check_against_dense(method, options, fact_deltas(scale, FACT[method]), mlp_ratio=ratio)
 
 
-@pytest.mark.parametrize("name", FACT)
-def test_the_factors_are_shared_and_listed_once(name):
+@pytest.mark.parametrize("method", FACT)
+def test_the_factors_are_shared_and_listed_once(method):
     model = vit()
-    handle = aoft_bench.attach(model, name, rank=3)
+    handle = aoft_bench.attach(model, method, rank=3)
     perturb(handle)
     shared = {key for key in model.state_dict() if ".shared." in key}
-    assert {key.rpartition(".")[2] for key in shared} == ({"u", "v"} | ({"core"} if name == "fact_tk" else set()))
+    assert {key.rpartition(".")[2] for key in shared} == ({"u", "v"} | ({"core"} if method == "fact_tk" else set()))
     assert len(shared) == len({key.rpartition(".")[2] for key in shared})
     assert shared == {key for key, _ in model.named_parameters() if ".shared." in key}
 
@@ -133,10 +133,10 @@ def updates_in(part):
     return [u for layer in part.modules() if hasattr(layer, "updates") for u in layer.updates.values()]
 
 
-@pytest.mark.parametrize("name", FACT)
-def test_fact_refuses_a_hidden_width_that_is_no_multiple(name):
+@pytest.mark.parametrize("method", FACT)
+def test_fact_refuses_a_hidden_width_that_is_no_multiple(method):
     with pytest.raises(UserError, match=r"fc1 is 32 -> 48 wide, .* multiple of the token width"):
-        aoft_bench.attach(vit(mlp_ratio=1.5), name)
+        aoft_bench.attach(vit(mlp_ratio=1.5), method)
 
 
 # -- Bi-LoRA ---------------------------------------------------------------------------------------------------------
