@@ -19,6 +19,7 @@ from benchmarks.timing import Times
 TINY = ["--network", "vit_nano", "--size", "16", "--batch", "2", "--rounds", "1", "--threads", "1", "--device", "cpu"]
 
 
+@pytest.mark.slow
 def test_sections_are_measured_and_kept(tmp_path: Path) -> None:
     sections = ["steps", "scoring", "data path", "several cells"]
     words = [word for section in sections for word in ("--only", section)]

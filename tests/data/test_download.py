@@ -406,6 +406,7 @@ def wait_for(part: Path, count: int) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_continued_by_the_next(site, tmp_path):
     site.delay = 0.01
     process = subprocess.Popen([sys.executable, "-c", FETCH, site.url, tmp_path / "a.zip", SHA256])
@@ -436,6 +437,7 @@ with downloader.tqdm():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
 def test_an_interrupt_ends_at_once_and_leaves_a_part(site, tmp_path, number, code):
     site.drops, site.stall = [300_000], 60.0

@@ -128,6 +128,7 @@ def test_the_mean_gradient_of_the_shares_is_that_of_the_whole_batch(count: int, 
         torch.testing.assert_close(got, wanted, rtol=0, atol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_two_processes_do_what_one_does(method: str, alone: Path, together: Path) -> None:
     same_experiment(alone, together, method)
@@ -138,6 +139,7 @@ def test_two_processes_do_what_one_does(method: str, alone: Path, together: Path
     assert not left
 
 
+@pytest.mark.slow
 def test_every_epoch_scores_each_image_once_and_one_run_is_mirrored(
     cell: dict[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,6 +209,7 @@ def gone(pids: list[int]) -> bool:
     return False
 
 
+@pytest.mark.slow
 @needs_proc
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda sent: sent.name)
 def test_a_signal_ends_all_processes_and_keeps_the_last_epoch(
@@ -226,6 +229,7 @@ def test_a_signal_ends_all_processes_and_keeps_the_last_epoch(
     assert not list((tmp_path / "results").rglob("*.json")) or sent == signal.SIGKILL
 
 
+@pytest.mark.slow
 @needs_proc
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_process_that_dies_ends_all_and_the_run_goes_on(lost: int, cell: dict[str, str], tmp_path: Path) -> None:
@@ -258,6 +262,7 @@ def test_a_process_that_dies_ends_all_and_the_run_goes_on(lost: int, cell: dict[
     assert all(torch.equal(my_tensors[name], tensor) for name, tensor in tensors.items())
 
 
+@pytest.mark.slow
 def test_what_a_process_refuses_is_said_once(cell: dict[str, str], tmp_path: Path) -> None:
     done = call(*words(cell | TOGETHER | {"method": "lora", "recipe.lr": "1e30"}), cwd=tmp_path)
     assert done.code == 2
@@ -266,6 +271,7 @@ def test_what_a_process_refuses_is_said_once(cell: dict[str, str], tmp_path: Pat
     assert not list((tmp_path / "results/records").rglob("*.json"))
 
 
+@pytest.mark.slow
 def test_what_one_process_cannot_do_ends_the_others(cell: dict[str, str], tmp_path: Path) -> None:
     """Only the first process writes; the second waits for it."""
     assert call(*words(cell | {"dry_run": "true"}), cwd=tmp_path).code == 0  # prepares the images

@@ -73,6 +73,7 @@ def test_nothing_is_pinned_without_gpus_and_the_threads_of_the_user_stay(tmp_pat
     assert {(s["gpu"], s["threads"]) for s in sweep.seen().values()} == {("", "3")}
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_takes_no_other_cell_with_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv(gpus.VISIBLE, "")
     sweep = Noting(tmp_path, together=2, deadly=((1, 1), (2, 9)))

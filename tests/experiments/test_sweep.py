@@ -48,6 +48,7 @@ def files(folder: Path, ending: str) -> list[Path]:
     return sorted(path for path in (folder / "results").rglob(f"*{ending}") if path.is_file())
 
 
+@pytest.mark.slow
 def test_workers_that_race_for_cells_do_each_once(pack: dict[str, str], tmp_path: Path) -> None:
     """Three processes with the same sweep of three cells; each counts what it did itself."""
     options = ["-m", *words(pack, method="linear,lora,adapter", recipe__epochs="30")]
@@ -65,6 +66,7 @@ def test_workers_that_race_for_cells_do_each_once(pack: dict[str, str], tmp_path
     assert not files(tmp_path, ".ckpt") and not files(tmp_path, ".worker.json")
 
 
+@pytest.mark.slow
 def test_a_single_cell_waits_for_the_process_that_runs_it(pack: dict[str, str], tmp_path: Path) -> None:
     options = words(pack, method="lora", recipe__epochs="60")
     with start(options, tmp_path) as first:
