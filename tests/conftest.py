@@ -47,11 +47,20 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --method NAME, keep tests whose parameter `method` is NAME, and those of tests/methods/test_NAME.py."""
+    """With --method NAME, keep tests whose parameter `method` is NAME, and those of tests/methods/test_NAME.py.
+
+    Those that take long are left out, unless -m says which to run.
+    """
     name = config.getoption("--method")
     if not name:
         return
-    kept = [item for item in items if item.path.name == f"test_{name}.py" or method_of(item) == name]
+    left_out = set() if config.getoption("-m") else {"slow", "data", "browser", "cluster"}
+    kept = [
+        item
+        for item in items
+        if (item.path.name == f"test_{name}.py" or method_of(item) == name)
+        and left_out.isdisjoint(mark.name for mark in item.iter_markers())
+    ]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
 
