@@ -20,7 +20,7 @@ UNUSED = (
     "tensorflow_datasets",
     "peft",
 )
-HEAVY = ("torch", "timm", "pytorch_lightning", "hydra", *UNUSED)
+HEAVY = ("torch", "timm", "pytorch_lightning", *UNUSED)
 
 
 def python(code: str) -> str:
@@ -53,7 +53,7 @@ def test_a_cell_imports_no_library_that_it_does_not_use() -> None:
 
 
 def test_help_and_an_unknown_command_import_no_library() -> None:
-    small = ["numpy", "omegaconf", "pydantic", "rich", "yaml"]
+    small = ["hydra", "numpy", "omegaconf", "pydantic", "rich", "yaml"]
     assert imported(commands("--help", "--version", "tabels"), [*HEAVY, *small]) == []
 
 
