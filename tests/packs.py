@@ -1,10 +1,18 @@
-"""Tiny folder packs for the tests."""
+"""Tiny packs, sets with json files and caches for the tests."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from aoft_bench.data import task
+from aoft_bench.data.locations import JSON_LISTS, Locations
+from aoft_bench.data.prepared_task import PreparedTask, fill
+from aoft_bench.data.sources.base import Example, Source
+from aoft_bench.data.tasks import SPLITS
+from aoft_bench.data.tfds import process
 
 SIZES = {"train800": 6, "val200": 3, "test": 6}
 
@@ -45,3 +53,36 @@ def set_line(pack: Path, split: str, line: int, text: str) -> None:
     lines = path.read_text().splitlines()
     lines[line - 1] = text
     path.write_text("\n".join(lines) + "\n")
+
+
+def make_json_set(root: Path, shape: Sequence[tuple[int, int]] = ((24, 30), (40, 22))) -> Path:
+    """A pack with the json files of an FGVC set beside its lists; images of different sizes."""
+    make_pack(root, shape=shape)
+    for split, name in JSON_LISTS.items():
+        entries = (line.split() for line in (root / f"{split}.txt").read_text().splitlines())
+        (root / name).write_text(json.dumps({image: int(label) for image, label in entries}))
+    return root
+
+
+def tfds_cache(folder: Path, name: str, ids: Mapping[str, Sequence[str]]) -> PreparedTask:
+    """A cache of a task as from TFDS, with 2 x 2 images that have these ids."""
+    entry = task(name)
+
+    def read(split: str, index: int) -> Example:
+        image = np.array([SPLITS.index(split), index // 256, index % 256, 7] * 3, np.uint8).reshape(2, 2, 3)
+        return Example(image, index % entry.classes, ids[split][index])
+
+    source = Source(
+        kind="tfds",
+        note="TFDS, generated",
+        official=True,
+        official_note="",
+        classes=entry.classes,
+        class_names=None,
+        stamp=process.stamp(entry),
+        sizes={split: len(ids[split]) for split in SPLITS},
+        native_shape=lambda limit: (2, 2, 3),
+        channels=lambda: 3,
+        read=read,
+    )
+    return fill(entry, source, Locations(folder / "cache"), 16, "bicubic")

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 from conftest import Result
-from packs import make_pack
+from packs import make_json_set, make_pack, tfds_cache
 from PIL import Image
-from test_verify import tfds_cache
 
 from aoft_bench.data import task
 from aoft_bench.data.locations import Locations
@@ -131,10 +130,7 @@ def test_a_cache_of_another_source_is_not_called_ready(doctor, tmp_path):
 
 
 def test_a_set_with_json_files_is_found_then_ready_for_the_input_it_was_resized_for(doctor, tmp_path):
-    root = make_pack(tmp_path / "data/packs/cub", shape=[(24, 30), (40, 22)])
-    for ours, name in zip(SPLITS, ("train", "val", "test"), strict=True):
-        entries = [line.split() for line in (root / f"{ours}.txt").read_text().splitlines()]
-        (root / f"{name}.json").write_text(json.dumps({image: int(label) for image, label in entries}))
+    root = make_json_set(tmp_path / "data/packs/cub")
     (row,) = lines(doctor("dataset=cub"), "cub")
     assert "pack found" in row and "data/packs/cub" in row
     prepare(task("cub"), Locations(tmp_path / "cache", root), image_size=32)

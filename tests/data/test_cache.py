@@ -15,7 +15,7 @@ from filelock import FileLock
 from packs import make_pack, set_line
 from PIL import Image
 
-from aoft_bench.data import cache, decode, task, tasks
+from aoft_bench.data import cache, task, tasks
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.manifest import Row, digest, read
 from aoft_bench.data.prepared_task import PreparedTask, prepare
@@ -55,17 +55,19 @@ def test_images_and_labels_are_those_of_the_pack(pack):
         ready.train("test")
 
 
-def test_an_unchanged_pack_is_decoded_once_and_a_changed_one_is_noticed(pack, monkeypatch):
+def test_an_unchanged_pack_is_decoded_once_and_a_changed_one_is_noticed(pack):
     first = prepared(pack)
-    decoded = []
-    real = decode.decode
-    monkeypatch.setattr(decode, "decode", lambda *both: decoded.append(both) or real(*both))
-    assert prepared(pack).directory == first.directory and not decoded
-    assert prepared(pack, image_size=224, interpolation="bilinear").directory == first.directory and not decoded
     image = pack / "pack/images/test/000000.png"
+    found, content = image.stat(), image.read_bytes()
+    image.write_bytes(bytes(len(content)))  # cannot be decoded; size and time are as before
+    os.utime(image, ns=(found.st_atime_ns, found.st_mtime_ns))
+    assert prepared(pack).directory == first.directory
+    assert prepared(pack, image_size=224, interpolation="bilinear").directory == first.directory
+    with pytest.raises(UserError, match="000000.png"):
+        prepared(pack, image_size=8)
     Image.new("RGB", (12, 12), "red").save(image)
     changed = prepared(pack)
-    assert decoded and changed.directory != first.directory and changed.fingerprint != first.fingerprint
+    assert changed.directory != first.directory and changed.fingerprint != first.fingerprint
     set_line(pack / "pack", "test", 2, "images/test/000001.png 0")
     assert prepared(pack).fingerprint not in (first.fingerprint, changed.fingerprint)
 
@@ -187,7 +189,7 @@ def leftovers(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.suffix in (".partial", ".npy", ".json")]
 
 
-def test_a_full_disk_is_told_before_decoding(pack, monkeypatch):
+def test_a_full_disk_is_reported_before_decoding(pack, monkeypatch):
     usage = shutil.disk_usage(pack)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
     with pytest.raises(UserError, match="the disk is full: cannot write the cache in .*data.cache="):
@@ -225,8 +227,6 @@ PREPARE = """
 import sys
 from pathlib import Path
 from aoft_bench.data import task
-from aoft_bench.data.manifest import Row, digest, read
-from aoft_bench.data.tfds.official import FOLDER
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import prepare
 
@@ -240,6 +240,7 @@ def start_preparing(folder: Path) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_preparers_of_one_task_wait_for_each_other_and_share_the_result(pack):
     lock = FileLock(pack / "cache/.folder.lock")
     (pack / "cache").mkdir()
@@ -298,4 +299,6 @@ def test_a_grey_image_has_the_digest_of_its_rgb_copy():
 def test_embedded_tasks_are_the_published_ones(name, tmp_path):
     """The manifests in the repository: an embedded task that changed would change numbers under the same name."""
     ready = prepare(task(name), Locations(tmp_path), image_size=32)
-    assert ready.read_manifest() == read(FOLDER / f"{name}.manifest.tsv.gz")
+    rows = ready.read_manifest()
+    assert rows == read(FOLDER / f"{name}.manifest.tsv.gz") and ready.sizes == dict(task(name).sizes)
+    assert {row.label for part in rows.values() for row in part} == set(range(ready.classes))

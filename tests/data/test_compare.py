@@ -1,4 +1,4 @@
-"""What two caches are found to differ in, on packs that were changed in one known way."""
+"""The differences between two caches, of packs that were changed in one known way."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from packs import make_pack, set_line
+from packs import make_json_set, make_pack, set_line
 from PIL import Image
 
 from aoft_bench.data import task
@@ -203,21 +203,12 @@ def test_both_squashed_at_one_size_are_compared(packs):
     assert pair.error == pytest.approx(np.abs(images[0] - images[1]).mean(), abs=1e-12)
 
 
-def make_birds(root: Path) -> Path:
-    """A set with json files whose images have ids and different sizes."""
-    make_pack(root, shape=[(24, 30), (40, 22)])
-    for ours, name in (("train800", "train"), ("val200", "val"), ("test", "test")):
-        lines = (line.split() for line in (root / f"{ours}.txt").read_text().splitlines())
-        (root / f"{name}.json").write_text(json.dumps({image: int(label) for image, label in lines}))
-    return root
-
-
 def birds(folder: Path, name: str) -> PreparedTask:
     return prepare(task("cub"), Locations(folder / "cache", folder / name), image_size=16)
 
 
 def test_images_with_ids_are_paired_by_them(tmp_path):
-    root = shutil.copytree(make_birds(tmp_path / "a"), tmp_path / "b")
+    root = shutil.copytree(make_json_set(tmp_path / "a"), tmp_path / "b")
     assert compare(birds(tmp_path, "a"), birds(tmp_path, "b")).same
     for index in (1, 4):
         path = root / f"images/test/{index:06d}.png"

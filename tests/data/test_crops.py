@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning_fabric.utilities.data import _set_sampler_epoch
 from PIL import Image
 from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 from torchvision.transforms import functional as tv
@@ -225,13 +224,6 @@ def test_images_of_the_crop_s_own_size_stay_whole():
     for resident in (False, True):
         images, _ = crops(batches(same, resident=resident))
         assert torch.equal(images, torch.from_numpy(np.stack(same)).permute(0, 3, 1, 2))
-
-
-def test_lightning_sets_the_epoch():
-    loader = batches(shuffle=True)
-    before = crops(loader)[1]
-    _set_sampler_epoch(loader, 3)
-    assert loader.epoch == 3 and crops(loader)[1] != before
 
 
 def test_wrong_lengths_and_batch_sizes_are_refused():

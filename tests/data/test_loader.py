@@ -1,13 +1,15 @@
-"""Batches: complete, repeatable by (seed, epoch), and steered by Lightning."""
+"""Batches: complete, repeatable by (seed, epoch), with the epoch set by Lightning."""
 
 import threading
+import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from lightning_fabric.utilities.data import _set_sampler_epoch
 
-import aoft_bench.data.loader as loader_module
+from aoft_bench.data.crops import CroppedBatches
+from aoft_bench.data.image_list import ImageList
 from aoft_bench.data.loader import DeviceBatches, StreamedBatches, to_device
 from aoft_bench.data.transforms import resize
 
@@ -21,7 +23,7 @@ def batches(**options) -> DeviceBatches:
     return DeviceBatches(to_device(IMAGES, 8, "bicubic"), LABELS, 4, **options)
 
 
-def order(loader: DeviceBatches) -> list[int]:
+def order(loader: DeviceBatches | CroppedBatches) -> list[int]:
     return torch.cat([labels for _, labels in loader]).tolist()
 
 
@@ -54,16 +56,15 @@ def test_seed_and_epoch_are_not_added_up():
     assert order(one) != order(other)
 
 
-def test_lightning_sets_the_epoch():
-    loader = batches(shuffle=True)
-    before = order(loader)
-    _set_sampler_epoch(loader, 3)
-    assert loader.epoch == 3 and order(loader) != before
+def cropped(**options) -> CroppedBatches:
+    images = ImageList(IMAGES.reshape(-1), np.full((N, 2), (6, 5)))
+    return CroppedBatches(images, LABELS, 4, size=5, device="cpu", **options)
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")  # Lightning 2.6.6 with torch 2.14
 @pytest.mark.filterwarnings("ignore:.*(num_workers|logging interval|srun)")
-def test_a_lightning_run_sees_another_order_every_epoch():
+@pytest.mark.parametrize("made", [batches, cropped])
+def test_a_lightning_run_sees_another_order_every_epoch(made):
     import pytorch_lightning as pl
 
     class Model(pl.LightningModule):
@@ -79,14 +80,14 @@ def test_a_lightning_run_sees_another_order_every_epoch():
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
-    model, loader = Model(), batches(shuffle=True)
+    model, loader = Model(), made(shuffle=True)
     silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     pl.Trainer(max_epochs=2, accelerator="cpu", enable_model_summary=False, **silent).fit(model, loader)
     expected = []
     for epoch in range(2):
         loader.set_epoch(epoch)
         expected += order(loader)
-    assert model.seen == expected
+    assert model.seen == expected and expected[:N] != expected[N:]
 
 
 def test_flips_are_drawn_per_image_and_repeat():
@@ -120,23 +121,40 @@ def test_wrong_lengths_and_batch_sizes_are_refused():
         StreamedBatches(IMAGES, LABELS, 0, size=8)
 
 
-def test_reading_ahead_keeps_the_order_and_ends_with_its_reader() -> None:
-    seen: list[int] = []
+class Disk:
+    """Images that record which slices are read; reading fails at the index `broken`."""
 
-    def read(part: slice) -> torch.Tensor:
-        seen.append(part.start)
-        if part.start == 7:
+    def __init__(self, images: np.ndarray, broken: int | None = None) -> None:
+        self.images, self.broken, self.starts = images, broken, list[int]()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        self.starts.append(part.start)
+        if part.start == self.broken:
             raise OSError("the disk is gone")
-        return torch.tensor(part.start)
+        return self.images[part]
 
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    for _ in range(2000):
+        if condition():
+            return
+        time.sleep(0.005)
+    raise AssertionError("waited 10 s")
+
+
+def test_the_next_batch_is_read_ahead_and_reading_ends_with_its_reader() -> None:
     others = set(threading.enumerate())  # of tests that ran before in this process
-    parts = [slice(start, start + 1) for start in range(5)]
-    assert [int(one) for one in loader_module._ahead(read, parts)] == [0, 1, 2, 3, 4] == seen
-    assert list(loader_module._ahead(read, [])) == []
-    seen.clear()
-    abandoned = loader_module._ahead(read, parts)
-    next(abandoned)
-    abandoned.close()
-    assert seen in ([0], [0, 1]) and not set(threading.enumerate()) - others
+    disk = Disk(IMAGES)
+    batches = iter(StreamedBatches(disk, LABELS, 4, size=8))
+    next(batches)
+    wait_until(lambda: disk.starts == [0, 4])  # one ahead, and no more
+    next(batches)
+    wait_until(lambda: disk.starts == [0, 4, 8])
+    batches.close()
+    assert disk.starts == [0, 4, 8] and not set(threading.enumerate()) - others
     with pytest.raises(OSError, match="the disk is gone"):
-        list(loader_module._ahead(read, [slice(6, 7), slice(7, 8)]))
+        list(StreamedBatches(Disk(IMAGES, broken=8), LABELS, 4, size=8))
+    assert list(StreamedBatches(IMAGES[:0], LABELS[:0], 4, size=8)) == []

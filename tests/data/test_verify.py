@@ -1,25 +1,24 @@
-"""Caches held against themselves and against the official lists."""
+"""Caches compared with themselves and with the official lists."""
 
 import hashlib
 import importlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from packs import make_pack
+from packs import make_json_set, make_pack, tfds_cache
 from raw.common import registered
 
 from aoft_bench.data import TASKS, cache, manifest, task
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.manifest import Row
-from aoft_bench.data.prepared_task import PreparedTask, fill, prepare
-from aoft_bench.data.sources.base import Example, Source
+from aoft_bench.data.prepared_task import PreparedTask, prepare
 from aoft_bench.data.tasks import SPLITS
-from aoft_bench.data.tfds import official, process
+from aoft_bench.data.tfds import official
 from aoft_bench.data.tfds.official import differences, id_of_key, official_ids
 from aoft_bench.data.verify import check_files, verify
 from aoft_bench.utils.errors import UserError
@@ -28,31 +27,7 @@ OWN = task("folder")
 LISTED = [name for name in TASKS if official.example_ids(task(name)) is not None]
 
 
-def tfds_cache(folder: Path, name: str, ids: Mapping[str, Sequence[str]]) -> PreparedTask:
-    """A cache as TFDS would give it, of 2 x 2 images, with these ids."""
-    entry = task(name)
-
-    def read(split: str, index: int) -> Example:
-        image = np.array([SPLITS.index(split), index // 256, index % 256, 7] * 3, np.uint8).reshape(2, 2, 3)
-        return Example(image, index % entry.classes, ids[split][index])
-
-    source = Source(
-        kind="tfds",
-        note="TFDS, generated",
-        official=True,
-        official_note="",
-        classes=entry.classes,
-        class_names=None,
-        stamp=process.stamp(entry),
-        sizes={split: len(ids[split]) for split in SPLITS},
-        native_shape=lambda limit: (2, 2, 3),
-        channels=lambda: 3,
-        read=read,
-    )
-    return fill(entry, source, Locations(folder / "cache"), 16, "bicubic")
-
-
-# written by hand: the first keys of each list, as docs/splits.md says that they stand in an example
+# the first keys of each list, written by hand in the form of the examples (docs/splits.md)
 FIRST_IDS = {
     "cifar100": ("train_16399", "train_01680"),
     "svhn": ("train_016399", "train_001680"),
@@ -92,7 +67,7 @@ def test_ids_name_the_split_that_they_are_taken_from(name, split, prefix):
     assert ids is not None and all(one.startswith(prefix) for one in ids[split])
 
 
-def test_every_list_has_a_rule_and_no_other_task_has_one():
+def test_every_list_has_ids_and_no_other_task_has():
     assert sorted(LISTED) == sorted(FIRST_IDS)
     for name in set(TASKS) - set(LISTED):
         assert official_ids(task(name)) is None
@@ -148,7 +123,7 @@ def test_official_examples_in_the_official_order_agree(eurosat):
     assert differences(entry, {"train800": eurosat["train800"]})
 
 
-def test_without_ids_nothing_is_said(eurosat):
+def test_manifests_without_ids_are_not_compared(eurosat):
     bare = {split: tuple(row._replace(id="") for row in rows) for split, rows in eurosat.items()}
     assert differences(task("eurosat"), bare) is None
 
@@ -179,11 +154,7 @@ def test_a_sound_cache(tmp_path):
 
 
 def test_a_sound_cache_of_images_of_different_sizes(tmp_path):
-    make_pack(tmp_path / "cub", shape=[(9, 12), (14, 8)])
-    for split, name in zip(SPLITS, ("train", "val", "test"), strict=True):
-        lines = (line.split() for line in (tmp_path / f"cub/{split}.txt").read_text().splitlines())
-        entries = {image: int(label) for image, label in lines}
-        (tmp_path / f"cub/{name}.json").write_text(json.dumps(entries))
+    make_json_set(tmp_path / "cub", shape=[(9, 12), (14, 8)])
     ready = prepare(task("cub"), Locations(tmp_path / "cache", tmp_path), image_size=16)
     assert verify(ready.task, ready.directory).problems == ()
     sizes = ready.directory / "test_sizes.npy"
@@ -191,14 +162,14 @@ def test_a_sound_cache_of_images_of_different_sizes(tmp_path):
     assert any("test_sizes.npy does not fit its images" in text for text in problems(ready))
 
 
-def test_a_cache_of_a_pack_cannot_be_held_against_a_list(tmp_path):
+def test_a_cache_of_a_pack_is_not_compared_with_a_list(tmp_path):
     make_pack(tmp_path / "eurosat")
     ready = prepare(task("eurosat"), Locations(tmp_path / "cache", tmp_path), image_size=16)
     found = verify(ready.task, ready.directory)
     assert found.official is None and "a folder pack has no ids" in found.sound
 
 
-def test_a_cache_from_tfds_is_held_against_the_list(tmp_path, eurosat):
+def test_a_cache_from_tfds_is_compared_with_the_list(tmp_path, eurosat):
     ids = {split: [row.id for row in rows] for split, rows in eurosat.items()}
     ready = tfds_cache(tmp_path / "right", "eurosat", ids)
     found = verify(ready.task, ready.directory)
@@ -241,17 +212,17 @@ def test_each_damaged_file_is_named(tmp_path, name, damage):
     assert [name in text for text in problems(ready)] == [True]
 
 
-def test_any_altered_byte_is_told_without_a_crash(tmp_path):
+def test_any_altered_byte_is_reported(tmp_path):
     ready = prepared(tmp_path)
     for name in ("manifest.tsv.gz", "test_labels.npy"):
         path = ready.directory / name
         whole = path.read_bytes()
-        for place in range(10, len(whole), 5):  # the first ten bytes of a gzip file say when and where it was made
+        for place in range(10, len(whole), 5):  # the first ten bytes of a gzip file are time and system
             path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
             found = verify(OWN, ready.directory).problems
             if found:
                 assert [name in text and "\n" not in text for text in found] == [True]
-            else:  # a blank of the header became another character that counts for nothing
+            else:  # a blank of the header was replaced, which changes nothing
                 np.testing.assert_array_equal(np.load(path), [0, 1, 2, 0, 1, 2])
         path.write_bytes(whole)
 
@@ -310,7 +281,7 @@ def rewrite_manifest(ready: PreparedTask, change: Callable[[dict[str, tuple[Row,
     resign_meta(ready, manifest=manifest.write(ready.directory / manifest.NAME, "folder", rows))
 
 
-def test_parts_that_contradict_each_other_are_told(tmp_path):
+def test_parts_that_contradict_each_other_are_reported(tmp_path):
     ready = prepared(tmp_path)
     labels = np.array([0, 1, 7, 0, 1, 2])
     resign(ready, "test_labels.npy", labels)
@@ -320,7 +291,7 @@ def test_parts_that_contradict_each_other_are_told(tmp_path):
     assert "manifest.tsv.gz has another label than test_labels.npy, first at position 2" in other
 
 
-def test_a_manifest_of_other_images_is_told(tmp_path):
+def test_a_manifest_of_other_images_is_reported(tmp_path):
     ready = prepared(tmp_path)
 
     def swap(rows: dict[str, tuple[Row, ...]]) -> None:
@@ -334,7 +305,7 @@ def test_a_manifest_of_other_images_is_told(tmp_path):
     assert "lists 5 images of test, the cache holds 6" in count
 
 
-def test_more_images_than_labels_are_told(tmp_path):
+def test_more_images_than_labels_are_reported(tmp_path):
     ready = prepared(tmp_path)
     images = np.load(ready.directory / "val200.npy")
     stored = ready.meta["stored"] | {"val200": [4, 12, 12, 3]}
