@@ -1,4 +1,4 @@
-"""Exported packs: images bit for bit, lists as other people's code reads them, all of a pack or nothing."""
+"""Exported packs: images bit for bit, lists as other programs read them, complete packs or none."""
 
 import gzip
 import hashlib
@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -23,7 +24,6 @@ from aoft_bench.data import TASKS, task
 from aoft_bench.data.decode import decode
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.manifest import read as read_manifest
-from aoft_bench.data.packs import write as export_folder
 from aoft_bench.data.packs.write import export, pack_folder, write_pack
 from aoft_bench.data.prepared_task import PreparedTask, prepare
 from aoft_bench.data.sources.choose import SOURCES
@@ -46,8 +46,8 @@ def read_back(folder: Path, pack: Path, name: str = "folder", size: int = 16) ->
     return prepare(task(name), Locations(folder / "again", pack), image_size=size)
 
 
-def lineage(pack: Path, split: str) -> list[tuple[np.ndarray, int]]:
-    """(RGB image, label) of each line, as the repositories of the NOAH lineage read a pack."""
+def as_noah_reads(pack: Path, split: str) -> list[tuple[np.ndarray, int]]:
+    """(RGB image, label) of each line, read as NOAH and its followers read a pack."""
     found = []
     with open(pack / f"{split}.txt") as lines:
         for line in lines:
@@ -61,7 +61,7 @@ def files(pack: Path) -> dict[str, bytes]:
     return {str(path.relative_to(pack)): path.read_bytes() for path in pack.rglob("*") if path.is_file()}
 
 
-def nothing_is_left(folder: Path, out: str = "out") -> bool:
+def no_files_are_left(folder: Path, out: str = "out") -> bool:
     return not (folder / out).exists()
 
 
@@ -84,7 +84,7 @@ def test_images_of_several_sizes_are_exported_at_their_own(tmp_path):
     make_pack(tmp_path / "pack", shape=[(12, 20), (9, 30), (40, 11)])
     ready, pack = exported(tmp_path)
     assert ready.shape == (16, 16, 3)
-    assert [image.shape for image, _ in lineage(pack, "val200")] == [(12, 20, 3), (9, 30, 3), (40, 11, 3)]
+    assert [image.shape for image, _ in as_noah_reads(pack, "val200")] == [(12, 20, 3), (9, 30, 3), (40, 11, 3)]
     for size in (16, 24):
         mine, theirs = read_back(tmp_path, pack, size=size), exported(tmp_path, size=size, out=f"out{size}")[0]
         assert mine.fingerprint == theirs.fingerprint and mine.shape == (size, size, 3)
@@ -97,7 +97,7 @@ def test_the_lists_are_those_that_others_read(tmp_path):
     assert first == "images/val200/000000.png 0\nimages/val200/000001.png 1\n"
     for split in ("train800", "val200", "train800val200"):
         images, labels = ready.train(split)
-        read = lineage(pack, split)
+        read = as_noah_reads(pack, split)
         assert [label for _, label in read] == labels.tolist()
         np.testing.assert_array_equal(np.stack([image for image, _ in read]), images)
     assert (pack / "train800val200.txt").read_text() == (pack / "train800.txt").read_text() + first
@@ -145,17 +145,16 @@ def test_other_modes_are_exported_as_the_decoder_made_them(tmp_path, image, opti
     assert read_back(tmp_path, pack, size=size).fingerprint == ready.fingerprint
 
 
-@pytest.mark.parametrize(("name", "shape", "size"), [("digits", (8, 8), 6), ("shapes_location", (32, 32), 32)])
-def test_an_embedded_task_becomes_a_pack(tmp_path, name, shape, size):
-    ready, pack = exported(tmp_path, name, size, root=None)
-    assert pack == tmp_path / "out" / name
-    source = SOURCES["embedded"](task(name), Locations(tmp_path))
+def test_an_embedded_task_becomes_a_pack(tmp_path):
+    ready, pack = exported(tmp_path, "digits", 6, root=None)
+    assert pack == tmp_path / "out/digits"
+    source = SOURCES["embedded"](task("digits"), Locations(tmp_path))
     for index in (0, 7, 199):
         with Image.open(pack / f"images/val200/{index:06d}.png") as image:
-            assert image.mode == "L" and (image.height, image.width) == shape
+            assert image.mode == "L" and (image.height, image.width) == (8, 8)
             np.testing.assert_array_equal(np.asarray(image), source.read("val200", index).image[..., 0])
-    again = read_back(tmp_path, pack, size=size)
-    assert again.fingerprint == ready.fingerprint and again.sizes == dict(task(name).sizes)
+    again = read_back(tmp_path, pack, size=6)
+    assert again.fingerprint == ready.fingerprint and again.sizes == dict(task("digits").sizes)
 
 
 def make_json_set(root: Path) -> None:
@@ -174,8 +173,8 @@ def test_a_json_set_becomes_a_folder_pack_at_native_size(tmp_path):
     make_json_set(tmp_path / "pack")
     ready, pack = exported(tmp_path, "cub", 14)
     assert ready.shape is None and pack == tmp_path / "out/CUB_200_2011"
-    assert [label for _, label in lineage(pack, "train800val200")] == [0, 2, 1, 0, 2]
-    for index, (image, _) in enumerate(lineage(pack, "test")):
+    assert [label for _, label in as_noah_reads(pack, "train800val200")] == [0, 2, 1, 0, 2]
+    for index, (image, _) in enumerate(as_noah_reads(pack, "test")):
         np.testing.assert_array_equal(image, decode(tmp_path / "pack/images/test" / f"{index} a.jpg", ""))
     assert [row.id for row in read_manifest(pack / "manifest.tsv.gz")["val200"]] == ["val/0 a.jpg"]
     assert read_back(tmp_path, pack).sizes == {"train800": 4, "val200": 1, "test": 3}
@@ -226,10 +225,11 @@ def test_an_image_that_is_not_the_prepared_one_is_named(tmp_path):
     source = SOURCES["embedded"](task("digits"), Locations(tmp_path))
     with pytest.raises(UserError, match="image 0 of train800 is not the one that was prepared.*delete"):
         write_pack(ready, source.read, tmp_path / "other/folder")
-    assert nothing_is_left(tmp_path, "other")
+    assert no_files_are_left(tmp_path, "other")
 
 
-def tell(folder: Path, **options: str) -> str:
+def refused(folder: Path, **options: str) -> str:
+    """The one line with which an export is refused."""
     with pytest.raises(UserError) as raised:
         exported(folder, **options)
     assert "\n" not in str(raised.value)
@@ -241,28 +241,28 @@ def test_a_folder_that_is_not_empty_stays_as_it_is(tmp_path):
     target = tmp_path / "out/folder"
     target.mkdir(parents=True)
     (target / "mine.txt").write_text("mine")
-    assert f"the folder {target} is not empty; choose another with out=<folder>, or delete it" == tell(tmp_path)
+    assert f"the folder {target} is not empty; choose another with out=<folder>, or delete it" == refused(tmp_path)
     assert files(tmp_path / "out") == {"folder/mine.txt": b"mine"}
-    assert not (tmp_path / "cache").exists()  # told before hours of preparing
+    assert not (tmp_path / "cache").exists()  # refused before hours of preparing
     (target / "mine.txt").unlink()
-    assert exported(tmp_path)[1] == target and len(lineage(target, "test")) == 6
+    assert exported(tmp_path)[1] == target and len(as_noah_reads(target, "test")) == 6
     assert os.listdir(tmp_path / "out") == ["folder"]
 
 
-def test_a_folder_filled_meanwhile_is_not_overwritten(tmp_path, monkeypatch):
+def test_a_folder_filled_meanwhile_is_not_overwritten(tmp_path):
     make_pack(tmp_path / "pack")
     ready, first = exported(tmp_path)
     target = tmp_path / "late/folder"
-    real = export_folder._write_texts
+    read = SOURCES["folder"](OWN, Locations(tmp_path / "cache", tmp_path / "pack")).read
 
-    def meanwhile(*given):
-        real(*given)
-        shutil.copytree(first, target)
-        (target / "README.txt").write_text("of another process")
+    def meanwhile(split, index):
+        if not target.exists():
+            shutil.copytree(first, target)
+            (target / "README.txt").write_text("of another process")
+        return read(split, index)
 
-    monkeypatch.setattr(export_folder, "_write_texts", meanwhile)
     with pytest.raises(UserError, match="is not empty"):
-        write_pack(ready, export_folder._cached(ready), target)
+        write_pack(ready, meanwhile, target)
     assert (target / "README.txt").read_text() == "of another process" and os.listdir(target.parent) == ["folder"]
 
 
@@ -275,32 +275,32 @@ def test_what_is_no_folder_is_not_replaced(tmp_path, link):
         (tmp_path / "out/folder").symlink_to(tmp_path / "empty")
     else:
         (tmp_path / "out/folder").write_text("mine")
-    assert "is there already, and is no folder; choose another with out=" in tell(tmp_path)
+    assert "is there already, and is no folder; choose another with out=" in refused(tmp_path)
     assert os.listdir(tmp_path / "out") == ["folder"]
 
 
 def test_a_file_in_the_place_of_the_folder_is_named(tmp_path):
     make_pack(tmp_path / "pack")
     (tmp_path / "out").write_text("a file")
-    assert "cannot write the pack" in (said := tell(tmp_path)) and "out=<folder>" in said
+    assert "cannot write the pack" in (said := refused(tmp_path)) and "out=<folder>" in said
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
 def test_a_read_only_folder_is_named(tmp_path):
     make_pack(tmp_path / "pack")
     (tmp_path / "out").mkdir(mode=0o500)
-    assert "Permission denied; choose another folder with out=" in tell(tmp_path)
+    assert "Permission denied; choose another folder with out=" in refused(tmp_path)
 
 
-def test_a_full_disk_is_told_before_writing(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_before_writing(tmp_path, monkeypatch):
     make_pack(tmp_path / "pack")
     exported(tmp_path, out="first")  # the cache is there now
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=61_000))
     # 15 files of noise, 12 x 12 x 3, take a cluster of 4096 bytes each
-    assert "the disk is full: cannot write the pack" in (said := tell(tmp_path))
+    assert "the disk is full: cannot write the pack" in (said := refused(tmp_path))
     assert "about 0.1 MB are needed, 0.1 MB are free" in said and "out=<folder>" in said
-    assert nothing_is_left(tmp_path)
+    assert no_files_are_left(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=15 * 4096))
     assert exported(tmp_path)[1].is_dir()
 
@@ -315,7 +315,7 @@ def test_a_disk_that_fills_while_writing_leaves_nothing_behind(tmp_path):
             exported(tmp_path, size=128, out="deep/out")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert nothing_is_left(tmp_path, "deep")
+    assert no_files_are_left(tmp_path, "deep")
 
 
 def test_an_unreadable_image_leaves_nothing_behind(tmp_path):
@@ -325,34 +325,33 @@ def test_an_unreadable_image_leaves_nothing_behind(tmp_path):
     found = image.stat()
     image.write_bytes(b"x" * found.st_size)
     os.utime(image, ns=(found.st_atime_ns, found.st_mtime_ns))  # so that the cache is still taken for its own
-    assert "000004.png (test.txt line 5): not an image" in tell(tmp_path, size=8)
-    assert nothing_is_left(tmp_path)
+    assert "000004.png (test.txt line 5): not an image" in refused(tmp_path, size=8)
+    assert no_files_are_left(tmp_path)
 
 
 EXPORT = """
 import sys, time
 from pathlib import Path
 from aoft_bench.data import task
-from aoft_bench.data.packs import write as export_folder
 from aoft_bench.data.locations import Locations
+from aoft_bench.data.packs.write import write_pack
+from aoft_bench.data.prepared_task import prepare
+from aoft_bench.data.sources.choose import SOURCES
 
-real = export_folder._name
-
-def slow(split, index):
-    time.sleep(0.05)
-    return real(split, index)
-
-export_folder._name = slow
 folder = Path(sys.argv[1])
-export_folder.export(
-    task("folder"), Locations(folder / "cache", folder / "pack"), image_size=16, interpolation="bicubic",
-    out=folder / "out",
-)
+locations = Locations(folder / "cache", folder / "pack")
+read = SOURCES["folder"](task("folder"), locations).read
+
+def slowly(split, index):
+    time.sleep(0.05)
+    return read(split, index)
+
+write_pack(prepare(task("folder"), locations, image_size=16), slowly, folder / "out/folder")
 """
 
 
 def start_exporting(folder: Path) -> subprocess.Popen:
-    """An export that has begun to write, and takes seconds."""
+    """An export that has started to write, and takes seconds."""
     process = subprocess.Popen([sys.executable, "-c", EXPORT, str(folder)], stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 60
     while len(list((folder / "out").glob(".folder-*.partial/images/*/*.png"))) < 5:
@@ -361,33 +360,33 @@ def start_exporting(folder: Path) -> subprocess.Popen:
     return process
 
 
+@pytest.mark.slow
 def test_a_killed_export_leaves_no_pack_and_the_next_one_cleans_up(tmp_path):
     make_pack(tmp_path / "pack", sizes={"train800": 200, "val200": 3, "test": 6})
     process = start_exporting(tmp_path)
-    assert "another process is exporting to" in tell(tmp_path)
+    assert "another process is exporting to" in refused(tmp_path)
     process.kill()
     process.communicate()
     left = os.listdir(tmp_path / "out")
     assert any(name.endswith(".partial") for name in left) and all(name.startswith(".") for name in left)
     _, pack = exported(tmp_path)
-    assert os.listdir(tmp_path / "out") == ["folder"] and len(lineage(pack, "train800")) == 200
+    assert os.listdir(tmp_path / "out") == ["folder"] and len(as_noah_reads(pack, "train800")) == 200
 
 
+@pytest.mark.slow
 def test_an_interrupted_export_leaves_nothing(tmp_path):
-    import signal
-
     make_pack(tmp_path / "pack", sizes={"train800": 200, "val200": 3, "test": 6})
     process = start_exporting(tmp_path)
     process.send_signal(signal.SIGINT)
     assert "KeyboardInterrupt" in process.communicate(timeout=60)[1]
-    assert nothing_is_left(tmp_path)
+    assert no_files_are_left(tmp_path)
 
 
 def test_a_lock_file_that_nobody_holds_is_no_hindrance(tmp_path):
     make_pack(tmp_path / "pack")
     (tmp_path / "out").mkdir()
     with FileLock(tmp_path / "out/.folder.lock"):
-        assert "another process is exporting to" in tell(tmp_path)
+        assert "another process is exporting to" in refused(tmp_path)
     (tmp_path / "out/.folder.lock").touch()
     exported(tmp_path)
     assert os.listdir(tmp_path / "out") == ["folder"]
@@ -423,6 +422,7 @@ Dtd(data_dir=sys.argv[1], file_format="array_record").download_and_prepare()
 """
 
 
+@pytest.mark.slow
 def test_originals_of_tfds_are_exported_by_the_preparing_process(tmp_path):
     """As TFDS would have prepared dtd, but small, and without TensorFlow; its images differ in size."""
     (tmp_path / "make.py").write_text(MAKE_DTD)
@@ -436,11 +436,11 @@ def test_originals_of_tfds_are_exported_by_the_preparing_process(tmp_path):
     assert theirs.is_dir()  # what another process is writing stays
     ready, pack = export(task("dtd"), locations, **options)
     assert ready.squashed_by == "bicubic" and ready.source == "tfds" and os.listdir(tmp_path / "out") == ["dtd"]
-    shapes = {image.shape for split in SIZES for image, _ in lineage(pack, split)}
+    shapes = {image.shape for split in SIZES for image, _ in as_noah_reads(pack, split)}
     assert shapes == {(4, 5, 3), (5, 5, 3), (6, 5, 3)}
     rows = read_manifest(pack / "manifest.tsv.gz", ready.manifest)["test"]
     assert sorted(row.id for row in rows) == [f"test/{index}" for index in range(5)]
-    assert [label for _, label in lineage(pack, "test")] == [int(row.id[5:]) for row in rows]
+    assert [label for _, label in as_noah_reads(pack, "test")] == [int(row.id[5:]) for row in rows]
     again = read_back(tmp_path, pack, "dtd", 6)
     assert again.fingerprint == ready.fingerprint and again.class_names == ready.class_names
     assert ready.class_names is not None and ready.class_names[0] == "texture 0"

@@ -137,7 +137,7 @@ class ResumingDownloader:
         """Fail before the download if the disk is too small for all files that have not arrived."""
         try:
             self._parts.mkdir(parents=True, exist_ok=True)
-            free = _free(self._parts)
+            free = shutil.disk_usage(self._parts).free
         except OSError as error:
             raise UserError(
                 f"cannot download {order.url}: cannot write {self._parts} ({error.strerror}); mend its permissions or "
@@ -215,11 +215,6 @@ class ResumingDownloader:
 def _check_stopped(stop: threading.Event) -> None:
     if stop.is_set():
         raise _StoppedError
-
-
-def _free(folder: Path) -> int:
-    """Free bytes on the disk of a folder."""
-    return shutil.disk_usage(folder).free
 
 
 @contextlib.contextmanager

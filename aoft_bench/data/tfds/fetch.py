@@ -23,8 +23,8 @@ from aoft_bench.data.tfds.transfer_progress import amount, say
 from aoft_bench.utils.errors import UserError
 
 _BLOCK = 2**16  # bytes written at once; the most that a broken connection loses
-_TIMEOUT = (20.0, 60.0)  # seconds: to connect, and without a byte
-_PAUSES = (1.0, 2.0, 5.0, 15.0, 30.0)  # seconds between tries; after any progress the first one again
+TIMEOUT = (20.0, 60.0)  # seconds: to connect, and without a byte
+PAUSES = (1.0, 2.0, 5.0, 15.0, 30.0)  # seconds between tries; after any progress the first one again
 _TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -145,10 +145,10 @@ class _Download:
                     return
             except _BrokenError as broken:
                 failures = 1 if self.furthest > before else failures + 1
-                if failures > len(_PAUSES) or (broken.hopeless and not self.connected):
+                if failures > len(PAUSES) or (broken.hopeless and not self.connected):
                     kept = f"; the first {amount(self.done)} are kept, the next run goes on there" if self.done else ""
                     raise self._failed(f"{broken}{kept}; check the network, run it again later, or") from None
-                pause = _PAUSES[failures - 1]
+                pause = PAUSES[failures - 1]
                 say(f"{urlsplit(self.url).hostname}: {broken} at {amount(self.done)}; trying again in {pause:g} s")
                 time.sleep(pause)
 
@@ -182,15 +182,15 @@ class _Download:
 
     def _get(self, headers: dict[str, str]) -> requests.Response:
         try:
-            return self.session.get(self.url, headers=headers, stream=True, timeout=_TIMEOUT, verify=self.verify)
+            return self.session.get(self.url, headers=headers, stream=True, timeout=TIMEOUT, verify=self.verify)
         except requests.ConnectionError as error:  # its SSLError too
             untrusted = find_cause(error, ssl.SSLCertVerificationError)
             if not untrusted:
-                raise _BrokenError(reason_of(error, self.url, _TIMEOUT[1]), hopeless=is_hopeless(error)) from error
+                raise _BrokenError(reason_of(error, self.url, TIMEOUT[1]), hopeless=is_hopeless(error)) from error
             self._do_without_certificate(untrusted)
             return self._get(headers)
         except requests.Timeout as error:
-            raise _BrokenError(reason_of(error, self.url, _TIMEOUT[1])) from error
+            raise _BrokenError(reason_of(error, self.url, TIMEOUT[1])) from error
         except (requests.RequestException, OSError) as error:  # an invalid URL or certificate store
             raise self._failed(f"{one_line(error)};") from error
 
@@ -226,7 +226,7 @@ class _Download:
                 if self.size is not None and self.done > self.size:
                     return
         except urllib3.exceptions.HTTPError as error:
-            raise _BrokenError(reason_of(error, self.url, _TIMEOUT[1])) from error
+            raise _BrokenError(reason_of(error, self.url, TIMEOUT[1])) from error
 
     def _write(self, block: bytes) -> None:
         rest = memoryview(block)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-_EVERY = 10.0  # seconds between two lines of a log
+INTERVAL = 10.0  # seconds between two lines of a log
 
 
 def say(text: str) -> None:
@@ -45,7 +45,7 @@ class Lines:
         self.done += count
         self.arrived += max(count, 0)
         now = time.monotonic()
-        if now - self.then < _EVERY:
+        if now - self.then < INTERVAL:
             return
         rate = (self.arrived - self.before) / (now - self.then)
         self.then, self.before = now, self.arrived
