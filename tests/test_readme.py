@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from aoft_bench import methods
 from aoft_bench.cli import COMMANDS as CLI_COMMANDS
-from aoft_bench.config.command_line import check_command_line
+from aoft_bench.config.command_line import read_command_line
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,7 +25,7 @@ def test_the_commands_of_the_readme_exist():
 @pytest.mark.parametrize("command", RUNS)
 def test_a_run_of_the_readme_is_accepted(command, monkeypatch):
     monkeypatch.chdir(ROOT)
-    check_command_line(shlex.split(command))
+    read_command_line(shlex.split(command), methods.get)
 
 
 def test_python_example_on_a_users_own_vit_runs():

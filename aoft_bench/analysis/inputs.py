@@ -9,7 +9,7 @@ import torch
 
 from aoft_bench import backbones, methods
 from aoft_bench.analysis.matrices import Matrix, backbone_matrices, factor_matrices
-from aoft_bench.config.schema import BackboneOptions, RunConfig, from_dict
+from aoft_bench.config.schema import BackboneOptions, from_dict
 from aoft_bench.figures.names import stem
 from aoft_bench.records.files import read_record
 from aoft_bench.records.schema import Record
@@ -118,7 +118,7 @@ def _of_record(record: Record, path: Path) -> list[MatrixSet]:
         state = load_file(trained)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{trained} is damaged ({error}); run the cell again with results.mode=force") from None
-    config: RunConfig = from_dict(record["config"])
+    config = from_dict(record["config"], methods.get)
     # the architecture is enough, and the seed gives the start: the method is drawn after the network, as in the run
     handle = build_model(config, record["data"]["classes"], torch.device("cpu"), weights=False).handle
     one = MatrixSet(

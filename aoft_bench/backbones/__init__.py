@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 from aoft_bench.backbones.weights import file_sha256, hub_file, weight_file, weights_here, weights_name
 
 if TYPE_CHECKING:
-    from aoft_bench.backbones.networks import Backbone, build, load_backbone, read_options
+    from aoft_bench.backbones.networks import Backbone, build, load_backbone
 
-_OF_NETWORKS = ("Backbone", "build", "load_backbone", "read_options")
+_OF_NETWORKS = ("Backbone", "build", "load_backbone")
 __all__ = [
     "Backbone",
     "build",
     "file_sha256",
     "hub_file",
     "load_backbone",
-    "read_options",
     "weight_file",
     "weights_here",
     "weights_name",

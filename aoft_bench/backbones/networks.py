@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from aoft_bench.backbones.weights import check_name, file_sha256, weight_file, weights_name
-from aoft_bench.config.schema import BackboneOptions, conf_dir
-from aoft_bench.utils.errors import UserError, unknown
+from aoft_bench.config.schema import BackboneOptions
+from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.fast_imports import import_timm
 
 NANO = dict(img_size=32, patch_size=4, embed_dim=128, depth=6, num_heads=4, mlp_ratio=4.0)
@@ -34,18 +34,9 @@ def load_backbone(name: str, num_classes: int, checkpoint: str | None = None) ->
 
     Raises `UserError` for an unknown name and for weights that are not there.
     """
-    options = {**read_options(name), **({"checkpoint": checkpoint} if checkpoint else {})}
-    return build(BackboneOptions(**options), num_classes).model
+    from aoft_bench.config.choices import backbone_options  # imports Hydra
 
-
-def read_options(name: str) -> dict[str, Any]:
-    """The options in conf/backbone/<name>.yaml."""
-    from omegaconf import OmegaConf
-
-    folder = conf_dir() / "backbone"
-    if not (folder / f"{name}.yaml").is_file():
-        raise unknown("backbone", name, [path.stem for path in folder.glob("*.yaml")])
-    return dict(OmegaConf.to_container(OmegaConf.load(folder / f"{name}.yaml")))  # type: ignore[arg-type]
+    return build(backbone_options(name, **({"checkpoint": checkpoint} if checkpoint else {})), num_classes).model
 
 
 def build(options: BackboneOptions, num_classes: int, *, drop_path: float = 0.0, weights: bool = True) -> Backbone:

@@ -50,6 +50,13 @@ class ArgumentParser(argparse.ArgumentParser):
         raise UserError(f"{message}; see {self.prog} --help")
 
 
+def method_class(name: str) -> type[Any]:
+    """The class of a method, for the checks of its options. Imports torch when it is called, not before."""
+    from aoft_bench import methods
+
+    return methods.get(name)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default that of this process.
 

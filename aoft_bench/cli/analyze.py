@@ -79,9 +79,10 @@ def _analyze(words: list[str]) -> int:
 
 
 def _changes(words: list[str]) -> dict[str, str]:
+    from aoft_bench.config.command_line import split_word
+
     changes = {}
-    for word in words:
-        name, _, value = word.partition("=")
+    for name, value in (split_word(word, "backbone=vit_nano") for word in words):
         if name not in CHANGES:
             raise unknown("option", name, CHANGES, "anything without = is a record or a folder of records")
         if not value:
@@ -93,8 +94,7 @@ def _changes(words: list[str]) -> dict[str, str]:
 
 
 def _options(changes: dict[str, str]) -> "BackboneOptions":
-    from aoft_bench.backbones.networks import read_options
-    from aoft_bench.config.schema import BackboneOptions
+    from aoft_bench.config.choices import backbone_options
 
     given = {key: changes[f"backbone.{key}"] for key in ("name", "checkpoint") if f"backbone.{key}" in changes}
-    return BackboneOptions(**{**read_options(changes["backbone"]), **given})
+    return backbone_options(changes["backbone"], **given)

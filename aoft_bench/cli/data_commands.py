@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from aoft_bench import data
+from aoft_bench.cli import method_class
 from aoft_bench.data import SUITES, TASKS, Task
 from aoft_bench.data.locations import Locations
 from aoft_bench.utils.errors import UserError, unknown
@@ -34,18 +35,17 @@ def chosen_tasks(words: list[str], default: str | None = None) -> list[ChosenTas
 
     Raises `UserError` for an unknown name, and if neither a dataset nor a `default` is given.
     """
-    given = [word.removeprefix("dataset=") for word in words if word.startswith("dataset=")]
-    others = [word for word in words if not word.startswith("dataset=")]
-    for word in others:
-        if "=" not in word:
-            name = word if word in _names() else "cifar100"
-            raise UserError(f"cannot read the argument {word!r}: give name=value, as in dataset={name}")
+    from aoft_bench.config.command_line import read_command_line, split_word
+    from aoft_bench.config.schema import from_dict
+
+    pairs = [split_word(word, f"dataset={word if word in _names() else 'cifar100'}") for word in words]
+    given = [value for name, value in pairs if name == "dataset"]
+    others = [word for word, (name, _) in zip(words, pairs, strict=True) if name != "dataset"]
     if "" in given or (not given and default is None):
         raise UserError(f"which dataset? give dataset=<{'|'.join(_names()[:3])}|...>, several with commas, or a suite")
     names = _tasks_of(",".join(given) or str(default))
-    from aoft_bench.config.schema import from_dict
-
-    config = from_dict(_compose([f"dataset={names[0]}", *others]))
+    read = read_command_line([f"dataset={names[0]}", *others], method_class)
+    config = from_dict(read.composer.compose(read.name, read.words))  # the method's options are not needed
     return [
         ChosenTask(data.task(name), Locations.of(config.data), config.backbone.img_size, config.data.interpolation)
         for name in names
@@ -99,23 +99,3 @@ def _tasks_of(text: str) -> list[str]:
 
 def _names() -> list[str]:
     return [*TASKS, *SUITES, EVERYTHING]
-
-
-def _compose(words: list[str]) -> dict[str, object]:
-    """conf/ with overrides, as `python -m aoft_bench` would compose it."""
-    from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    from aoft_bench.config.command_line import check_command_line
-    from aoft_bench.config.schema import conf_dir
-
-    check_command_line(words)
-    try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            tree = OmegaConf.to_container(compose("config", words), resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(" ".join(str(error).split())) from None
-    assert isinstance(tree, dict)
-    return {str(name): value for name, value in tree.items()}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aoft_bench.cli import ArgumentParser
+from aoft_bench.cli import ArgumentParser, method_class
 from aoft_bench.records.files import read_record
 from aoft_bench.utils.errors import UserError, unknown
 
@@ -54,7 +54,7 @@ def reproduce(record: dict[str, Any], path: Path, changes: dict[str, Any]) -> tu
     for name, value in changes.items():
         section, _, key = name.partition(".")
         tree[section][key] = value
-    config = from_dict(tree)
+    config = from_dict(tree, method_class)
     trained = path.with_suffix(".safetensors")
     if not trained.is_file():
         raise UserError(
@@ -83,11 +83,10 @@ def reproduce(record: dict[str, Any], path: Path, changes: dict[str, Any]) -> tu
 
 def parse_changes(words: list[str]) -> dict[str, Any]:
     """Return name=value words as a dictionary. Raises `UserError` for a name that is not in `MOVABLE`."""
+    from aoft_bench.config.command_line import split_word
+
     changes: dict[str, Any] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise UserError(f"cannot read the argument {word!r}: give name=value, as in data.root=DIR")
+    for name, value in (split_word(word, "data.root=DIR") for word in words):
         if name not in MOVABLE:
             raise unknown("change", name, MOVABLE, "everything else is part of what the record's number means")
         changes[name] = int(value) if value.isdigit() else value

@@ -57,7 +57,7 @@ def _export(chosen: ChosenTask, out: Path) -> tuple[str, Path]:
 
 def _take(words: list[str], name: str) -> tuple[str | None, list[str]]:
     """The value of the word `name=value`, and the other words."""
-    found = [word.partition("=")[2] for word in words if word.partition("=")[0] == name]
+    found = [word.removeprefix(f"{name}=") for word in words if word.startswith(f"{name}=")]
     if len(found) > 1:
         raise UserError(f"{name}= is given {len(found)} times ({', '.join(found)}); give it once")
-    return (found[0] if found else None), [word for word in words if word.partition("=")[0] != name]
+    return (found[0] if found else None), [word for word in words if not word.startswith(f"{name}=")]

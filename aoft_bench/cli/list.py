@@ -128,16 +128,16 @@ def datasets_table() -> Table:
 
 def backbones_table() -> Table:
     """Every backbone with its parameters, input size and weights."""
-    from aoft_bench.backbones.networks import read_options
     from aoft_bench.backbones.weights import weights_name
-    from aoft_bench.config.schema import BackboneOptions, conf_dir
+    from aoft_bench.config.choices import backbone_options
+    from aoft_bench.config.compose import Composer
 
     table = Table("backbone", "parameters", "input", "weights", title="backbones (backbone=NAME)")
-    for path in sorted((conf_dir() / "backbone").glob("*.yaml")):
-        options = BackboneOptions(**read_options(path.stem))
-        count = sum(p.numel() for p in _meta_backbone(path.stem).parameters())
-        given = "backbone.checkpoint=FILE" if path.stem.endswith("_file") else weights_name(options)
-        table.add_row(path.stem, f"{count:,}", f"{options.img_size} px", given)
+    for name in Composer().choices("backbone"):
+        options = backbone_options(name)
+        count = sum(p.numel() for p in _meta_backbone(name).parameters())
+        given = "backbone.checkpoint=FILE" if name.endswith("_file") else weights_name(options)
+        table.add_row(name, f"{count:,}", f"{options.img_size} px", given)
     table.caption = "parameters without the head; weights of a timm name come from the Hugging Face hub"
     return table
 
@@ -145,14 +145,13 @@ def backbones_table() -> Table:
 def _meta_backbone(name: str) -> Any:
     import torch
 
-    from aoft_bench.backbones.networks import build, read_options
-    from aoft_bench.config.schema import BackboneOptions
+    from aoft_bench.backbones.networks import build
+    from aoft_bench.config.choices import backbone_options
 
-    options = read_options(name)
-    if name.endswith("_file"):
-        options["checkpoint"] = "FILE"  # only the architecture is built
+    # a name without a tag needs a file, which is not read
+    options = backbone_options(name, **({"checkpoint": "FILE"} if name.endswith("_file") else {}))
     with torch.device("meta"):
-        return build(BackboneOptions(**options), num_classes=0, weights=False).model
+        return build(options, num_classes=0, weights=False).model
 
 
 def _print(table: Table) -> None:

@@ -1,30 +1,37 @@
-"""The door: `python -m aoft_bench method=aoft dataset=cifar100` composes conf/ with Hydra and runs one cell.
+"""`aoft-bench run`, or no command word: Hydra composes conf/ and runs one cell, or each cell of a sweep.
 
-With -m, or a primary configuration of sweeps/, each job of the sweep is a cell, here or where a launcher puts it. A
-cell that fails is named, the others go on, and the exit code says so.
+With -m, or a primary configuration of sweeps/, each job of the sweep is a cell, in this process or where a launcher
+puts it. A cell that fails is named, the others go on, and the exit code says so.
 """
 
-import datetime
 import os
 import shlex
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import hydra
+import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from aoft_bench.cli import method_class
+from aoft_bench.config.command_line import read_command_line
+from aoft_bench.config.compose import jobs_of
+from aoft_bench.config.schema import conf_dir, from_dict
+from aoft_bench.experiments.sweep import Job, note, read_notes, records_of, summary
 from aoft_bench.utils.errors import UserError
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
     from aoft_bench.experiments.run import Outcome
-    from aoft_bench.experiments.sweep import Job
-
-# the one cell of a command that is no sweep
-_single: list["Job"] = []
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,12 +40,23 @@ def main(arguments: Sequence[str]) -> int:
         print(USAGE)
         return 0
     install_signal_handlers()
-    _single.clear()
-    folder = Path("outputs/multirun") / f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}-{os.getpid()}"
-    folder = _compose_and_run(list(arguments), folder)
-    if not (folder / "multirun.yaml").is_file():
-        return 2 if any(job.outcome == "failed" for job in _single) else 0
-    return _end_of_sweep(folder)
+    read_command_line(arguments, method_class)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised instead of being printed with a traceback
+    start = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
+    of_process = sys.argv
+    sys.argv = [sys.argv[0], *arguments]  # where hydra.main reads its arguments
+    try:
+        start(run_job)()
+    except yaml.YAMLError as error:
+        raise UserError(f"a configuration file is not YAML: {' '.join(str(error).split())}") from None
+    except (HydraException, OmegaConfBaseException) as error:
+        text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+        raise UserError(f"{text}; `aoft-bench run --help` shows how to ask") from None
+    except SystemExit as ended:  # a cell or a sweep that failed, or a signal
+        return int(ended.code or 0)
+    finally:
+        sys.argv = of_process
+    return 0
 
 
 def install_signal_handlers() -> None:
@@ -57,99 +75,73 @@ def _terminated(number: int, frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-def _compose_and_run(arguments: list[str], folder: Path) -> Path:
-    """Run the cell or the sweep; returns the folder of the sweep, `folder` unless the command line names another."""
-    import hydra
-    import yaml
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
+def run_job(tree: DictConfig) -> None:
+    """One job of Hydra's, in whichever process its launcher put it. Launchers find this function by its name.
 
-    from aoft_bench.config.command_line import check_command_line
-    from aoft_bench.config.schema import conf_dir
-
-    asked = check_command_line(arguments)
-    given = [word.partition("=")[2] for word in asked.overrides if word.startswith("hydra.sweep.dir=")]
-    if given:
-        folder = Path(given[-1])
-    else:
-        # beside the other overrides, which a flag may follow
-        last = max((i for i, word in enumerate(arguments) if word in asked.overrides), default=-1)
-        arguments.insert(last + 1, f"hydra.sweep.dir={folder}")
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of being printed with a traceback
-    start = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
-    given_to_process = sys.argv
-    sys.argv = [sys.argv[0], *arguments]  # where hydra.main looks for its arguments
-    try:
-        start(run_job)()
-    except yaml.YAMLError as error:
-        raise UserError(f"a configuration file is not YAML: {' '.join(str(error).split())}") from None
-    except (HydraException, OmegaConfBaseException) as error:
-        text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
-        raise UserError(f"{text}; `aoft-bench run --help` shows how to ask") from None
-    finally:
-        sys.argv = given_to_process
-    return folder
-
-
-def run_job(tree: "DictConfig") -> None:
-    """One job of Hydra's, in whichever process its launcher put it. Launchers find this function by its name."""
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
-
-    from aoft_bench.experiments.sweep import Job, note
-
+    A job of a sweep leaves a note of how it ended; a single cell that fails ends the process with code 2.
+    """
     install_signal_handlers()
-    chosen = HydraConfig.get()
-    overrides: Any = OmegaConf.to_container(chosen.overrides.task, resolve=False)  # as they were typed
-    alone = str(chosen.mode) == "RunMode.RUN"
+    of_hydra = HydraConfig.get()
+    overrides: Any = OmegaConf.to_container(of_hydra.overrides.task, resolve=False)  # as they were typed
+    single = str(of_hydra.mode) == "RunMode.RUN"
     try:
-        outcome = _cell(tree, _command(chosen, overrides), wait=alone)
+        outcome = _run_cell(tree, _command(of_hydra, overrides), wait=single)
     except UserError as error:
+        if single:
+            sys.exit(_refuse(str(error)))
         job = Job(overrides, "failed", problem=str(error))
-        _refuse(str(error) if alone else f"[{job.name}] {error}")
+        _refuse(f"[{job.name}] {error}")
     except Exception as error:
-        if alone:
+        if single:
             raise
         job = Job(overrides, "failed", problem=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
         _refuse(f"[{job.name}] {job.problem} (the failure's record has the traceback)")
     else:
         job = Job(overrides, outcome.kind, record=str(outcome.path) if outcome.path else None)
         _report(outcome, job)
-    if alone:
-        _single.append(job)
-    else:
-        note(Path(chosen.sweep.dir), chosen.job.num, job)
+    if not single:
+        note(Path(of_hydra.sweep.dir), of_hydra.job.num, job)
 
 
-def _cell(tree: "DictConfig", command: str, *, wait: bool) -> "Outcome":
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+class SweepSummary(Callback):
+    """Ends a sweep: prints its table and how its cells ended. conf/config.yaml names this class to Hydra."""
 
-    from aoft_bench.config.schema import from_dict
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Exit with code 2 if a cell failed or is missing."""
+        try:
+            code = _end_of_sweep(config)
+        except Exception:  # Hydra would only warn
+            traceback.print_exc()
+            code = 1
+        sys.exit(code)
+
+
+def _run_cell(tree: DictConfig, command: str, *, wait: bool) -> "Outcome":
     from aoft_bench.experiments.run import run
 
     try:
         plain = OmegaConf.to_container(tree, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(str(error).splitlines()[0]) from None
-    return run(from_dict(plain), command, wait=wait)  # type: ignore[arg-type]
+    return run(from_dict(plain, method_class), command, wait=wait)  # type: ignore[arg-type]
 
 
-def _command(chosen: Any, overrides: list[str]) -> str:
+def _command(of_hydra: Any, overrides: list[str]) -> str:
     """The command that runs this one cell again, also when a sweep ran it."""
     words = ["python", "-m", "aoft_bench"]
-    given = [source.path for source in chosen.runtime.config_sources if source.provider == "command-line"]
-    words += ["-cd", os.path.relpath(given[0], chosen.runtime.cwd)] if given else []
-    words += ["-cn", chosen.job.config_name, "hydra.mode=RUN"] if chosen.job.config_name != "config" else []
+    given = [source.path for source in of_hydra.runtime.config_sources if source.provider == "command-line"]
+    words += ["-cd", os.path.relpath(given[0], of_hydra.runtime.cwd)] if given else []
+    words += ["-cn", of_hydra.job.config_name, "hydra.mode=RUN"] if of_hydra.job.config_name != "config" else []
     return shlex.join(words + overrides)
 
 
-def _end_of_sweep(folder: Path) -> int:
+def _end_of_sweep(config: DictConfig) -> int:
     """Print the table of a sweep and how its cells ended; exit code 2 if any failed or is missing."""
-    from aoft_bench.experiments.sweep import jobs_in, records_of, summary
     from aoft_bench.results.files import text_tables
 
-    jobs = jobs_in(folder)
+    of_hydra: Any = OmegaConf.to_container(config.hydra, resolve=False)
+    planned = jobs_of(of_hydra["sweeper"].get("params") or {}, of_hydra["overrides"]["task"])
+    jobs = read_notes(Path(config.hydra.sweep.dir), planned)
     records = records_of(jobs)
     if len(records) > 1:
         print("\n" + text_tables(records))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aoft_bench.cli import method_class
 from aoft_bench.records.unfinished import STATES
 from aoft_bench.utils.errors import UserError
 
@@ -47,24 +48,16 @@ def main(arguments: Sequence[str]) -> int:
 
 def survey(arguments: list[str]) -> list[Place]:
     """The state of each cell that `python -m aoft_bench` would run with these arguments."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
+    from aoft_bench.config.command_line import read_command_line
+    from aoft_bench.config.compose import jobs_of
+    from aoft_bench.config.schema import from_dict
 
-    from aoft_bench.config.command_line import check_command_line, parse
-    from aoft_bench.config.compose import Composer
-    from aoft_bench.experiments.sweep import jobs_of
-
-    if not parse(arguments).config_dir and Path("sweeps").is_dir():
-        arguments = ["-cd", "sweeps", *arguments]
-    asked = check_command_line(arguments)
-    folder = Path(asked.config_dir) if asked.config_dir else None
-    try:
-        composer = Composer(folder, asked.config_name or "config")
-        jobs = jobs_of(composer.params(), [word for word in asked.overrides if not word.startswith("hydra")])
-        look = _looker(_varying(jobs))
-        return [look(composer.cell(job), job) for job in jobs]
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(" ".join(str(error).split())) from None
+    read = read_command_line(arguments, method_class, Path("sweeps") if Path("sweeps").is_dir() else None)
+    composer = read.composer
+    words = [word for word in read.words if not word.startswith("hydra")]
+    jobs = jobs_of(composer.sweep_params(read.name), words)
+    look = _looker(_varying(jobs))
+    return [look(from_dict(composer.compose(read.name, job), method_class), job) for job in jobs]
 
 
 def _varying(jobs: list[list[str]]) -> set[str]:
@@ -85,7 +78,7 @@ def _looker(varying: set[str]) -> Callable[[Any, list[str]], Place]:
 
     def look(config: Any, job: list[str]) -> Place:
         more = [word for word in job if word.partition("=")[0] in varying]
-        at = (" ".join([config.method_label, *more]), config.dataset.name, config.seed)
+        at = (" ".join([config.method.label, *more]), config.dataset.name, config.seed)
         try:
             files = find_files(config)
         except UserError as error:

@@ -1,16 +1,26 @@
-"""Checks that collect everything wrong with a set of options instead of stopping at the first."""
+"""Checks of options that collect all problems, each in the user's words, instead of stopping at the first."""
 
 import dataclasses
+import functools
 import math
+from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from aoft_bench.utils.errors import unknown_text
 
+_LIMITS = {
+    "greater_than": "above",
+    "greater_than_equal": "at least",
+    "less_than": "below",
+    "less_than_equal": "at most",
+}
+_NOUNS = {"int_type": "an integer", "float_type": "a number", "bool_type": "true or false", "string_type": "a text"}
 
-def check(cls: type[Any], options: dict[str, Any], where: str) -> list[str]:
-    """Problems of `options` as fields of the dataclass `cls`, one text each; empty if all is well.
+
+def check(cls: type[Any], options: Mapping[str, Any], where: str) -> list[str]:
+    """Problems of `options` as fields of the dataclass `cls`, one text each; empty if there are none.
 
     Unknown names come with the closest valid one; missing names, wrong types and values out of range with what is
     allowed. Types are strict: "8" is no integer and 1 is no boolean. `where` is put before each name.
@@ -21,16 +31,15 @@ def check(cls: type[Any], options: dict[str, Any], where: str) -> list[str]:
         if name in options:
             problems += check_value(cls, name, options[name], where)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            problems.append(f"{where}.{name} is missing" if where else f"{name} is missing")
+            problems.append(f"{_full(where, name)} is missing")
     return problems
 
 
 def check_value(cls: type[Any], name: str, value: Any, where: str) -> list[str]:
     """Problems of one value against the annotation of the field `name` of `cls`."""
-    annotation = get_type_hints(cls, include_extras=True)[name]
-    full = f"{where}.{name}" if where else name
+    full = _full(where, name)
     try:
-        TypeAdapter(annotation).validate_python(value, strict=True)
+        _validators(cls)[name].validate_python(value, strict=True)  # type: ignore[arg-type]
     except ValidationError as error:
         return [f"{full}: got {value!r}, {why}" for why in dict.fromkeys(map(_reason, error.errors()))]
     if isinstance(value, float) and not math.isfinite(value):
@@ -47,19 +56,27 @@ def problems_of(problems: list[str]) -> str:
     return f"{len(problems)} problems\n" + "\n".join(f"  {i}. {problem}" for i, problem in enumerate(problems, 1))
 
 
+@functools.cache
+def _validators(cls: type[Any]) -> dict[str, TypeAdapter[Any]]:
+    """A validator for each field of a dataclass; made once, since a sweep checks thousands of cells."""
+    hints = get_type_hints(cls, include_extras=True)
+    return {field.name: TypeAdapter(hints[field.name]) for field in dataclasses.fields(cls)}
+
+
+def _full(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
 def _reason(error: Any) -> str:
     kind, context = error["type"], error.get("ctx", {})
     if kind == "literal_error":
         got = unknown_text("value", error["input"], _names(context["expected"]))
         return got if isinstance(error["input"], str) else f"allowed: {context['expected']}"
-    limits = {"greater_than": ("above", "gt"), "greater_than_equal": ("at least", "ge")}
-    limits |= {"less_than": ("below", "lt"), "less_than_equal": ("at most", "le")}
-    if kind in limits:
-        word, key = limits[kind]
-        return f"must be {word} {context[key]}"
-    nouns = {"int_type": "an integer", "float_type": "a number", "bool_type": "true or false", "string_type": "a text"}
-    if kind in nouns:
-        return f"must be {nouns[kind]}"
+    if kind in _LIMITS:
+        (limit,) = (context[key] for key in ("gt", "ge", "lt", "le") if key in context)
+        return f"must be {_LIMITS[kind]} {limit}"
+    if kind in _NOUNS:
+        return f"must be {_NOUNS[kind]}"
     if kind == "too_short":
         return f"must have at least {context['min_length']} item"
     if kind == "list_type":

@@ -1,145 +1,208 @@
-"""Checks of the command line before Hydra composes it, so that one error lists every problem.
+"""Reads the command line of a run and checks it as a whole, so that one error lists every problem.
 
-Hydra stops at the first one. Here each override is held against the folders of conf/ (groups) and the dataclasses of
-config.py and the methods (values); what passes may still be refused when the whole is composed.
+Hydra stops at the first one. Here each override is held against the files of conf/ (groups) and the options of
+`schema` and of the methods (values). What passes may still be refused when the whole is composed.
 """
 
 import argparse
 import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hydra._internal.utils import get_args_parser
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 
-from aoft_bench import methods
-from aoft_bench.config import choices as presets
+from aoft_bench.config import choices
 from aoft_bench.config.check import check_value, problems_of
-from aoft_bench.config.schema import SECTIONS, SHORTHANDS, Scalars, conf_dir
-from aoft_bench.experiments import launchers as launching
+from aoft_bench.config.compose import Composer, parse_override
+from aoft_bench.config.schema import SECTIONS, SHORTHANDS, MethodClass, Scalars, conf_dir
 from aoft_bench.utils.errors import UserError, unknown_text
 
-# what can be asked of Hydra itself is left to Hydra
-PASSED_ON = ("hydra", "hydra/")
+
+@dataclass(frozen=True)
+class CommandLine:
+    """What a command line asks for. name: the primary configuration (-cn); folder: of -cd; words: its overrides."""
+
+    name: str
+    folder: Path | None
+    words: list[str]
+
+    @property
+    def composer(self) -> Composer:
+        """For configurations of conf/ and, after it, the folder."""
+        return Composer([self.folder] if self.folder else [])
 
 
-def check_command_line(arguments: list[str]) -> argparse.Namespace:
-    """The arguments as Hydra reads them; raises one `UserError` that lists everything wrong with them."""
-    parsed = parse(arguments)
-    folders = [conf_dir()]
-    if parsed.config_dir:
-        folders.append(Path(parsed.config_dir))
-        if not folders[-1].is_dir():
-            raise UserError(f"-cd {parsed.config_dir}: no such folder; sweeps/ of a checkout holds tables of runs")
+def split_word(word: str, example: str) -> tuple[str, str]:
+    """(name, value) of a word ``name=value``; raises `UserError`, with an example, for a word without ``=``."""
+    name, equals, value = word.partition("=")
+    if not equals:
+        raise UserError(f"cannot read the argument {word!r}: give name=value, as in {example}")
+    return name, value
+
+
+def read_command_line(arguments: Sequence[str], method_class: MethodClass, folder: Path | None = None) -> CommandLine:
+    """A command line, checked; raises one `UserError` that lists everything wrong with it.
+
+    method_class: gives the class of a method by its name; it is called if an option of a method is given.
+    folder: what -cd is by default.
+    """
+    parsed = _parse(arguments)
+    read = CommandLine(
+        (parsed.config_name or "config").removesuffix(".yaml"),
+        Path(parsed.config_dir) if parsed.config_dir else folder,
+        parsed.overrides,
+    )
+    if parsed.config_dir and not Path(parsed.config_dir).is_dir():
+        raise UserError(f"-cd {parsed.config_dir}: no such folder; sweeps/ of a checkout holds tables of runs")
     problems: list[str] = []
-    primaries = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
-    if parsed.config_name and parsed.config_name.removesuffix(".yaml") not in primaries:
-        problems.append(unknown_text("configuration (-cn)", parsed.config_name, primaries))
+    composer = read.composer
+    if read.name not in (names := composer.names()):
+        problems.append(unknown_text("configuration (-cn)", parsed.config_name, names))
     overrides: list[Override] = []
-    for text in parsed.overrides:
+    for word in read.words:
         try:
-            overrides += OverridesParser.create().parse_overrides([text])
-        except HydraException:
-            problems.append(f"cannot read the argument {text!r}: give name=value, as in method=aoft or recipe.lr=1e-3")
-    # without a method on the command line the primary configuration decides, and any method's option may be meant
-    asked = [str(v) for o in overrides if o.key_or_group == "method" for v in _values(o)]
-    known = [presets.read(name, folders)[0] for name in asked if name in presets.choices(folders)]
-    default = ["aoft"] if not parsed.config_name else methods.names()
+            overrides.append(parse_override(word))
+        except UserError as error:
+            problems.append(str(error))
+    checks = _Checks(read, overrides, method_class)
     for override in overrides:
-        problems += _problems(override, folders, known or default)
+        problems += checks.problems(override)
     if problems:
         raise UserError(problems_of(problems))
-    return parsed
+    return read
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """Hydra's own reading of the arguments; `UserError` for a flag it does not know, instead of its usage text."""
-    parser = get_args_parser()
+def launchers(folders: Iterable[Path] = ()) -> list[str]:
+    """What ``hydra/launcher=`` can be: basic (one process), ours, and those of other Hydra plugins that are installed.
+
+    folders: of configurations, beside conf/.
+    """
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.object_type import ObjectType
+    from hydra.core.plugins import Plugins
+
+    Plugins.instance()  # imports the plugins, which store their configurations
+    store = ConfigStore.instance()
+    stored = store.list("hydra/launcher") if store.get_type("hydra/launcher") == ObjectType.GROUP else []
+    files = [path.name for folder in (conf_dir(), *folders) for path in (folder / "hydra/launcher").glob("*.yaml")]
+    return sorted({name.removesuffix(".yaml") for name in (*stored, *files)})
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The flags that hydra.main takes, and the overrides."""
+    parser = argparse.ArgumentParser(add_help=False)
 
     def refuse(message: str) -> NoReturn:
         raise UserError(f"{message}; flags such as -m and -cn come first, then name=value; see aoft-bench run --help")
 
     parser.error = refuse  # type: ignore[method-assign]
+    parser.add_argument("overrides", nargs="*")
+    for names in (("--hydra-help",), ("--version",), ("--resolve",), ("--run", "-r"), ("--multirun", "-m")):
+        parser.add_argument(*names, action="store_true")
+    for names in (("--package", "-p"), ("--config-name", "-cn"), ("--config-dir", "-cd"), ("--config-path", "-cp")):
+        parser.add_argument(*names)
+    parser.add_argument("--help", "-h", "--shell-completion", "-sc", action="store_true")
+    parser.add_argument("--experimental-rerun")
+    parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
+    kinds = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
+    parser.add_argument("--info", "-i", nargs="?", const="all", choices=kinds)
     parsed = parser.parse_args(arguments)
     given = {"--run": parsed.run, "-m": parsed.multirun, "--cfg": parsed.cfg, "--info": parsed.info}
-    if len(asked := [flag for flag, value in given.items() if value]) > 1:
-        refuse(f"got {' and '.join(asked)}, of which one can be given")
+    if len(flags := [flag for flag, value in given.items() if value]) > 1:
+        refuse(f"got {' and '.join(flags)}, of which one can be given")
     return parsed
 
 
-def groups(folders: list[Path]) -> dict[str, list[str]]:
-    """Names of configuration groups and of the choices of each."""
-    found: dict[str, list[str]] = {}
-    for folder in folders:
-        for group in sorted(p for p in folder.iterdir() if p.is_dir()):
-            choices = [str(p.relative_to(group).with_suffix("")) for p in sorted(group.rglob("*.yaml"))]
-            found.setdefault(group.name, []).extend(choices)
-    return found
+class _Checks:
+    """Checks of single overrides."""
 
+    def __init__(self, read: CommandLine, overrides: list[Override], method_class: MethodClass) -> None:
+        self._read, self._method_class = read, method_class
+        self._composer = read.composer
+        self._groups = self._composer.groups()
+        self._asked = [str(v) for o in overrides if o.key_or_group == "method" for v in _values(o)]
 
-def _problems(override: Override, folders: list[Path], method_names: list[str]) -> list[str]:
-    key = override.key_or_group
-    if key == "hydra/launcher":
-        allowed = launching.names(folders)
-        wrong = [v for v in _values(override) if str(v) not in allowed]
-        return [unknown_text("launcher", value, allowed, "docs/clusters.md tells what each is for") for value in wrong]
-    if key.startswith(PASSED_ON):
-        return []
-    choices = groups(folders)
-    if key in choices:
-        hint = f"`aoft-bench list {key}s` shows them" if key in ("method", "dataset", "backbone") else ""
-        wrong = [v for v in _values(override) if str(v) not in choices[key]]
-        return [unknown_text(key, value, choices[key], hint) for value in wrong]
-    scalars = {f.name for f in dataclasses.fields(Scalars)}
-    section, _, name = key.partition(".")
-    if not name:
-        if key in SHORTHANDS and SHORTHANDS[key][0] in method_names:
-            owner, option = SHORTHANDS[key]
-            return [p for v in _values(override) for p in check_value(methods.get(owner), option, v, "method")]
+    def problems(self, override: Override) -> list[str]:
+        """What is wrong with an override, one text each."""
+        key = override.key_or_group
+        section, _, name = key.partition(".")
+        if key == "hydra/launcher":
+            known = launchers(self._composer.folders)
+            return _unknown(override, "launcher", known, "docs/clusters.md says what each is for")
+        if key.startswith(("hydra.", "hydra/")):
+            return []  # Hydra checks its own options
+        if key in self._groups:
+            hint = f"`aoft-bench list {key}s` shows them" if key in ("method", "dataset", "backbone") else ""
+            return _unknown(override, key, self._composer.choices(key), hint)
+        if not name:
+            return self._of_no_section(key, override)
+        if section == "method":
+            return self._of_method(name, override)
+        if section not in SECTIONS:
+            return [unknown_text("section", section, {*SECTIONS, "method"})]
+        options = _fields(SECTIONS[section])
+        if name not in options:
+            return [unknown_text(f"option of {section}", name, options)]
+        return _wrong(override, lambda value: check_value(SECTIONS[section], name, value, section))
+
+    def _of_no_section(self, key: str, override: Override) -> list[str]:
+        scalars = _fields(Scalars)
         if key in scalars:
-            return [p for v in _values(override) for p in check_value(Scalars, key, v, "")]
-        return [unknown_text("name", key, {*choices, *scalars, *_paths()})]
-    if section == "method":
-        return _method_problems(name, override, method_names)
-    if section not in SECTIONS:
-        return [unknown_text("section", section, {*SECTIONS, "method"})]
-    cls = SECTIONS[section]
-    if name not in {f.name for f in dataclasses.fields(cls)}:
-        return [unknown_text(f"option of {section}", name, [f.name for f in dataclasses.fields(cls)])]
-    return [p for v in _values(override) for p in check_value(cls, name, v, section)]
+            return _wrong(override, lambda value: check_value(Scalars, key, value, ""))
+        if key in SHORTHANDS and (owner := SHORTHANDS[key][0]) in self._methods():
+            cls, option = self._method_class(owner), SHORTHANDS[key][1]
+            return _wrong(override, lambda value: check_value(cls, option, value, "method"))
+        paths = {f"{section}.{option}" for section, cls in SECTIONS.items() for option in _fields(cls)}
+        return [unknown_text("name", key, {*self._groups, *scalars, *paths})]
+
+    def _of_method(self, name: str, override: Override) -> list[str]:
+        if name == "label":
+            return []  # any row's name; checked with the whole
+        name, _, entry = name.partition(".")
+        names = self._methods()
+        classes = [self._method_class(method) for method in names]
+        having = [cls for cls in classes if name in _fields(cls)]
+        if not having:
+            options = sorted({option for cls in classes for option in _fields(cls)})
+            which = f"method {names[0]}" if len(names) == 1 else "the methods"
+            if not options:
+                return [f"unknown option of {which} {name!r}: it has no options"]
+            return [unknown_text(f"option of {which}", name, options)]
+        if entry:
+            return []  # of a dictionary; checked with the whole
+        return _wrong(override, lambda value: check_value(having[0], name, value, "method"))
+
+    def _methods(self) -> list[str]:
+        """The methods whose options may be meant: those asked for, else what the primary configuration may choose."""
+        folders = self._composer.folders
+        known = choices.choices(folders)
+        asked = [name for name in self._asked if name in known]
+        if not asked and self._read.name == "config":
+            return ["aoft"]  # of conf/config.yaml
+        return list(dict.fromkeys(choices.read(name, folders)[0] for name in asked or known))
 
 
-def _method_problems(name: str, override: Override, method_names: list[str]) -> list[str]:
-    if name == "label":
-        return []  # any row's name; checked with the whole
-    name, _, entry = name.partition(".")
-    having = [m for m in method_names if name in {f.name for f in dataclasses.fields(methods.get(m))}]
-    if not having:
-        options = sorted({f.name for m in method_names for f in dataclasses.fields(methods.get(m))})
-        who = f"method {method_names[0]}" if len(method_names) == 1 else "the methods"
-        if not options:
-            return [f"unknown option of {who} {name!r}: it has no options"]
-        return [unknown_text(f"option of {who}", name, options)]
-    if entry:
-        return []  # of a dictionary; checked with the whole
-    return [p for v in _values(override) for p in check_value(methods.get(having[0]), name, v, "method")]
+def _fields(cls: type[Any]) -> list[str]:
+    return [field.name for field in dataclasses.fields(cls)]
+
+
+def _wrong(override: Override, check: Callable[[Any], list[str]]) -> list[str]:
+    return [problem for value in _values(override) for problem in check(value)]
+
+
+def _unknown(override: Override, kind: str, known: list[str], hint: str) -> list[str]:
+    return [unknown_text(kind, value, known, hint) for value in _values(override) if str(value) not in known]
 
 
 def _values(override: Override) -> list[Any]:
-    """The value of an override, or all of them where it is a sweep; interpolations are left to Hydra."""
+    """The value of an override, or all of them where it is a sweep; interpolations are left to the composer."""
     values = list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
-    plain = [_plain(v) for v in values]
-    return [v for v in plain if not (isinstance(v, str) and "${" in v)]
+    plain = [_plain(value) for value in values]
+    return [value for value in plain if not (isinstance(value, str) and "${" in value)]
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_plain(v) for v in value]
-    text = getattr(value, "text", value)  # a quoted string
-    return text
-
-
-def _paths() -> set[str]:
-    return {f"{section}.{f.name}" for section, cls in SECTIONS.items() for f in dataclasses.fields(cls)}
+    """A value of a sweep, without the quotes of its texts."""
+    return [_plain(v) for v in value] if isinstance(value, list) else getattr(value, "text", value)

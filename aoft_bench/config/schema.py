@@ -1,40 +1,66 @@
-"""What a run is: the typed sections of a configuration, checked all at once.
+"""What a run is: one tree of typed options, all of them checked before anything runs.
 
-YAML files in conf/ give every value; nothing below this file knows Hydra or OmegaConf. A section of conf/config.yaml
-is one dataclass here, except `method`, whose options are the dataclass of the method's own file.
+YAML files in conf/ give every value. A section of conf/config.yaml is one dataclass here; the options of `method` are
+the dataclass of the method's own file, which this module gets from its caller.
 """
 
+import copy
 import dataclasses
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, WrapValidator
+from pydantic.dataclasses import dataclass
 
 from aoft_bench.config.check import check, problems_of
 from aoft_bench.utils.errors import UserError, unknown_text
 
-Unit = Annotated[float, Field(ge=0, lt=1)]
-NotNegative = Annotated[float, Field(ge=0)]
+STRICT = ConfigDict(strict=True, extra="forbid")
+
+
+def _as_given(value: Any, validate: Callable[[Any], Any]) -> Any:
+    validate(value)
+    return value
+
+
+# an integer stays one: the hash of a record distinguishes 1 from 1.0
+Number = WrapValidator(_as_given)
+Unit = Annotated[float, Field(ge=0, lt=1), Number]
+NotNegative = Annotated[float, Field(ge=0), Number]
+Positive = Annotated[float, Field(gt=0), Number]
 Count = Annotated[int, Field(ge=1)]
 
+MethodClass = Callable[[str], type[Any]]
 
-@dataclass(frozen=True)
+
+def added(default: Any) -> Any:
+    """The default of an option that a section or a method got after records of it were written.
+
+    At its default it is left out of the plain values, so that old records keep their hash.
+    """
+    metadata = {"added": True}
+    if isinstance(default, list | dict):
+        return dataclasses.field(default_factory=lambda: copy.copy(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, config=STRICT)
 class DatasetOptions:
     """Which task. name: an entry of the table of tasks (`aoft-bench list datasets`)."""
 
     name: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class DataOptions:
     """Where images come from and how they become the model's input.
 
     root: a folder pack, or a folder of packs; cache: where the prepared uint8 arrays are kept; interpolation: PIL's
     bicubic or bilinear (antialiased), or bilinear_tf (TensorFlow's, not antialiased); normalization: mean and standard
     deviation 0.5 (half), ImageNet's, none (values in [0, 1]), or what the backbone was trained with (backbone);
-    source, tfds_dir, manual_dir: see `data.locations.Locations`. These have defaults, since older records lack them.
+    source, tfds_dir, manual_dir: see `data.locations`. These have defaults, since older records lack them.
     """
 
     root: str | None
@@ -46,7 +72,7 @@ class DataOptions:
     manual_dir: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class BackboneOptions:
     """Which pre-trained network. timm: a timm name with its tag, or the name of an embedded network; checkpoint: a
     local file with its weights (.npz, .safetensors, .pth) instead of the hub's; img_size: input side in pixels.
@@ -63,7 +89,7 @@ def warmup_epochs(epochs: int, given: int | None) -> int:
     return epochs // 10 if given is None else given
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class RecipeOptions:
     """How it is trained: AdamW (all trained tensors are decayed), warm-up from warmup_lr, then cosine to min_lr.
 
@@ -74,7 +100,7 @@ class RecipeOptions:
 
     epochs: Count
     batch_size: Count
-    lr: Annotated[float, Field(gt=0)]
+    lr: Positive
     weight_decay: NotNegative
     warmup_epochs: Annotated[int, Field(ge=0)] | None
     warmup_lr: NotNegative
@@ -91,14 +117,14 @@ class RecipeOptions:
         return warmup_epochs(self.epochs, self.warmup_epochs)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class ProtocolOptions:
     """Which images train and which ones count; see aoft_bench.records.protocols."""
 
     name: Literal["clean", "tune", "literature"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class TrainerOptions:
     """Hardware. precision auto: bf16 mixed where the device computes in it, else fp32; threads: CPU threads, null for
     torch's choice; eval_batch_size: images at a time when nothing is trained; progress: a bar, lines, or nothing;
@@ -118,7 +144,7 @@ class TrainerOptions:
     deterministic: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class LoggerOptions:
     """W&B as a mirror of the records. mode auto: online when there is a key, else offline."""
 
@@ -129,12 +155,35 @@ class LoggerOptions:
     dir: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class ResultsOptions:
     """Records. mode missing: skip a cell that is done; force: run it again; only-cached: never run."""
 
     root: str
     mode: Literal["missing", "force", "only-cached"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class ChosenMethod:
+    """The method of a run.
+
+    name: as it is registered; label: the name of its row in a table; options: an instance of the method's class, None
+    where the caller gave no classes; given: name, label and options as the YAML and the command line gave them.
+    """
+
+    name: str
+    label: str
+    options: Any
+    given: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Name, label (if it is given) and options, in the order in which they were given."""
+        left_out = _added_defaults(self.options) if self.options is not None else {}
+        return {
+            name: copy.deepcopy(value)
+            for name, value in self.given.items()
+            if name not in left_out or left_out[name] != value
+        }
 
 
 SECTIONS: dict[str, type[Any]] = {
@@ -148,28 +197,27 @@ SECTIONS: dict[str, type[Any]] = {
     "results": ResultsOptions,
 }
 
-
 # top-level names that stand for an option of one method: `method=peft name=oft` is method.tuner=oft, see
 # conf/method/peft.yaml
 SHORTHANDS = {"name": ("peft", "tuner")}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Scalars:
-    """The values of a configuration that stand in no section."""
+    """The values of a configuration that are in no section."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     dry_run: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class RunConfig:
-    """One cell of a table, completely described."""
+    """One cell of a table, completely described. The order of the fields is that of a record."""
 
     dataset: DatasetOptions
     data: DataOptions
     backbone: BackboneOptions
-    method: dict[str, Any]
+    method: ChosenMethod
     recipe: RecipeOptions
     protocol: ProtocolOptions
     trainer: TrainerOptions
@@ -178,55 +226,73 @@ class RunConfig:
     seed: int
     dry_run: bool
 
-    @property
-    def method_name(self) -> str:
-        return str(self.method["name"])
-
-    @property
-    def method_options(self) -> dict[str, Any]:
-        return {key: value for key, value in self.method.items() if key not in ("name", "label")}
-
-    @property
-    def method_label(self) -> str:
-        """The name of the method's row in a table: that of the YAML, where it is a setting of another method's."""
-        return str(self.method.get("label") or self.method["name"])
-
     def as_dict(self) -> dict[str, Any]:
-        """Plain nested dictionaries, as `from_dict` takes them."""
-        return dataclasses.asdict(self)
+        """Plain nested dictionaries, as `from_dict` takes them and a record stores them."""
+        sections = {name: _plain(getattr(self, name)) for name in SECTIONS}
+        values = sections | {"method": self.method.as_dict(), "seed": self.seed, "dry_run": self.dry_run}
+        return {field.name: values[field.name] for field in dataclasses.fields(self)}
 
 
-def from_dict(tree: dict[str, Any]) -> RunConfig:
-    """A `RunConfig` from nested dictionaries; one `UserError` that lists every problem."""
-    from aoft_bench import methods
+def from_dict(tree: Mapping[str, Any], method_class: MethodClass | None = None) -> RunConfig:
+    """A `RunConfig` from nested dictionaries.
 
-    problems: list[str] = []
+    method_class: gives the class of a method by its name and raises `UserError` for an unknown one (`methods.get`).
+    Without it the method's options are not checked: for commands that need the other sections only.
+    Raises one `UserError` that lists every problem.
+    """
     scalars = {f.name for f in dataclasses.fields(Scalars)}
-    tree = {name: value for name, value in tree.items() if name not in SHORTHANDS}  # resolved by now
+    tree = {name: value for name, value in tree.items() if name not in SHORTHANDS}  # interpolations have used them
     allowed = {*SECTIONS, "method", *scalars}
-    problems += [unknown_text("section", name, allowed) for name in tree if name not in allowed]
+    problems = [unknown_text("section", name, allowed) for name in tree if name not in allowed]
     for name, cls in SECTIONS.items():
         problems += check(cls, tree.get(name) or {}, name)
     problems += check(Scalars, {k: v for k, v in tree.items() if k in scalars}, "")
-    method = dict(tree.get("method") or {})
-    label = method.pop("label", None)
+    method = _method_of(tree.get("method") or {}, method_class, problems)
+    sections = {} if problems else {name: cls(**tree[name]) for name, cls in SECTIONS.items()}
+    if sections:
+        problems += _inconsistencies(sections["recipe"])
+    if problems or method is None:
+        raise UserError(problems_of(problems))
+    return RunConfig(**sections, method=method, **{name: tree[name] for name in scalars})
+
+
+def _method_of(given: Mapping[str, Any], method_class: MethodClass | None, problems: list[str]) -> ChosenMethod | None:
+    """The method of a configuration; None, with what is wrong appended to `problems`, if it is not valid."""
+    before = len(problems)
+    options = {key: value for key, value in given.items() if key not in ("name", "label")}
+    name, label = str(given.get("name")), given.get("label")
     if not (label is None or (isinstance(label, str) and re.fullmatch(r"[a-z0-9_]+", label))):
         problems.append(f"method.label: got {label!r}, give lower-case letters, digits and _")
-    try:
-        problems += check(methods.get(str(method.pop("name", None))), method, "method")
-    except UserError as error:
-        problems.append(str(error))
-    if not problems:
-        problems += _inconsistencies(tree)
-    if problems:
-        raise UserError(problems_of(problems))
-    sections = {name: cls(**tree[name]) for name, cls in SECTIONS.items()}
-    return RunConfig(**sections, method=dict(tree["method"]), **{name: tree[name] for name in scalars})
+    cls = None
+    if method_class is not None:
+        try:
+            cls = method_class(name)
+            problems += check(cls, options, "method")
+        except UserError as error:
+            problems.append(str(error))
+    if len(problems) > before:
+        return None
+    return ChosenMethod(name, str(label or name), cls(**options) if cls else None, copy.deepcopy(dict(given)))
 
 
-def _inconsistencies(tree: dict[str, Any]) -> list[str]:
-    """Problems between values that are each allowed by themselves."""
-    recipe = RecipeOptions(**tree["recipe"])
+def _plain(section: Any) -> dict[str, Any]:
+    """The values of a section, without options that were added later and are at their default."""
+    left_out = _added_defaults(section)
+    values = dataclasses.asdict(section)
+    return {name: value for name, value in values.items() if name not in left_out or left_out[name] != value}
+
+
+def _added_defaults(options: Any) -> dict[str, Any]:
+    """The defaults of the options of a dataclass that are marked with `added`."""
+    return {
+        field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        for field in dataclasses.fields(options)
+        if field.metadata.get("added")
+    }
+
+
+def _inconsistencies(recipe: RecipeOptions) -> list[str]:
+    """Problems between values of which each alone is allowed."""
     problems = []
     if recipe.warmup >= recipe.epochs and recipe.warmup:
         problems.append(

@@ -55,6 +55,7 @@ def _end_with_parent() -> None:
 def _train(job: dict[str, Any], send: Send) -> None:
     import torch
 
+    from aoft_bench import methods
     from aoft_bench.config.schema import from_dict
     from aoft_bench.experiments.experiment import prepare_experiment
     from aoft_bench.records.code_version import code_digest
@@ -68,7 +69,7 @@ def _train(job: dict[str, Any], send: Send) -> None:
             "aoft_bench was changed after this command began, so that its processes would run other code than the "
             "record says; run the command again"
         )
-    config, shard = from_dict(job["config"]), Shard(job["rank"], job["world_size"])
+    config, shard = from_dict(job["config"], methods.get), Shard(job["rank"], job["world_size"])
     hardware.prepare_cpu(config.trainer.threads, shard.world_size)
     experiment = prepare_experiment(config)
     if experiment.device.type == "cuda":

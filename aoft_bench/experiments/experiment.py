@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from safetensors.torch import save
 
-from aoft_bench import backbones, data, methods
+from aoft_bench import backbones, data
 from aoft_bench.backbones.weights import weights_name
 from aoft_bench.config.check import problems_of
 from aoft_bench.config.schema import RunConfig
@@ -67,7 +67,7 @@ class Experiment:
     @property
     def label(self) -> str:
         c = self.config
-        return f"{c.method_label} · {c.dataset.name} · {c.backbone.name} · seed {c.seed}"
+        return f"{c.method.label} · {c.dataset.name} · {c.backbone.name} · seed {c.seed}"
 
     def build_model(self) -> AdaptedModel:
         return build_model(self.config, self.prepared.classes, self.device)
@@ -141,7 +141,6 @@ class Score(NamedTuple):
 
 def prepare_experiment(config: RunConfig) -> Experiment:
     """Find data and weights, prepare the data's cache, and compute the hash. Raises `UserError` for what is missing."""
-    methods.build(config.method_name, config.method_options)
     chosen = protocol(config.protocol.name)
     device = hardware.device_of(config.trainer)
     precision = hardware.precision_of(config.trainer, device)
@@ -234,7 +233,7 @@ def describe(
     return {
         "schema": SCHEMA,
         "backbone": config.backbone.name,
-        "method": config.method_label,
+        "method": config.method.label,
         "dataset": config.dataset.name,
         "seed": config.seed,
         "hash": experiment.digest,
@@ -285,7 +284,7 @@ def _hash(config: RunConfig, prepared: PreparedTask, weights_sha256: str, precis
 
 def _files(config: RunConfig, digest: str) -> CellFiles:
     c, root = config, Path(config.results.root).expanduser()
-    return cell_files(root, record_path(root, c.backbone.name, c.method_label, c.dataset.name, c.seed, digest))
+    return cell_files(root, record_path(root, c.backbone.name, c.method.label, c.dataset.name, c.seed, digest))
 
 
 def _check_data_and_weights(config: RunConfig, task: Task) -> Path:

@@ -70,4 +70,4 @@ def dry_run(config: RunConfig) -> None:
     task = data.task(config.dataset.name)
     classes = task.classes or prepare_experiment(config).prepared.classes
     adapted = build_model(config, classes, hardware.device_of(config.trainer), weights=False)
-    print(parameter_table(adapted.handle, f"{config.method_label} on {config.backbone.name}, {classes} classes"))
+    print(parameter_table(adapted.handle, f"{config.method.label} on {config.backbone.name}, {classes} classes"))

@@ -1,7 +1,7 @@
-"""A sweep: which cells it has, what each job of it leaves to read, and how it ended.
+"""How the jobs of a sweep ended: a note of each, and the summary of all.
 
-Jobs may run in this process, in others or on other machines, so nothing is handed back: each writes a note
-`<number>.json` into the sweep's folder (hydra.sweep.dir), and a job without one did not end.
+Jobs may run in other processes and on other machines, so they return nothing. Each writes a note `<number>.json` into
+the sweep's folder (hydra.sweep.dir); a job without a note did not end.
 """
 
 import json
@@ -33,32 +33,18 @@ class Job:
         return " ".join(self.overrides)
 
 
-def jobs_of(params: dict[str, str], overrides: list[str]) -> list[list[str]]:
-    """The overrides of each job, in order: the product of a sweep file's hydra.sweeper.params and the command line,
-    which wins."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    words = [f"{key}={value}" for key, value in params.items()] + overrides
-    (jobs,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(words), None)
-    return jobs
-
-
 def note(folder: Path, number: int, job: Job) -> None:
     """Leave the note of a job."""
     write_text_atomically(folder / f"{number}.json", json.dumps(asdict(job)) + "\n")
 
 
-def jobs_in(folder: Path) -> list[Job]:
-    """All jobs of the sweep in a folder, in order; "missing" where there is no note. Empty if no sweep began there."""
-    from omegaconf import OmegaConf
+def read_notes(folder: Path, planned: list[list[str]]) -> list[Job]:
+    """The jobs of the sweep in a folder, in the order in which they were planned, by their overrides.
 
-    started = folder / "multirun.yaml"  # Hydra's own
-    if not started.is_file():
-        return []
-    hydra: Any = OmegaConf.to_container(OmegaConf.load(started), resolve=False)["hydra"]  # type: ignore[index, call-overload]
+    The outcome is "missing" where there is no note.
+    """
     jobs = []
-    for number, overrides in enumerate(jobs_of(hydra["sweeper"].get("params") or {}, hydra["overrides"]["task"])):
+    for number, overrides in enumerate(planned):
         path = folder / f"{number}.json"
         jobs.append(Job(**json.loads(path.read_text("utf-8"))) if path.is_file() else Job(overrides, "missing"))
     return jobs

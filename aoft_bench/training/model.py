@@ -37,7 +37,7 @@ def build_model(config: RunConfig, classes: int, device: torch.device, *, weight
     backbone = backbones.build(config.backbone, classes, drop_path=config.recipe.drop_path, weights=weights)
     regularize(backbone.model, config.recipe)
     prefer_fast_attention(backbone.model, device)
-    handle = methods.attach(backbone.model, methods.build(config.method_name, config.method_options))
+    handle = methods.attach(backbone.model, config.method.options)
     name = config.data.normalization
     mean, std = (backbone.mean, backbone.std) if name == "backbone" else NORMALIZATIONS[name]
     return AdaptedModel(handle, mean, std)

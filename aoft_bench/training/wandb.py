@@ -215,12 +215,12 @@ def mirror_of(config: RunConfig, *, label: str, digest: str, official: bool) -> 
     protocol, backbone = config.protocol.name, config.backbone.name
     shown: dict[str, Any] = {section: tree[section] for section in ("recipe", "data", "trainer", "seed")}
     shown |= {f"{section}_options": tree[section] for section in ("backbone", "method")}
-    shown |= {"dataset": config.dataset.name, "backbone": backbone, "method": config.method_label}
+    shown |= {"dataset": config.dataset.name, "backbone": backbone, "method": config.method.label}
     shown |= {"protocol": protocol, "hash": digest}
     return Mirror(
         config.logger,
         name=label[:MAX_NAME],
-        group=f"{backbone}/{config.method_label}/{config.dataset.name}"[:MAX_NAME],
+        group=f"{backbone}/{config.method.label}/{config.dataset.name}"[:MAX_NAME],
         run_id=run_id(config, digest),
         config=shown,
         job_type=protocol,
@@ -230,7 +230,7 @@ def mirror_of(config: RunConfig, *, label: str, digest: str, official: bool) -> 
 
 def run_id(config: RunConfig, digest: str) -> str:
     """The id of the W&B run: at most 128 characters, only letters, digits, "_", "." and "-", as W&B requires."""
-    names = f"{config.method_label}-{config.dataset.name}-{config.backbone.name}"
+    names = f"{config.method.label}-{config.dataset.name}-{config.backbone.name}"
     end = f"-seed{config.seed}-{digest}"
     return re.sub(r"[^A-Za-z0-9_.-]", "_", names)[: MAX_NAME - len(end)] + end
 

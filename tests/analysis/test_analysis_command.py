@@ -198,13 +198,16 @@ def test_the_matrices_of_the_command_are_those_of_the_handle(cells: Path):
     """An independent way to the same numbers: the cell built as `evaluate` builds it."""
     import torch
 
+    from aoft_bench import methods
     from aoft_bench.config.schema import from_dict
     from aoft_bench.records.files import read_record
     from aoft_bench.training.model import build_model
 
     path = record_of(cells, "lora")
     record = read_record(path)
-    handle = build_model(from_dict(record["config"]), record["data"]["classes"], torch.device("cpu")).handle
+    handle = build_model(
+        from_dict(record["config"], methods.get), record["data"]["classes"], torch.device("cpu")
+    ).handle
     handle.load_state_dict(load_file(path.with_suffix(".safetensors")))
     (trained,) = [one for one in of_records([path], None).sets if one.state == "trained"]
     for mine, theirs in zip(factor_matrices(handle), trained.matrices, strict=True):

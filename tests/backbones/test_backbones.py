@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from aoft_bench.backbones.networks import NANO, build, load_backbone, read_options
+from aoft_bench.backbones.networks import NANO, build, load_backbone
 from aoft_bench.backbones.weights import file_sha256, hub_file, weights_name
+from aoft_bench.config.choices import backbone_options
 from aoft_bench.config.schema import BackboneOptions, conf_dir
 from aoft_bench.utils.errors import UserError
 
@@ -64,20 +65,20 @@ def check_equal(model: nn.Module, teacher: nn.Module) -> None:
 
 @pytest.mark.parametrize("name", YAMLS)
 def test_every_yaml_builds(name):
-    tree = read_options(name)
-    assert tree["name"] == name
+    options = backbone_options(name)
+    assert options.name == name
     if name.endswith("_file"):
         with pytest.raises(UserError, match=r"or a file by backbone\.checkpoint"):
-            build(BackboneOptions(**tree), 11, weights=False)
-        tree["checkpoint"] = "own.pth"
+            build(options, 11, weights=False)
+        options = backbone_options(name, checkpoint="own.pth")
     with torch.device("meta"):
-        backbone = build(BackboneOptions(**tree), 11, drop_path=0.1, weights=False)
+        backbone = build(options, 11, drop_path=0.1, weights=False)
     assert backbone.model.num_classes == 11 and backbone.sha256 == ""
     head = sum(p.numel() for p in backbone.model.get_classifier().parameters())
     count = sum(p.numel() for p in backbone.model.parameters()) - head
     assert round(count / 1e6, 2) == PARAMETERS.get(name, round(count / 1e6, 2))
     assert len(backbone.mean) == len(backbone.std) == 3
-    assert backbone.model.patch_embed.img_size == (tree["img_size"], tree["img_size"])
+    assert backbone.model.patch_embed.img_size == (options.img_size, options.img_size)
 
 
 def test_the_list_of_published_sizes_is_complete():
@@ -86,9 +87,7 @@ def test_the_list_of_published_sizes_is_complete():
 
 def test_normalisation_is_that_of_pre_training():
     with torch.device("meta"):
-        google, dino = (
-            build(BackboneOptions(**read_options(n)), 2, weights=False) for n in ("vit_ti16_augreg_in21k", "dinov2_b14")
-        )
+        google, dino = (build(backbone_options(n), 2, weights=False) for n in ("vit_ti16_augreg_in21k", "dinov2_b14"))
     assert google.mean == google.std == (0.5, 0.5, 0.5)
     assert dino.mean == (0.485, 0.456, 0.406) and dino.std == (0.229, 0.224, 0.225)
 

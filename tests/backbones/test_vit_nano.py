@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from aoft_bench.backbones.networks import build, read_options
+from aoft_bench.backbones.networks import build
 from aoft_bench.backbones.weights import NANO_WEIGHTS
-from aoft_bench.config.schema import BackboneOptions
+from aoft_bench.config.choices import backbone_options
 from aoft_bench.data.loader import to_device
 from aoft_bench.data.sources.drawing import LOADERS
 from aoft_bench.data.transforms import normalize
@@ -51,7 +51,7 @@ def best_probe(model: torch.nn.Module, task: str) -> float:
 
 @pytest.mark.parametrize("task", ["digits", "shapes_count", "shapes_location", "shapes_orientation"])
 def test_probe_beats_random_weights_by_ten_points(task):
-    options = BackboneOptions(**read_options("vit_nano"))
+    options = backbone_options("vit_nano")
     trained = build(options, num_classes=0).model.eval()
     torch.manual_seed(0)
     random = build(options, num_classes=0, weights=False).model.eval()

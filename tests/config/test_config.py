@@ -2,17 +2,15 @@
 
 import dataclasses
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from aoft_bench import methods
-from aoft_bench.config import choices as presets
+from aoft_bench.config import choices
+from aoft_bench.config.compose import Composer
 from aoft_bench.config.schema import SECTIONS, RunConfig, Scalars, conf_dir, from_dict
 
 CONF = conf_dir()
@@ -27,14 +25,14 @@ CHOICES = [
 FILES = sorted([*CONF.rglob("*.yaml"), *SWEEPS.glob("*.yaml")])
 
 
-def tree(*overrides: str, name: str = "config", folder: Path = CONF) -> dict[str, Any]:
+def tree(*overrides: str, name: str = "config") -> dict[str, Any]:
     """The composed configuration as plain dictionaries."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(version_base="1.3", config_dir=str(folder)):
-        composed = compose(config_name=name, overrides=list(overrides))
-    plain = OmegaConf.to_container(composed, resolve=True)
-    assert isinstance(plain, dict)
-    return plain  # type: ignore[return-value]
+    return Composer([SWEEPS]).compose(name, overrides)
+
+
+def config_of(*overrides: str, name: str = "config") -> RunConfig:
+    """The checked configuration."""
+    return from_dict(tree(*overrides, name=name), methods.get)
 
 
 def test_all_groups_were_found() -> None:
@@ -52,24 +50,19 @@ def test_every_choice_composes_and_is_valid(group: str, choice: str) -> None:
         words += [f"method={dataset}"] if of_all else [f"method={method}", f"dataset={dataset}"]
     if group == "method":
         words.append("hparams=none")  # which may set options for the default dataset
-    config = from_dict(tree(*words))
+    config = config_of(*words)
     assert isinstance(config, RunConfig)
     if group in ("dataset", "protocol", "logger"):
         assert getattr(config, group).name == choice
     if group == "method":
-        name, options = presets.read(choice)
-        assert (config.method_name, config.method_options) == (name, options)
-        assert config.method_label == choice or name == "peft"
-        assert set(config.method_options) == {f.name for f in dataclasses.fields(methods.get(name))}
+        name, options = choices.read(choice)
+        assert (config.method.name, dataclasses.asdict(config.method.options)) == (name, options)
+        assert config.method.label == choice or name == "peft"
 
 
 @pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_sweep_composes(path: Path, tmp_path: Path) -> None:
-    both = tmp_path / "conf"
-    shutil.copytree(CONF, both)
-    for sweep in SWEEPS.glob("*.yaml"):  # some start from others
-        shutil.copy(sweep, both)
-    assert isinstance(from_dict(tree(name=path.stem, folder=both)), RunConfig)
+def test_every_sweep_composes(path: Path) -> None:
+    assert isinstance(config_of(name=path.stem), RunConfig)
 
 
 def test_sections_of_the_yaml_are_the_dataclasses() -> None:
@@ -130,9 +123,9 @@ def test_the_authors_table_is_complete() -> None:
 
 @pytest.mark.parametrize("dataset", AUTHORS)
 def test_aoft_uses_the_authors_recipe(dataset: str) -> None:
-    config = from_dict(tree("method=aoft", f"dataset={dataset}"))
+    config = config_of("method=aoft", f"dataset={dataset}")
     recipe = config.recipe
-    assert (config.method_options["lambda_lr"], config.method_options["lambda_decay"]) == (1.0, 1.0)
+    assert (config.method.options.lambda_lr, config.method.options.lambda_decay) == (1.0, 1.0)
     found = (recipe.batch_size, recipe.lr, recipe.drop_path, recipe.weight_decay, recipe.flip)
     assert found == AUTHORS[dataset]
     assert recipe.epochs == (50 if dataset in FGVC else 100)
@@ -142,28 +135,28 @@ def test_aoft_uses_the_authors_recipe(dataset: str) -> None:
 
 def test_without_hparams_the_methods_own_recipe_holds() -> None:
     own = OmegaConf.load(CONF / "method" / "aoft.yaml").recipe
-    recipe = from_dict(tree("method=aoft", "dataset=cifar100", "hparams=none")).recipe
+    recipe = config_of("method=aoft", "dataset=cifar100", "hparams=none").recipe
     assert (recipe.lr, recipe.weight_decay) == (own.lr, own.weight_decay)
     assert (recipe.drop_path, recipe.mlp_dropout, recipe.drop_path_kind) == (0.0, 0.0, "sample")
-    assert recipe == from_dict(tree("method=aoft", "dataset=shapes_count")).recipe  # which has no hparams of its own
+    assert recipe == config_of("method=aoft", "dataset=shapes_count").recipe  # which has no hparams of its own
 
 
 def test_another_method_does_not_get_aofts_recipe() -> None:
-    assert from_dict(tree("method=lora", "dataset=cifar100")).recipe.mlp_dropout == 0.0
+    assert config_of("method=lora", "dataset=cifar100").recipe.mlp_dropout == 0.0
 
 
 def test_the_command_line_wins() -> None:
-    recipe = from_dict(tree("method=aoft", "dataset=cifar100", "recipe.lr=0.25")).recipe
+    recipe = config_of("method=aoft", "dataset=cifar100", "recipe.lr=0.25").recipe
     assert (recipe.lr, recipe.weight_decay) == (0.25, 5e-1)
 
 
 def test_defaults_are_the_real_thing() -> None:
-    config = from_dict(tree())
-    assert (config.method_name, config.dataset.name, config.protocol.name) == ("aoft", "cifar100", "clean")
+    config = config_of()
+    assert (config.method.name, config.dataset.name, config.protocol.name) == ("aoft", "cifar100", "clean")
     assert config.backbone.timm == "vit_base_patch16_224.orig_in21k"
 
 
 def test_a_configuration_survives_a_record() -> None:
     """evaluate reads it back from JSON."""
-    config = from_dict(tree("method=aoft", "dataset=dtd"))
-    assert from_dict(config.as_dict()) == config
+    config = config_of("method=aoft", "dataset=dtd")
+    assert from_dict(config.as_dict(), methods.get) == config

@@ -10,8 +10,8 @@ from pathlib import Path
 import joblib as joblib_package
 import pytest
 
-from aoft_bench.experiments import launchers as launching
-from aoft_bench.experiments.launchers import gpus, joblib, slurm
+from aoft_bench.config.command_line import launchers
+from aoft_bench.experiments.launchers import checked, gpus, joblib, slurm
 from aoft_bench.utils.errors import UserError
 
 THREADS = "OMP_NUM_THREADS"
@@ -100,7 +100,7 @@ def test_slurm_jobs_are_dealt_like_cards():
 
 
 def test_names():
-    assert {"basic", "joblib", "ray", "submitit_slurm"} <= set(launching.names())
+    assert {"basic", "joblib", "ray", "submitit_slurm"} <= set(launchers())
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_every_option_of_a_file_is_one_of_its_launcher():
         tree.pop("_target_")
         options = {k: OmegaConf.to_container(tree, resolve=False)[k] for k in tree}
         assert set(options) == {f.name for f in module.Options.__dataclass_fields__.values()}
-        launching.checked(module.Options, options)
+        checked(module.Options, options)
 
 
 def test_slurm_without_its_commands(monkeypatch, tmp_path):

@@ -13,6 +13,7 @@ from packs import make_pack
 from safetensors.torch import load_file
 
 import aoft_bench.experiments.experiment as experiment_module
+from aoft_bench import methods
 from aoft_bench.backbones.weights import file_sha256
 from aoft_bench.config.schema import RunConfig, from_dict
 from aoft_bench.data.prepared_task import PreparedTask
@@ -204,7 +205,11 @@ def test_literature_records_the_best_epoch_beside_the_last(literature: Done) -> 
 
 @pytest.fixture
 def config(literature: Done) -> RunConfig:
-    return from_dict(literature.record["config"])
+    return from_dict(literature.record["config"], methods.get)
+
+
+def with_method(config: RunConfig, **method: Any) -> RunConfig:
+    return from_dict(config.as_dict() | {"method": method}, methods.get)
 
 
 def digest(config: RunConfig, fingerprint: str = "f", weights: str = "w", precision: str = "fp32") -> str:
@@ -217,8 +222,8 @@ def test_what_changes_the_number_changes_the_hash(config: RunConfig) -> None:
         replace(config, recipe=replace(config.recipe, lr=1e-4)),
         replace(config, recipe=replace(config.recipe, epochs=4)),
         replace(config, protocol=replace(config.protocol, name="clean")),
-        replace(config, method={"name": "lora", "rank": 8}),
-        replace(config, method={"name": "lora", "rank": 4}),
+        with_method(config, name="lora", rank=8, alpha=8.0, targets=["q"]),
+        with_method(config, name="lora", rank=4, alpha=8.0, targets=["q"]),
         replace(config, data=replace(config.data, normalization="none")),
         replace(config, data=replace(config.data, interpolation="bilinear")),
         replace(config, backbone=replace(config.backbone, img_size=64)),
@@ -235,7 +240,7 @@ def test_what_does_not_change_the_number_does_not_change_the_hash(config: RunCon
         replace(config, results=replace(config.results, root="/elsewhere", mode="force")),
         replace(config, trainer=replace(config.trainer, threads=7, accelerator="auto", eval_batch_size=1)),
         replace(config, backbone=replace(config.backbone, checkpoint="/elsewhere", name="mine")),
-        replace(config, method={**config.method, "label": "mine"}),
+        with_method(config, **config.method.given, label="mine"),
         # null stands for a tenth of the epochs, here 0
         replace(config, recipe=replace(config.recipe, warmup_epochs=0)),
     ]
@@ -252,7 +257,7 @@ def test_a_labelled_setting_is_a_row_of_its_own(places: tuple[Path, dict[str, st
     assert one.name == other.name  # the same cell by another name
     record = read_record(one)
     assert record["method"] == "lora_matched" and record["config"]["method"]["name"] == "lora"
-    assert from_dict(record["config"]).method_label == "lora_matched"
+    assert from_dict(record["config"], methods.get).method.label == "lora_matched"
     assert "│ lora_matched │" in both.out and "│ lora_tiny" in both.out
     again = call(str(one), module="aoft_bench.cli.evaluate", cwd=tmp_path)
     assert again.code == 0 and "equal" in again.out
@@ -273,9 +278,9 @@ def test_the_hash_of_a_fixed_identity_stays() -> None:
 
 def test_the_identity_of_the_default_command_stays() -> None:
     """The same for a whole configuration: this is `python -m aoft_bench` with made-up data and weights."""
-    from test_config import tree
+    from test_config import config_of
 
-    assert digest(from_dict(tree())) == "5c506d60f1"
+    assert digest(config_of()) == "5c506d60f1"
 
 
 def test_a_failing_cell_does_not_stop_the_others(places: tuple[Path, dict[str, str]], tmp_path: Path) -> None:

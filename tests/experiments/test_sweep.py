@@ -13,7 +13,7 @@ from packs import make_pack
 
 import aoft_bench.experiments.experiment as experiment_module
 from aoft_bench.cli.status import Place, time_left, told
-from aoft_bench.experiments.sweep import Job, jobs_of, summary
+from aoft_bench.experiments.sweep import Job, summary
 from aoft_bench.records.files import read_record
 from aoft_bench.records.unfinished import read_failure
 from aoft_bench.utils.locks import claim, is_held
@@ -265,20 +265,6 @@ def test_problems_of_a_sweep_are_told_in_one_line() -> None:
     assert told(left).splitlines()[-1] == (
         "3 of them: no data for pets (2), no data for dtd (1); `aoft-bench doctor` tells what to do"
     )
-
-
-def test_the_jobs_of_a_sweep_and_what_the_command_line_changes() -> None:
-    params = {"method": "aoft,lora", "seed": "0,1"}
-    assert jobs_of(params, []) == [
-        ["method=aoft", "seed=0"],
-        ["method=aoft", "seed=1"],
-        ["method=lora", "seed=0"],
-        ["method=lora", "seed=1"],
-    ]
-    assert jobs_of(params, ["method=full", "recipe.epochs=3"]) == [
-        ["method=full", "seed=0", "recipe.epochs=3"],
-        ["method=full", "seed=1", "recipe.epochs=3"],
-    ]
 
 
 def test_a_summary_names_what_failed_and_what_is_missing() -> None:

@@ -13,7 +13,8 @@ from conftest import Command
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 from wandb_files import offline_folders, read_run
 
-from aoft_bench.config.command_line import check_command_line
+from aoft_bench import methods
+from aoft_bench.config.command_line import read_command_line
 from aoft_bench.records.files import read_record
 
 FOLDER = Path(__file__).resolve().parents[2] / "sweeps/wandb"
@@ -60,7 +61,7 @@ def test_every_value_is_understood(name: str) -> None:
     assert {"protocol=tune", "results.mode=force"} <= set(words)
     fixed = [word for word in words[4:] if word.split("=")[0] not in config["parameters"]]
     together = {name: ",".join(dict.fromkeys(str(point[name]["value"]) for point in grid)) for name in grid[0]}
-    check_command_line(["-m", *fixed, *(f"{name}={values}" for name, values in together.items())])
+    read_command_line(["-m", *fixed, *(f"{name}={values}" for name, values in together.items())], methods.get)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 import aoft_bench
 from aoft_bench import methods
-from aoft_bench.config import choices as presets
+from aoft_bench.config import choices
 from aoft_bench.methods import Handle
 
 HOULSBY = [
@@ -158,7 +158,7 @@ def test_adapters_stand_on_every_sublayer_of_a_swin():
 
 
 def test_the_matched_choice_counts_as_many_as_adapter_aoft():
-    name, options = presets.read("adapter_matched")
+    name, options = choices.read("adapter_matched")
     shape = methods.Shape(depth=12, width=768, hidden=3072)
     matched, aoft = methods.build(name, options), methods.build("aoft_adapter", dict(learn_lambda=False))
     assert matched.count(shape) == aoft.count(shape) == 36_864

@@ -10,13 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
+from test_config import config_of
 
 from aoft_bench import data, methods
 from aoft_bench.backbones.layout import VIT_B16
-from aoft_bench.config.schema import RunConfig, conf_dir, from_dict
+from aoft_bench.config.schema import conf_dir
 
 VTAB, FGVC = data.tasks("vtab1k"), data.tasks("fgvc")
 OF_PETL_VIT = {  # the recipe that Convpass, FacT, Bi-LoRA and RepAdapter share
@@ -129,14 +127,6 @@ PUBLISHED = {
 each = pytest.mark.parametrize("method", PUBLISHED)
 
 
-def configured(*overrides: str) -> RunConfig:
-    """The options of a run."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        composed = compose(config_name="config", overrides=list(overrides))
-    return from_dict(OmegaConf.to_container(composed, resolve=True))  # type: ignore[arg-type]
-
-
 def written(method: str, dataset: str) -> dict[str, Any]:
     """Options and recipe in the file of one task, by name."""
     file = yaml.safe_load((conf_dir() / "hparams" / method / f"{dataset}.yaml").read_text(encoding="utf-8"))
@@ -168,19 +158,19 @@ def test_tasks_differ_in_what_the_authors_chose_for_each_and_in_nothing_else(met
 def test_a_run_gets_the_authors_settings(method: str) -> None:
     published = PUBLISHED[method]
     for task, row in published.rows.items():
-        config = configured(f"method={method}", f"dataset={task}")
-        assert (config.dataset.name, config.method_name) == (task, method)
+        config = config_of(f"method={method}", f"dataset={task}")
+        assert (config.dataset.name, config.method.name) == (task, method)
         for name, value in (published.same | row).items():
-            got = config.method_options[name] if name in config.method_options else getattr(config.recipe, name)
+            got = getattr(config.recipe if hasattr(config.recipe, name) else config.method.options, name)
             assert got == value, f"{task}: {name}"
 
 
 @pytest.mark.parametrize("method", ["convpass", "fact_tk"])
 def test_the_command_line_and_hparams_none_win(method: str) -> None:
     words = (f"method={method}", "dataset=svhn")
-    assert configured(*words, "method.scale=0.25").method_options["scale"] == 0.25
-    plain = configured(*words, "hparams=none")
-    assert plain.method_options["scale"] == methods.build(method, {}).scale == 1.0  # type: ignore[attr-defined]
+    assert config_of(*words, "method.scale=0.25").method.options.scale == 0.25
+    plain = config_of(*words, "hparams=none")
+    assert plain.method.options.scale == methods.build(method, {}).scale == 1.0  # type: ignore[attr-defined]
     assert plain.recipe.drop_path == 0.0
 
 

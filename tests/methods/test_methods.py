@@ -15,7 +15,7 @@ from torch import nn
 import aoft_bench
 from aoft_bench import methods
 from aoft_bench.backbones.layout import VIT_B16, shape_of
-from aoft_bench.config import choices as presets
+from aoft_bench.config import choices
 from aoft_bench.config.schema import conf_dir
 from aoft_bench.utils.errors import UserError
 
@@ -193,9 +193,9 @@ def test_counts_on_vit_b16(method, options, expected, vit_b16):
 # -- one file and one YAML -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("choice", presets.choices())
+@pytest.mark.parametrize("choice", choices.choices())
 def test_every_yaml_is_a_method_or_a_labelled_setting_of_one(choice):
-    name, options = presets.read(choice)
+    name, options = choices.read(choice)
     label = OmegaConf.load(conf_dir() / "method" / f"{choice}.yaml").method.get("label")
     defaults = dataclasses.asdict(methods.build(name, {}))
     if choice == name:
@@ -216,11 +216,11 @@ def test_a_yaml_of_ones_own_that_is_wrong_is_told(tmp_path, text, told):
     (tmp_path / "method").mkdir()
     (tmp_path / "method" / "mine.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=told):
-        presets.read("mine", [conf_dir(), tmp_path])
+        choices.read("mine", [tmp_path])
 
 
 def test_every_method_has_a_yaml():
-    assert set(methods.names()) <= set(presets.choices())
+    assert set(methods.names()) <= set(choices.choices())
 
 
 @NAMES

@@ -16,10 +16,10 @@ import pytest
 import wandb
 from conftest import Command, call, words
 from packs import make_pack
-from test_config import tree
+from test_config import config_of
 from wandb_files import offline_folders, read_run
 
-from aoft_bench.config.schema import RunConfig, from_dict
+from aoft_bench.config.schema import RunConfig
 from aoft_bench.records.files import read_record
 from aoft_bench.training.checkpoint import EpochCheckpoint
 from aoft_bench.training.wandb import Mirror, metric_name, mirror_of, run_id
@@ -157,7 +157,7 @@ def config(tmp_path: Path) -> RunConfig:
 
 def mirrored_in(folder: Path) -> RunConfig:
     """The default configuration, whose W&B runs are kept in out/ of a folder."""
-    plain = from_dict(tree())
+    plain = config_of()
     return dataclasses.replace(plain, logger=dataclasses.replace(plain.logger, name="wandb", dir=str(folder / "out")))
 
 
@@ -194,7 +194,7 @@ def test_starts_that_were_uploaded_are_kept_and_not_repeated(config: RunConfig, 
 def test_ids_are_valid_and_as_distinct_as_records(config: RunConfig) -> None:
     named = dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, name="vit+b"))
     assert run_id(named, "0123456789") == "aoft-cifar100-vit_b-seed0-0123456789"
-    long = dataclasses.replace(config, method={**config.method, "label": "a" * 200}, seed=7)
+    long = dataclasses.replace(config, method=dataclasses.replace(config.method, label="a" * 200), seed=7)
     assert len(run_id(long, "0123456789")) == 128 and run_id(long, "0123456789").endswith("-seed7-0123456789")
     others = [config, dataclasses.replace(config, seed=1), long]
     assert len({run_id(c, d) for c in others for d in ("0123456789", "0123456780")}) == 6

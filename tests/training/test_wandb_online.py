@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import wandb
-from test_config import tree
+from test_config import config_of
 from wandb_files import offline_folders, read_run
 from wandb_server import Server, Stored, serving
 
-from aoft_bench.config.schema import RunConfig, from_dict
+from aoft_bench.config.schema import RunConfig
 from aoft_bench.training import wandb as wandb_mirror
 from aoft_bench.training.wandb import Mirror, mirror_of
 
@@ -48,7 +48,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 @pytest.fixture
 def config(tmp_path: Path) -> RunConfig:
     """The default configuration, whose W&B runs are kept in out/; online, since there is a key."""
-    plain = from_dict(tree())
+    plain = config_of()
     return dataclasses.replace(plain, logger=dataclasses.replace(plain.logger, name="wandb", dir=str(tmp_path / "out")))
 
 

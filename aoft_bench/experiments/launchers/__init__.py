@@ -1,33 +1,14 @@
 """Sweeps on several processes and machines: hydra/launcher=joblib, submitit_slurm or ray (docs/clusters.md).
 
-A launcher deals out the cells of a sweep; what becomes of them is in the results folder, not in what comes back. Each
-worker process imports torch once and runs several cells.
+A launcher deals out the cells of a sweep to worker processes, which import torch once and run several cells each. It
+returns nothing about them: results are files.
 """
 
 import importlib
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from aoft_bench.config.check import check, problems_of
-from aoft_bench.config.schema import conf_dir
 from aoft_bench.utils.errors import UserError
-
-
-def names(folders: Iterable[Path] = ()) -> list[str]:
-    """What `hydra/launcher=` can be: basic (one process), ours, and those of other Hydra plugins that are installed.
-
-    folders: further folders of configurations, such as that of -cd.
-    """
-    from hydra.core.config_store import ConfigStore
-    from hydra.core.object_type import ObjectType
-    from hydra.core.plugins import Plugins
-
-    Plugins.instance()  # imports the plugins, which store their configurations
-    store = ConfigStore.instance()
-    stored = store.list("hydra/launcher") if store.get_type("hydra/launcher") == ObjectType.GROUP else []
-    files = [path.name for folder in (conf_dir(), *folders) for path in (folder / "hydra/launcher").glob("*.yaml")]
-    return sorted({name.removesuffix(".yaml") for name in (*stored, *files)})
 
 
 def checked(cls: type, options: dict[str, Any]) -> Any:

@@ -1,0 +1,111 @@
+"""The tree of options: strict, complete, and with the same plain values as records of older versions."""
+
+import dataclasses
+from typing import Annotated, Any
+
+import pydantic
+import pytest
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from test_config import config_of, tree
+
+from aoft_bench import methods
+from aoft_bench.config import schema
+from aoft_bench.config.schema import STRICT, RecipeOptions, RunConfig, added, from_dict
+from aoft_bench.utils.errors import UserError
+
+
+def test_plain_values_are_those_that_were_given() -> None:
+    """Also their order and whether a number is an integer: a record's hash and its text depend on it."""
+    given = tree("method=lora_matched", "recipe.lr=1", "recipe.min_lr=0", "method.alpha=4")
+    plain = from_dict(given, methods.get).as_dict()
+    assert {name: list(values) for name, values in plain["method"].items() if name == "targets"}
+    assert list(plain["method"].items()) == list(given["method"].items())
+    assert str(plain["recipe"]) == str(given["recipe"])
+    assert [field.name for field in dataclasses.fields(RunConfig)] == list(plain)
+
+
+def test_options_that_a_record_lacks_stay_away() -> None:
+    given = tree("method=aoft")
+    for name in ("lambda_lr", "orthogonal"):
+        given["method"].pop(name)
+    assert from_dict(given, methods.get).as_dict()["method"] == given["method"]
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    config = config_of()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.recipe.lr = 1.0  # type: ignore[misc]
+    config.as_dict()["method"]["targets"].clear()
+    assert config.as_dict()["method"]["targets"]
+
+
+def test_a_section_refuses_unknown_names_and_wrong_types() -> None:
+    options = tree()["recipe"]
+    for wrong in ({"lrr": 1.0}, {"epochs": "3"}, {"flip": 1}, {"lr": 0.0}):
+        with pytest.raises(pydantic.ValidationError):
+            RecipeOptions(**options | wrong)
+
+
+def test_all_problems_come_at_once() -> None:
+    wrong = tree("method=lora") | {"seed": -1, "sections": {}}
+    wrong["recipe"] |= {"lr": 0.0, "epochs": "ten"}
+    wrong["method"] |= {"rnk": 2, "rank": 0, "label": "A B"}
+    wrong["data"].pop("cache")
+    with pytest.raises(UserError) as error:
+        from_dict(wrong, methods.get)
+    for said in (
+        "8 problems",
+        "unknown section 'sections'",
+        "recipe.lr: got 0.0, must be above 0",
+        "recipe.epochs: got 'ten', must be an integer",
+        "data.cache is missing",
+        "seed: got -1, must be at least 0",
+        "method.label: got 'A B'",
+        "unknown option of method 'rnk' (did you mean 'rank'?)",
+        "method.rank: got 0, must be at least 1",
+    ):
+        assert said in str(error.value)
+
+
+def test_an_unknown_method_is_named() -> None:
+    given = tree("method=lora")
+    given["method"]["name"] = "lorra"
+    with pytest.raises(UserError, match=r"unknown method 'lorra' \(did you mean 'lora'\?\)"):
+        from_dict(given, methods.get)
+    assert from_dict(given).method.options is None  # not checked
+
+
+def test_an_option_added_to_a_method_is_left_out_at_its_default() -> None:
+    """So a record that was written before the option existed keeps its plain values, and with them its hash."""
+
+    @dataclass(frozen=True)
+    class Extended(methods.get("lora")):  # type: ignore[misc]
+        dropout: Annotated[float, Field(ge=0, lt=1)] = added(0.0)
+        places: list[str] = added([])
+
+    before = tree("method=lora")
+
+    def plain(**more: Any) -> dict[str, Any]:
+        given = before | {"method": before["method"] | more}
+        return from_dict(given, lambda name: Extended).as_dict()["method"]
+
+    assert plain() == plain(dropout=0.0, places=[]) == from_dict(before, methods.get).as_dict()["method"]
+    assert plain(dropout=0.5, places=["q"]) == before["method"] | {"dropout": 0.5, "places": ["q"]}
+    with pytest.raises(UserError, match=r"method\.dropout: got 1\.5, must be below 1"):
+        plain(dropout=1.5)
+
+
+def test_an_option_added_to_a_section_is_left_out_at_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = config_of().as_dict()
+
+    @dataclass(frozen=True, config=STRICT)
+    class Extended(RecipeOptions):
+        beta2: float = added(0.999)
+
+    monkeypatch.setitem(schema.SECTIONS, "recipe", Extended)
+    assert from_dict(before, methods.get).as_dict() == before
+    with_default = before | {"recipe": before["recipe"] | {"beta2": 0.999}}
+    assert from_dict(with_default, methods.get).as_dict() == before
+    changed = before | {"recipe": before["recipe"] | {"beta2": 0.95}}
+    assert from_dict(changed, methods.get).as_dict() == changed
