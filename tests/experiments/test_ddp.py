@@ -15,15 +15,12 @@ import torch
 from conftest import call, words
 from packs import make_pack
 from safetensors.torch import load_file
-from torch import nn
 from wandb_files import offline_folders, read_run
 
 from aoft_bench.config.schema import TrainerOptions
-from aoft_bench.data.loader import DeviceBatches
 from aoft_bench.records.files import read_record
 from aoft_bench.records.unfinished import read_failure
 from aoft_bench.training import hardware
-from aoft_bench.training.shards import IGNORED, Shard, ShardedBatches, shard_loss
 from aoft_bench.utils.errors import UserError
 
 METHODS = ("lora", "aoft", "full", "bitfit")
@@ -85,47 +82,6 @@ def same_experiment(one: Path, other: Path, method: str) -> None:
             # the bias of keys has no gradient (softmax does not see it): Adam moves it by rounding errors
             apart = torch.cat([part for place, part in zip("qkv", apart.chunk(3), strict=True) if place != "k"])
         assert apart.max() < 1e-5, name
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_shares_are_the_batches_of_one_process_cut(count: int) -> None:
-    images = torch.arange(23 * 3 * 2 * 2).view(23, 3, 2, 2).to(torch.uint8)
-
-    def batches() -> DeviceBatches:
-        return DeviceBatches(images, torch.arange(23), 4, shuffle=True, random_flip=True, seed=3)
-
-    loaders = [ShardedBatches(batches(), Shard(rank, count)) for rank in range(count)]
-    whole = batches()
-    for loader in [whole, *loaders]:
-        loader.sampler.set_epoch(2)
-        assert len(loader) == 6
-    for (pictures, labels), *parts in zip(whole, *loaders, strict=True):
-        assert all(len(mine[1]) for mine in parts) and {mine[2] for mine in parts} == {len(labels)}
-        counted = [(mine, numbers) for mine, numbers, _ in parts if IGNORED not in numbers]
-        assert torch.equal(torch.cat([numbers for _, numbers in counted]), labels)
-        assert torch.equal(torch.cat([mine for mine, _ in counted]), pictures)
-        sizes = [len(numbers) for _, numbers in counted]
-        assert max(sizes) - min(sizes) <= 1 and len(sizes) == min(count, len(labels))
-
-
-@pytest.mark.parametrize("count", [2, 3, 5])
-@pytest.mark.parametrize("whole", [1, 2, 4, 7])
-def test_the_mean_gradient_of_the_shares_is_that_of_the_whole_batch(count: int, whole: int) -> None:
-    generator = torch.Generator().manual_seed(whole)
-    layer = nn.Linear(6, 4).double()
-    images = torch.randn(whole, 6, generator=generator, dtype=torch.float64)
-    labels = torch.randint(4, (whole,), generator=generator)
-    nn.functional.cross_entropy(layer(images), labels, label_smoothing=0.1).backward()
-    expected = [p.grad.clone() for p in layer.parameters()]
-    sums = [torch.zeros_like(p) for p in layer.parameters()]
-    for rank in range(count):
-        ((mine, numbers, total),) = ShardedBatches([(images, labels)], Shard(rank, count))
-        layer.zero_grad()
-        shard_loss(layer(mine), numbers, total, count, 0.1).backward()
-        for kept, parameter in zip(sums, layer.parameters(), strict=True):
-            kept += parameter.grad / count
-    for got, wanted in zip(sums, expected, strict=True):
-        torch.testing.assert_close(got, wanted, rtol=0, atol=1e-14)
 
 
 @pytest.mark.slow
@@ -326,6 +282,7 @@ def test_no_devices_are_refused(cell: dict[str, str], tmp_path: Path) -> None:
     assert len(done.err.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_one_device_just_runs(cell: dict[str, str], alone: Path, tmp_path: Path) -> None:
     done = call(*words(cell | TOGETHER | {"trainer.devices": "1", "method": "lora"}), cwd=tmp_path)
     assert done.code == 0, done.err
