@@ -1,10 +1,8 @@
 """`aoft-bench tables [RESULTS]`: the tables of a results folder, printed, and written in every format."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from aoft_bench.cli.results_folder import read_results
-from aoft_bench.results.collect import Collected
 from aoft_bench.results.files import NAMES, table_files
 from aoft_bench.results.published import load
 from aoft_bench.results.settings import build_comparisons
@@ -14,7 +12,8 @@ from aoft_bench.utils.files import write_text_atomically
 def main(arguments: Sequence[str]) -> int:
     """Write the tables of all records that can be used; those that cannot are named and left out."""
     root, found = read_results("tables", arguments)
-    files = table_files(build_comparisons(found.records), load(root), _notes(root, found))
+    notes = [f"Left out: {left.below(root)}." for left in found.left_out]
+    files = table_files(build_comparisons(found.records), load(root), notes)
     for name, text in files.items():
         write_text_atomically(root / "tables" / name, text)
     for name in NAMES - files.keys():
@@ -22,10 +21,3 @@ def main(arguments: Sequence[str]) -> int:
     print(files["accuracy.md"])
     print(f"{len(found.records)} records -> {root / 'tables'}: {', '.join(sorted(files))}")
     return 0
-
-
-def _notes(root: Path, found: Collected) -> list[str]:
-    """A note on each record that is left out, with its path below the results folder."""
-    return [
-        f"Left out: {left.path.relative_to(root)}: {left.reason.replace(f'{root}/', '')}." for left in found.left_out
-    ]

@@ -27,7 +27,7 @@ def mean_and_spread(row: Row, datasets: list[str]) -> tuple[float, float]:
 
     The mean is the table's flat mean. The standard deviation is over the seeds that all datasets have, 0 with one.
     """
-    mean, _ = means(row, datasets)
+    mean, _ = means(row.scores, datasets)
     assert mean is not None
     per_dataset = [by_seed(row, name) for name in datasets]
     common = sorted(set(per_dataset[0]).intersection(*per_dataset))

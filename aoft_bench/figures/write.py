@@ -135,9 +135,7 @@ def _text(section: _Section) -> str:
 def _left_out(root: Path, found: Collected) -> list[str]:
     if not found.left_out:
         return []
-    # relative paths: the page is the same wherever the folder lies
-    texts = [f"{left.path.relative_to(root)}: {left.reason.replace(f'{root}/', '')}" for left in found.left_out]
-    return ["Records left out:", "", *(f"- {_escaped(text)}" for text in texts), ""]
+    return ["Records left out:", "", *(f"- {_escaped(str(left.below(root)))}" for left in found.left_out), ""]
 
 
 def _escaped(text: str) -> str:

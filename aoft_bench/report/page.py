@@ -34,10 +34,7 @@ class Written:
 def write_report(root: Path) -> Written:
     """Write RESULTS/report.html; `UserError` where there is no record to show."""
     collected = collect(root)
-    # the same page wherever the folder lies
-    left_out = [
-        (item.path.relative_to(root).as_posix(), item.reason.replace(f"{root}/", "")) for item in collected.left_out
-    ]
+    left_out = [(left.path.as_posix(), left.reason) for left in (left.below(root) for left in collected.left_out)]
     if not collected.records:
         raise UserError(_nothing(root, left_out))
     drawn = embed.figures(root)

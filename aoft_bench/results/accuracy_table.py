@@ -1,6 +1,6 @@
 """The table of accuracy: what its columns are, and published rows in blocks of their own."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -104,35 +104,22 @@ def _score_columns(
 ) -> list[AccuracyColumn]:
     """Columns of the datasets, of the means of groups in the layout of VTAB-1k, and of the means over all."""
     vtab = layout == "vtab1k"
-
-    def column(
-        name: str,
-        ours: Callable[[Row], Entry],
-        published: Callable[[PublishedRow], Entry],
-        group: str = "",
-        mark: str = "",
-    ) -> AccuracyColumn:
-        return AccuracyColumn(name, ours, group, ranked=True, rotated=vtab, mark=mark, published=published)
-
-    sizes = {group: sum(TASKS[name].group == group for name in datasets) for group in _groups(datasets)}
+    column = partial(AccuracyColumn, ranked=True, rotated=vtab)
+    sizes = Counter(TASKS[name].group for name in datasets)
     columns = []
     for group in sizes:
         above = group.capitalize() if vtab else group
         for name in (name for name in datasets if each_dataset and TASKS[name].group == group):
-            star = "*" if name in unofficial else ""
-            columns.append(column(name, partial(_score, name), partial(_printed_score, name), above, star))
+            star, printed = "*" if name in unofficial else "", partial(_printed_score, name)
+            columns.append(column(name, partial(_score, name), above, mark=star, published=printed))
         if vtab:
-            ours, published = partial(_group_score, datasets, group), partial(_printed_group, group)
-            columns.append(column(f"{group} mean", ours, published, above))
+            printed = partial(_printed_group, group)
+            columns.append(column(f"{group} mean", partial(_group_score, datasets, group), above, published=printed))
     if vtab or len(datasets) > 1:
-        columns.append(column(FLAT, partial(_flat_score, datasets), partial(_printed_mean, "mean19")))
+        columns.append(column(FLAT, partial(_flat_score, datasets), published=partial(_printed_mean, "mean19")))
     if vtab or len(set(sizes.values())) > 1:  # else it is the flat mean
-        columns.append(column(GROUPED, partial(_grouped_score, datasets), partial(_printed_mean, "group3")))
+        columns.append(column(GROUPED, partial(_grouped_score, datasets), published=partial(_printed_mean, "group3")))
     return columns
-
-
-def _groups(datasets: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(TASKS[name].group for name in datasets))
 
 
 def _score(name: str, row: Row) -> Entry:
@@ -143,15 +130,15 @@ def _score(name: str, row: Row) -> Entry:
 
 
 def _group_score(datasets: Sequence[str], group: str, row: Row) -> Entry:
-    return _over_all(group_mean(row, datasets, group), row)
+    return _over_all(group_mean(row.scores, datasets, group), row)
 
 
 def _flat_score(datasets: Sequence[str], row: Row) -> Entry:
-    return _over_all(means(row, datasets)[0], row)
+    return _over_all(means(row.scores, datasets)[0], row)
 
 
 def _grouped_score(datasets: Sequence[str], row: Row) -> Entry:
-    return _over_all(means(row, datasets)[1], row)
+    return _over_all(means(row.scores, datasets)[1], row)
 
 
 def _over_all(mean: float | None, row: Row) -> Entry:

@@ -21,6 +21,10 @@ class LeftOut:
     path: Path
     reason: str
 
+    def below(self, root: Path) -> "LeftOut":
+        """The same with paths relative to `root`, so that a text is the same wherever the folder lies."""
+        return LeftOut(self.path.relative_to(root), self.reason.replace(f"{root}/", ""))
+
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
 

@@ -1,13 +1,13 @@
 """Published rows: read from CSV, checked against their own arithmetic, and compared with the setting of our rows."""
 
 import csv
-import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aoft_bench.data.tasks import TASKS
 from aoft_bench.results.ranking import rounded
+from aoft_bench.results.rows import group_mean, means
 from aoft_bench.results.settings import Comparison, Setting
 from aoft_bench.utils.errors import UserError
 
@@ -53,17 +53,13 @@ class PublishedRow:
 
     def computed_group(self, group: str) -> float | None:
         """Mean of the cells of one group; None where there are none."""
-        values = [value for name, value in self.cells.items() if TASKS[name].group == group]
-        return statistics.fmean(values) if values else None
+        return group_mean(self.cells, list(self.cells), group)
 
     @property
     def computed(self) -> dict[str, float]:
         """mean19 and group3 of the cells; empty without cells."""
-        if not self.cells:
-            return {}
-        groups = dict.fromkeys(TASKS[name].group for name in self.cells)
-        means = [mean for mean in map(self.computed_group, groups) if mean is not None]
-        return {"mean19": statistics.fmean(self.cells.values()), "group3": statistics.fmean(means)}
+        flat, grouped = means(self.cells, list(self.cells))
+        return {} if flat is None or grouped is None else {"mean19": flat, "group3": grouped}
 
     @property
     def disagreements(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,11 @@ class Row:
         return [record["seed"] for record in self.records if record["dataset"] == dataset]
 
     @property
+    def scores(self) -> dict[str, float]:
+        """Dataset -> mean over its seeds."""
+        return {name: statistics.fmean(values) for name, values in self.cells.items()}
+
+    @property
     def family(self) -> str:
         """The registered method, whatever its settings are called; a tuner of peft is a family of its own."""
         options = self.records[0]["config"]["method"]
@@ -51,24 +56,24 @@ def build_rows(records: list[Record]) -> tuple[list[Row], list[str]]:
     return sorted(rows, key=lambda row: (row.trained, row.label)), sorted(notes)
 
 
-def means(row: Row, datasets: Sequence[str]) -> tuple[float | None, float | None]:
-    """(flat mean over datasets, mean of the group means) of a row; None where a dataset is missing.
+def means(scores: Mapping[str, float], datasets: Sequence[str]) -> tuple[float | None, float | None]:
+    """(flat mean over datasets, mean of the group means) of scores by dataset; None where a dataset is missing.
 
     They are different numbers: on VTAB-1k, with 7, 4 and 8 tasks a group, they differ by 2 to 5 points.
     """
-    if any(name not in row.cells for name in datasets):
+    if not datasets or any(name not in scores for name in datasets):
         return None, None
-    groups = [group_mean(row, datasets, group) for group in dict.fromkeys(TASKS[name].group for name in datasets)]
-    flat = statistics.fmean(statistics.fmean(row.cells[name]) for name in datasets)
+    groups = [group_mean(scores, datasets, group) for group in dict.fromkeys(TASKS[name].group for name in datasets)]
+    flat = statistics.fmean(scores[name] for name in datasets)
     return flat, statistics.fmean(mean for mean in groups if mean is not None)
 
 
-def group_mean(row: Row, datasets: Sequence[str], group: str) -> float | None:
+def group_mean(scores: Mapping[str, float], datasets: Sequence[str], group: str) -> float | None:
     """Mean over the datasets of one group; None where one of them is missing."""
     names = [name for name in datasets if TASKS[name].group == group]
-    if not names or any(name not in row.cells for name in names):
+    if not names or any(name not in scores for name in names):
         return None
-    return statistics.fmean(statistics.fmean(row.cells[name]) for name in names)
+    return statistics.fmean(scores[name] for name in names)
 
 
 def value_text(value: Any) -> str:

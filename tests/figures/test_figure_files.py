@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,10 @@ from conftest import Command
 from figure_records import drawn, lines, ranked, record, write
 
 from aoft_bench.figures import curves
+from aoft_bench.figures import write as figures
+from aoft_bench.figures.drawing import Drawing
 from aoft_bench.figures.names import LONGEST, slug, stem
+from aoft_bench.figures.style import new_figure
 from aoft_bench.figures.write import FEWEST, write_figures
 from aoft_bench.results.collect import collect
 from aoft_bench.results.figure_index import DrawnFigure, read_index, write_index
@@ -90,6 +94,21 @@ def test_the_page_and_the_index_list_every_figure(folder: Path) -> None:
         assert (folder / pdf).is_file() and figure.setting in [one.title for one in comparisons]
     assert index[0].title == f"parameters, {index[0].setting}"
     assert index[0].caption.startswith("Test top-1, mean of 6 tasks (%) against") and index[0].caption.endswith(".")
+
+
+def empty(name: str, caption: str) -> Drawing:
+    """A figure that shows nothing."""
+    return Drawing(name, new_figure(1.0), caption)
+
+
+def test_a_figure_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, [record(50.0)])
+    monkeypatch.setattr(figures, "FIGURES", {"mine": lambda *_: [partial(empty, "mine", "all that is mine")]})
+    assert write_figures(tmp_path, collect(tmp_path)) == 1
+    (figure,) = read_index(tmp_path / "figures")
+    assert figure.caption == "All that is mine." and figure.title == f"mine, {figure.setting}"
+    assert f"]({figure.files[0]}). All that is mine." in (tmp_path / "figures" / "README.md").read_text()
+    assert all((tmp_path / "figures" / name).is_file() for name in figure.files)
 
 
 def test_figures_that_are_not_drawn_any_more_are_removed(cli: Command, tmp_path: Path) -> None:

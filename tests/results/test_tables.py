@@ -125,7 +125,7 @@ def test_official_and_unofficial_cells_of_a_method_are_set_apart() -> None:
     official, pack = build_comparisons([record(60.0), record(80.0, "svhn", **PACK)])
     assert (official.unofficial, pack.unofficial) == (set(), {"svhn"})
     assert (official.layout, pack.layout) == ("vtab1k", "plain")
-    assert means(official.rows[0], official.datasets) == (None, None)  # 18 tasks are missing
+    assert means(official.rows[0].scores, official.datasets) == (None, None)  # 18 tasks are missing
     assert "not comparable with published rows" in pack.notes[0] and not official.notes
 
 
