@@ -2,10 +2,10 @@
 
 Run from the repository root:  python tools/make_official_lists.py [<builder> ...]
 
-The keys are those the builders of tensorflow_datasets 4.9.10 yield in `_generate_examples`. What the code alone does
-not tell, namely that the files of eurosat, resisc45 and CLEVR are numbered without gaps, stands in the header of the
-list as an assumption. Only sun397 needs tensorflow_datasets itself, whose split files hold the names. The same input
-gives the same bytes.
+The keys are those that the builders of tensorflow_datasets 4.9.10 yield in `_generate_examples`. Their code does not
+say that the files of eurosat, resisc45 and CLEVR are numbered without gaps: the headers of these lists state it as an
+assumption. Only sun397 needs tensorflow_datasets itself, for the names in its split files. The same input gives the
+same bytes.
 """
 
 import gzip
@@ -47,7 +47,7 @@ RESISC45 = (
 
 @dataclass(frozen=True)
 class Builder:
-    """How a TFDS builder names its examples: its versions with these keys, the rule, what is assumed, the keys."""
+    """The keys of a TFDS builder's examples, its versions that have them, their rule, and what is assumed."""
 
     versions: str
     rule: str
@@ -82,9 +82,9 @@ def _resisc45() -> Keys:
 def _sun397() -> Keys:
     found = importlib.util.find_spec("tensorflow_datasets")
     if found is None or not found.submodule_search_locations:
-        sys.exit("sun397 needs tensorflow_datasets (pip install tensorflow_datasets), whose files hold the names")
+        sys.exit("sun397 needs tensorflow_datasets (pip install tensorflow_datasets), whose files contain the names")
     folder = Path(found.submodule_search_locations[0], "image_classification")
-    # left out by the builder too: two images that do not decode alike everywhere
+    # the builder leaves these two out too: they are decoded differently on different systems
     undecodable = {"/c/church/outdoor/sun_bhenjvsvrtumjuri.jpg", "/t/track/outdoor/sun_aophkoiosslinihb.jpg"}
     parts = {"train": "tr", "validation": "va", "test": "te"}
     return {
@@ -117,7 +117,7 @@ BUILDERS = {
 
 
 def cut(expression: str, ordered: Mapping[str, list[str]]) -> list[str]:
-    """The keys of a TFDS split expression: test, train[800:1000], test[50%:] or the like.
+    """The keys of a TFDS split expression such as test, train[800:1000] or test[50%:].
 
     Percent borders are rounded to the closest example, as in TFDS. Raises `ValueError` for another form.
     """
@@ -135,7 +135,7 @@ def cut(expression: str, ordered: Mapping[str, list[str]]) -> list[str]:
 
 
 def tasks_of(name: str) -> list[Task]:
-    """The tasks a builder serves; they have the same slices."""
+    """The tasks of a builder; they have the same slices."""
     return [task for task in TASKS.values() if task.builder and re.split("[:/]", task.builder)[0] == name]
 
 
@@ -165,7 +165,7 @@ def text(name: str) -> str:
 
 
 def compressed(content: str) -> bytes:
-    """The list as gzip, with neither time nor name in it."""
+    """The list as gzip, without time and name in its header."""
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=buffer, mtime=0) as file:
         file.write(content.encode())

@@ -1,9 +1,9 @@
-"""Caltech-101: a zip that holds 101_ObjectCategories.tar.gz, a folder of JPEG files for each class.
+"""Caltech-101: a zip with 101_ObjectCategories.tar.gz, a folder of JPEG files for each class.
 
 TFDS insists on 30 images of each class for its train split, so 1:100 would be a single class; six classes of 40 give
-180 and 60. It draws them with a fixed seed, but from a listing whose order is the file system's. Which image lands in
-which split is therefore not known when the archive is written, and the one entry of `Raw.splits` is "train+test".
-BACKGROUND_Google holds the published archive's file `tmp`: where it is drawn, train has 179 images and test 61.
+180 and 60. It draws them with a fixed seed, but from a listing in the order of the file system. The split of an image
+is therefore not known when the archive is written, and the only entry of `Raw.splits` is "train+test".
+BACKGROUND_Google has the published archive's file `tmp`: if it is drawn, train has 179 images and test 61.
 """
 
 from pathlib import Path

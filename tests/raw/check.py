@@ -34,9 +34,9 @@ def check(name: str, folder: Path) -> tuple[str, list[str]]:
     """Write the archives of generator `name` to `folder`, let TFDS prepare them there and compare.
 
     Returns:
-        A line that tells version, sizes and seconds, and the faults, one line each.
+        A line with version, sizes and seconds, and the faults, one line each.
     """
-    import tensorflow  # noqa: F401  # TFDS would import it while it prepares, which takes longer than the rest
+    import tensorflow  # noqa: F401  # imported before the time is measured, because it takes longer than the rest
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
@@ -98,7 +98,7 @@ def compare(records: Sequence[Any], examples: Sequence[RawExample]) -> list[str]
 
 
 def _report(name: str) -> bool:
-    """Check one generator, print what came out, and tell whether something is wrong."""
+    """Check one generator and print the result; whether something is wrong."""
     with tempfile.TemporaryDirectory() as folder:
         line, faults = check(name, Path(folder))
     print(line, *(faults or ["all right"]), sep="\n  ", flush=True)
@@ -112,7 +112,7 @@ def _with_images_of(records: Sequence[Any], examples: Sequence[RawExample]) -> l
 
 
 def _image(record: Any) -> np.ndarray:
-    """The image as it is to be cached: a data source leaves an RGBA file's (H, W, 4), though it announces 3."""
+    """The image that must be cached: a data source gives (H, W, 4) for an RGBA file, though it declares 3 channels."""
     image: np.ndarray = record["image"]
     if "label_x_position" in record:  # dSprites, in {0, 1}
         return image * np.uint8(255)
@@ -120,7 +120,7 @@ def _image(record: Any) -> np.ndarray:
 
 
 def _difference(got: np.ndarray, wanted: np.ndarray) -> float:
-    """By how many grey levels the images differ at the worst place; infinite where shape or type does."""
+    """The largest difference of the images in grey levels; infinite if shape or type differ."""
     if got.shape != wanted.shape or got.dtype != wanted.dtype:
         return math.inf
     return float(np.abs(got.astype(int) - wanted).max())
@@ -131,7 +131,7 @@ def _label(record: Any) -> int:
 
 
 def _place(value: float, upper: Sequence[float]) -> int:
-    """The number of the interval that holds `value`; an interval ends with its upper end, which belongs to it."""
+    """The number of the interval that contains `value`; the upper end belongs to an interval."""
     return next(index for index, end in enumerate(upper) if value <= end)
 
 

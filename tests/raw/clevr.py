@@ -1,7 +1,8 @@
 """CLEVR: RGBA PNG files in images/{train,val,test}, scenes and questions as JSON; test has neither scenes nor answers.
 
-The label of clevr_count is the number of objects less 3; that of clevr_distance tells the least third pixel
-coordinate: up to 8, above 8 and up to 8.5, 9, 9.5, 10, above 10. The generator draws both classes, then the scene.
+The label of clevr_count is the number of objects less 3; that of clevr_distance is the interval of the smallest
+third pixel coordinate: up to 8, above 8 and up to 8.5, 9, 9.5, 10, above 10. The generator draws both classes,
+then the scene.
 """
 
 import json
@@ -57,7 +58,7 @@ def write(manual: Path, seed: int = 0) -> Raw:
 
 
 def _scene(rng: np.random.Generator, index: int) -> tuple[dict[str, Any], dict[str, int]]:
-    """The scene and its two labels; the classes go round, so that every pair of them occurs."""
+    """The scene and its two labels; the classes alternate, so that every pair of them occurs."""
     count = index % 8
     of_class = NEAREST[index // 8 % 6]
     nearest, distance = of_class[int(rng.integers(len(of_class)))]

@@ -1,4 +1,4 @@
-"""What every generator of raw archives hands over, and how TFDS is told to take the archives."""
+"""What every generator of raw archives returns, and how TFDS is made to use the archives."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +9,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class RawExample:
-    """One example as the builder must yield it.
+    """One example that the builder must yield.
 
     Attributes:
-        key: `str()` of the key that the builder yields; it alone decides the example's place in TFDS's order.
-        image: (H, W, C) uint8, what a decoder gives for it; of a JPEG file PIL's decode of the very bytes.
-        labels: task name of aoft_bench to the label which the task must get, made by hand.
+        key: `str()` of the key that the builder yields, which determines the example's position in TFDS's order.
+        image: (H, W, C) uint8, decoded; of a JPEG file PIL's decoding of the same bytes.
+        labels: task name of aoft_bench to the label that the task must get, made by hand.
     """
 
     key: str
@@ -24,12 +24,12 @@ class RawExample:
 
 @dataclass(frozen=True)
 class Raw:
-    """The archives of one builder, and what has to come out of them.
+    """The archives of one builder, and the examples that must come out of them.
 
     Attributes:
-        builder: what `tfds.builder` takes, with the configuration where the default is not meant: "cifar100".
-        archives: URL, as the builder asks for it, to the file name in the manual folder.
-        splits: TFDS split name to its examples, in any order; "train+test" where the builder draws which is which.
+        builder: the argument of `tfds.builder`, with the configuration if it is not the default: "cifar100".
+        archives: URL in the builder to the file name in the manual folder.
+        splits: TFDS split name to its examples, in any order; "train+test" if the builder draws the split.
     """
 
     builder: str
@@ -38,11 +38,11 @@ class Raw:
 
 
 def registered(builder: Any, raw: Raw, manual: Path) -> dict[str, Any]:
-    """Make `builder`, a TFDS dataset builder, expect the archives in `manual` in place of the published ones.
+    """Make `builder`, a TFDS dataset builder, expect the archives in `manual` instead of the published ones.
 
-    TFDS takes an archive from its manual folder, without the network, when it knows file name, size and SHA-256 for
-    the URL. They are given to this builder object alone: `url_infos` belongs to the class, and TFDS merges it into a
-    table of the whole process, from where later builders would get them.
+    TFDS takes an archive from its manual folder, without the network, if it has file name, size and SHA-256 for the
+    URL. They are added to this builder object only: `url_infos` belongs to the class, and TFDS merges it into a table
+    of the process, which later builders would use.
 
     Returns:
         URL to `tensorflow_datasets.core.download.checksums.UrlInfo`; empty where everything is manual data.

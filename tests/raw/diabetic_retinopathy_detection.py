@@ -1,8 +1,8 @@
 """Diabetic retinopathy, configuration btgraham-300: JPEG files in train/, test/ and sample/, and two CSV files.
 
 TFDS scales each photograph until the middle row has 600 pixels that are not black, subtracts the local mean (a
-Gaussian of 10 pixels) four times enlarged from 128, makes grey what is farther than 270 pixels from the centre, cuts
-off the margin and encodes at quality 72. The photographs are such that the outcome is known:
+Gaussian of 10 pixels) four times enlarged from 128, greys pixels more than 270 pixels from the centre, cuts
+off the margin and encodes at quality 72. The photographs are chosen so that the result is known:
 
 * low strips of 600 pixels' width, a fine pattern around 128 whose local mean is 128 everywhere, so that the pattern
   comes out four times as strong. It ends before the edge of the disk, and is encoded by Pillow, which has the same

@@ -1,6 +1,6 @@
 """DMLab: TFRecord files of tf.train.Example with `image` (JPEG of 360 x 480), `filename` and `label`.
 
-Both formats are written here from their definitions, so that no TensorFlow is needed and none vouches for itself.
+Both formats are written from their definitions: TensorFlow is not needed, and does not check its own output.
 """
 
 import struct

@@ -1,8 +1,8 @@
 """KITTI objects: training/image_2/<id>.png, training/label_2/<id>.txt and the devkit's mapping of ids to videos.
 
 TFDS makes train, validation and test of the labelled images, a tenth of the videos each for the last two, drawn with
-a fixed seed from the sorted names. The label tells the least z among cars, vans and trucks: up to 8, up to 20, farther,
-and none at all.
+a fixed seed from the sorted names. The label is the interval of the smallest z among cars, vans and trucks: up
+to 8, up to 20, farther, or no such object.
 """
 
 from pathlib import Path

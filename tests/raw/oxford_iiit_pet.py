@@ -1,7 +1,7 @@
 """Oxford-IIIT Pet: images/<Breed>_<number>.jpg, and lists, trimaps and boxes of the heads in annotations/.
 
-TFDS 4.0.0 encodes a dozen images of known names anew, because the published files are damaged or no JPEG; three of
-these names are here, one of them a PNG with an alpha channel, with pictures which survive that bit for bit. A GIF
+TFDS 4.0.0 encodes a dozen images of known names anew, because the published files are damaged or no JPEG. Three of
+these names are used, one of them for a PNG with an alpha channel, with pictures that this keeps bit for bit. A GIF
 would stop TFDS (its encoder wants three dimensions); the published archive has some, but no list names them.
 """
 

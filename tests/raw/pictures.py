@@ -1,4 +1,4 @@
-"""Pictures for the raw archives, and the files that carry them."""
+"""Pictures for the raw archives, and their files."""
 
 import gzip
 import io
@@ -27,10 +27,10 @@ def enlarged(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def blocks(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
-    """A picture (8 rows, 8 columns, 3) that JPEG of quality 95 keeps bit for bit, however often it is recoded.
+    """A picture (8 rows, 8 columns, 3) that JPEG of quality 95 keeps bit for bit, however often it is encoded again.
 
-    Each 8 x 8 block has one brightness, so only its mean is stored, and that in steps of 1/4; the hue is one for the
-    whole picture, so that no decoder has a chroma edge to blur.
+    Each 8 x 8 block has one brightness, so only its mean is stored, in steps of 1/4. The whole picture has one hue, so
+    that no decoder blurs an edge of chroma.
     """
     colours = _lossless()
     tint = colours[int(rng.integers(len(colours)))]
@@ -39,7 +39,7 @@ def blocks(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
 
 @cache
 def _lossless() -> list[np.ndarray]:
-    """For each hue the RGB colours (n, 3) which come back from YCbCr as they went in (ITU-R BT.601, full range)."""
+    """For each hue the RGB colours (n, 3) that conversion to YCbCr and back keeps (ITU-R BT.601, full range)."""
     found = []
     for cb, cr in _TINTS:
         y = np.arange(40, 216)
@@ -47,7 +47,7 @@ def _lossless() -> list[np.ndarray]:
         rgb = np.stack([y + 1.402 * red, y - 0.344136 * blue - 0.714136 * red, y + 1.772 * blue], axis=1).round()
         again_y = rgb @ (0.299, 0.587, 0.114)
         again = np.stack([again_y, (rgb[:, 2] - again_y) / 1.772 + 128, (rgb[:, 0] - again_y) / 1.402 + 128], axis=1)
-        # a rounding that is nearly a tie could go either way in fixed-point arithmetic
+        # a value close to a half may be rounded either way in fixed-point arithmetic
         safe = (np.abs(again - np.stack([y, 0 * y + cb, 0 * y + cr], axis=1)) < 0.45).all(axis=1)
         found.append(rgb[safe].astype(np.uint8))
     return found

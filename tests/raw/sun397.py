@@ -1,8 +1,8 @@
 """SUN397, configuration tfds: one tar of SUN397/<letter>/<class>/sun_<letters>.jpg, read as a stream.
 
-The splits are TFDS's own lists of file names; the archive holds every hundredth file of each, and TFDS takes no notice
-of those it lacks. TFDS decodes each file with OpenCV, shrinks those of more than 120,000 pixels and encodes them again
-at quality 95, so the pictures are such that nothing is lost. As in the published archive, some files are no JPEG.
+The splits are TFDS's own lists of file names; the archive has every hundredth file of each, and TFDS ignores
+missing files. TFDS decodes each file with OpenCV, shrinks those of more than 120,000 pixels and encodes them again
+at quality 95, so the pictures are chosen so that nothing is lost. As in the published archive, some files are no JPEG.
 """
 
 from importlib.resources import files
