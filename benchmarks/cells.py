@@ -1,5 +1,4 @@
-"""From start to first step, whole cells from end to end, and how they grow; each in a process of its own, as a user
-starts it."""
+"""Start-up, whole cells, and how their time and memory grow. Each runs in a process of its own, as a user starts it."""
 
 import json
 import os
@@ -17,7 +16,7 @@ from benchmarks.machine import Setting
 TESTED = 387_904  # test images of the 19 tasks of VTAB-1k
 TASKS, TRAINED = 19, 1000
 
-# what a process runs that tells when its first training step ended
+# prints the seconds from the start of Python to the end of the first training step
 _FIRST_STEP = """
 import sys, time
 from aoft_bench.training.module import FineTuning

@@ -1,4 +1,4 @@
-"""Hydra's view of our launchers: it makes launchers of this namespace only, and imports this file at every start."""
+"""The launchers of aoft_bench, in the namespace where Hydra looks for plugins. Hydra imports this file at start-up."""
 
 import sys
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 
 class _CellLauncher(Launcher):
-    """Hands the cells of a sweep, with the options of conf/hydra/launcher/, to a module of experiments.launchers."""
+    """Calls ``launch`` of a module in experiments.launchers with the cells and the options of conf/hydra/launcher."""
 
     def __init__(self, engine: str, options: dict[str, Any]) -> None:
         self.engine, self.options = engine, options
@@ -54,9 +54,9 @@ class RayLauncher(_CellLauncher):
 
 
 class OurNames(SearchPathPlugin):
-    """Forgets what other plugins, installed for other projects, keep under the names of our launchers.
+    """Removes the options that other installed plugins registered under the names of our launchers.
 
-    Hydra would hold our files against theirs and refuse them. Only in processes of aoft_bench.
+    Hydra would check our files against those options and refuse them. Acts in processes of aoft_bench only.
     """
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
