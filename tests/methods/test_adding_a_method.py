@@ -21,7 +21,7 @@ def blocks(language: str) -> list[str]:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project with the page's two files added, and nothing else changed."""
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("aoft_bench", "conf", "tests", "sweeps"):
+    for name in ("aoft_bench", "conf", "tests", "sweeps", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     (file, yaml), written = re.findall(r"^`((?:aoft_bench|conf)/\S+)`:$", PAGE, flags=re.M), []
@@ -34,28 +34,43 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
-    program, *words = command.split()
-    assert program in ("python", "aoft-bench")
-    words = words if program == "python" else ["-m", "aoft_bench", *words]
+def run(folder: Path, command: str, *more: str) -> str:
+    """What a command prints. more: words after those of `command`."""
+    words = [*command.replace("aoft-bench", "python -m aoft_bench").split(), *more]
+    assert words[0] == "python"
     environment = {**os.environ, "PYTHONPATH": str(folder)}
-    return subprocess.run(
-        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
-    )
-
-
-@pytest.mark.parametrize("command", blocks("bash")[0].splitlines())
-def test_the_commands_of_the_page_work(checkout: Path, command: str) -> None:
-    done = run(checkout, command)
+    done = subprocess.run([sys.executable, *words[1:]], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+COMMANDS = [
+    pytest.param(command, marks=[pytest.mark.slow] if "quick" in command else [])
+    for command in blocks("bash")[0].splitlines()
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_of_the_page_work(checkout: Path, command: str) -> None:
+    out = run(checkout, command)
     if "pytest" in command:
-        assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 15  # type: ignore[index]
+        assert int(re.search(r"(\d+) passed", out)[1]) > 15  # type: ignore[index]
     else:
-        assert "diff_fit" in done.stdout
+        assert "diff_fit" in out
     if "dry_run" in command:
-        assert "140,544" in done.stdout
+        assert "140,544" in out
     if "quick" in command:
-        assert "test top-1" in done.stdout
+        assert "test top-1" in out
+
+
+def test_no_other_test_asks_for_an_entry_of_the_new_method(checkout: Path) -> None:
+    """Those that look at all methods, at all files of conf/ and at the pages."""
+    out = run(
+        checkout,
+        "python -m pytest tests/methods/test_methods.py tests/config/test_config.py -k",
+        "diff_fit or yaml or page or title",
+    )
+    assert " passed" in out
 
 
 def test_the_page_names_only_what_there_is() -> None:
