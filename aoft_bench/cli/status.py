@@ -72,15 +72,17 @@ def _varying(jobs: list[list[str]]) -> set[str]:
 
 def _looker(varying: set[str]) -> Callable[[Any, list[str]], Place]:
     """A function that finds the state of a cell; data and weights are looked for once for all of a sweep."""
-    from aoft_bench.experiments.experiment import find_files
+    from aoft_bench.experiments.locate import Locator
     from aoft_bench.records.files import read_record
     from aoft_bench.records.unfinished import state_of
+
+    locator = Locator()
 
     def look(config: Any, job: list[str]) -> Place:
         more = [word for word in job if word.partition("=")[0] in varying]
         at = (" ".join([config.method.label, *more]), config.dataset.name, config.seed)
         try:
-            files = find_files(config)
+            files = locator.files(config)
         except UserError as error:
             return Place(*at, "missing", problem=str(error))
         if files is None:

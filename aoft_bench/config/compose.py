@@ -9,6 +9,7 @@ test holds that both make the same tree of every file in conf/ and sweeps/.
 import copy
 import functools
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,10 +236,20 @@ class _Defaults:
         return found
 
     def _interpolated(self, choice: str) -> str:
-        try:
-            return str(OmegaConf.create({**self._known, "_choice": choice})["_choice"])
-        except OmegaConfBaseException as error:
-            raise UserError(f"in a defaults list, {choice}: {str(error).splitlines()[0]}") from None
+        """The choice with its interpolations replaced, the innermost first."""
+        while found := re.search(r"\$\{[^{}]*\}", choice):
+            named = tuple((key, value) for key, value in self._known.items() if key in found[0])
+            choice = choice[: found.start()] + _evaluated(found[0], named) + choice[found.end() :]
+        return choice
+
+
+@functools.cache
+def _evaluated(expression: str, known: tuple[tuple[str, Any], ...]) -> str:
+    """An interpolation in a defaults list. known: the choices that it names."""
+    try:
+        return str(OmegaConf.create({**dict(known), "_value": expression})["_value"])
+    except OmegaConfBaseException as error:
+        raise UserError(f"in a defaults list, {expression}: {str(error).splitlines()[0]}") from None
 
 
 def _key(entry: _Entry, group: str, package: str) -> str:

@@ -21,13 +21,14 @@ from aoft_bench.data.crops import CroppedBatches
 from aoft_bench.data.image_list import ImageList
 from aoft_bench.data.loader import DeviceBatches, StreamedBatches, to_device
 from aoft_bench.data.locations import Locations
-from aoft_bench.data.prepared_task import PreparedTask, Split, find, prepare, source_of
+from aoft_bench.data.prepared_task import PreparedTask, Split, prepare, source_of
 from aoft_bench.data.tasks import Task
 from aoft_bench.experiments.ddp import fit_in_processes
+from aoft_bench.experiments.device import device_of, precision_of
+from aoft_bench.experiments.locate import files_of, hash_of
 from aoft_bench.methods.counts import parameter_counts
 from aoft_bench.records.code_version import code_digest, git_state, version_of
-from aoft_bench.records.files import CellFiles, cell_files, record_path, write_record
-from aoft_bench.records.identity import cell_hash, identity
+from aoft_bench.records.files import CellFiles, write_record
 from aoft_bench.records.protocols import Protocol, protocol
 from aoft_bench.records.schema import SCHEMA
 from aoft_bench.training import hardware
@@ -62,7 +63,7 @@ class Experiment:
 
     @property
     def files(self) -> CellFiles:
-        return _files(self.config, self.digest)
+        return files_of(self.config, self.digest)
 
     @property
     def label(self) -> str:
@@ -142,31 +143,16 @@ class Score(NamedTuple):
 def prepare_experiment(config: RunConfig) -> Experiment:
     """Find data and weights, prepare the data's cache, and compute the hash. Raises `UserError` for what is missing."""
     chosen = protocol(config.protocol.name)
-    device = hardware.device_of(config.trainer)
-    precision = hardware.precision_of(config.trainer, device)
+    device = device_of(config.trainer)
+    precision = precision_of(config.trainer, device)
     task = data.task(config.dataset.name)
     weights = _check_data_and_weights(config, task)
     sha256 = backbones.file_sha256(weights)
     prepared = prepare(
         task, Locations.of(config.data), image_size=config.backbone.img_size, interpolation=config.data.interpolation
     )
-    digest = _hash(config, prepared, sha256, precision)
+    digest = hash_of(config, prepared.fingerprint, sha256, precision)
     return Experiment(config, chosen, prepared, weights, sha256, device, precision, digest)
-
-
-def find_files(config: RunConfig) -> CellFiles | None:
-    """The files of a cell, which may not exist yet. Prepares and downloads nothing.
-
-    None if data is not prepared or weights are missing, since their digests are part of the files' names. Raises
-    `UserError` for data that is missing or wrong.
-    """
-    weights = backbones.weights_here(config.backbone)
-    task, size = data.task(config.dataset.name), config.backbone.img_size
-    prepared = find(task, Locations.of(config.data), image_size=size, interpolation=config.data.interpolation)
-    if prepared is None or weights is None:
-        return None
-    precision = hardware.precision_of(config.trainer, hardware.device_of(config.trainer))
-    return _files(config, _hash(config, prepared, backbones.file_sha256(weights), precision))
 
 
 def run_experiment(experiment: Experiment, command: str, processes: int = 1) -> dict[str, Any]:
@@ -274,17 +260,6 @@ def describe(
         "code": code_digest(),
         "config": config.as_dict(),
     }
-
-
-def _hash(config: RunConfig, prepared: PreparedTask, weights_sha256: str, precision: str) -> str:
-    return cell_hash(
-        identity(config.as_dict(), fingerprint=prepared.fingerprint, weights=weights_sha256, precision=precision)
-    )
-
-
-def _files(config: RunConfig, digest: str) -> CellFiles:
-    c, root = config, Path(config.results.root).expanduser()
-    return cell_files(root, record_path(root, c.backbone.name, c.method.label, c.dataset.name, c.seed, digest))
 
 
 def _check_data_and_weights(config: RunConfig, task: Task) -> Path:

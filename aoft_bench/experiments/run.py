@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from aoft_bench import data
 from aoft_bench.config.schema import RunConfig
+from aoft_bench.experiments.device import device_of, processes_of
 from aoft_bench.experiments.experiment import prepare_experiment, run_experiment
 from aoft_bench.methods.counts import parameter_table
 from aoft_bench.records.code_version import code_digest, git_state
@@ -38,7 +39,7 @@ def run(config: RunConfig, command: str, *, wait: bool = True) -> Outcome:
     if config.dry_run:
         dry_run(config)
         return Outcome("dry run", None, None)
-    processes = hardware.processes_of(config.trainer)
+    processes = processes_of(config.trainer)
     experiment = prepare_experiment(config)
     files, force = experiment.files, config.results.mode == "force"
     if files.record.is_file() and not force:
@@ -69,5 +70,5 @@ def dry_run(config: RunConfig) -> None:
     """Build the model without weights and print its parameter table. Needs data only if that defines the classes."""
     task = data.task(config.dataset.name)
     classes = task.classes or prepare_experiment(config).prepared.classes
-    adapted = build_model(config, classes, hardware.device_of(config.trainer), weights=False)
+    adapted = build_model(config, classes, device_of(config.trainer), weights=False)
     print(parameter_table(adapted.handle, f"{config.method.label} on {config.backbone.name}, {classes} classes"))

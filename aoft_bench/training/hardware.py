@@ -1,4 +1,4 @@
-"""The device of a run: choosing it, its precision, its memory, and what is recorded of it."""
+"""The hardware of a run: its memory, threads and attention kernels, and what is recorded of it."""
 
 import ctypes
 import os
@@ -11,59 +11,8 @@ from typing import Any
 
 import torch
 
-from aoft_bench.config.schema import TrainerOptions
-from aoft_bench.utils.errors import UserError
-
 GLIBC = "libc.so.6"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h
-
-
-def device_of(options: TrainerOptions) -> torch.device:
-    """The device asked for; `UserError` for CUDA where there is none."""
-    if options.accelerator == "cuda" and not torch.cuda.is_available():
-        raise UserError("trainer.accelerator=cuda: torch sees no CUDA device; use trainer.accelerator=cpu or auto")
-    return torch.device("cuda" if options.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def processes_of(options: TrainerOptions) -> int:
-    """How many processes train one cell, one for each device; `UserError` for more devices than there are."""
-    if options.devices == 1:
-        return 1
-    if device_of(options).type == "cuda":
-        gpus = torch.cuda.device_count()
-        if (options.devices or gpus) > gpus:
-            raise UserError(
-                f"trainer.devices={options.devices}: torch sees {gpus} CUDA device{'s' * (gpus > 1)}; give at most "
-                "that many, or trainer.devices=null for all"
-            )
-        return options.devices or gpus
-    if options.devices is None:
-        raise UserError(
-            "trainer.devices=null (all GPUs): torch sees no CUDA device; for processes on the CPU give "
-            "trainer.accelerator=cpu and their number, as in trainer.devices=2"
-        )
-    if options.accelerator != "cpu":
-        raise UserError(
-            f"trainer.devices={options.devices}: torch sees no CUDA device; give trainer.devices=1, or "
-            "trainer.accelerator=cpu for processes on the CPU"
-        )
-    return options.devices
-
-
-def precision_of(options: TrainerOptions, device: torch.device) -> str:
-    """ "bf16" (mixed) or "fp32": what was asked for, or bf16 where the device computes in it natively."""
-    if options.precision != "auto":
-        return options.precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if cpu_has_bf16() else "fp32"
-
-
-def cpu_has_bf16() -> bool:
-    """Whether this CPU multiplies in bf16 itself (AVX512-BF16 or AMX); emulation is slower than fp32."""
-    flags = Path("/proc/cpuinfo")
-    text = flags.read_text() if flags.is_file() else ""
-    return "avx512_bf16" in text or "amx_bf16" in text
 
 
 def autocast(device: torch.device, precision: str, *, cache: bool = True) -> AbstractContextManager[Any]:

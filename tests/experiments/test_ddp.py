@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from wandb_files import offline_folders, read_run
 
 from aoft_bench.config.schema import TrainerOptions
+from aoft_bench.experiments.device import processes_of
 from aoft_bench.records.files import read_record
 from aoft_bench.records.unfinished import read_failure
-from aoft_bench.training import hardware
 from aoft_bench.utils.errors import UserError
 
 METHODS = ("lora", "aoft", "full", "bitfit")
@@ -269,10 +269,10 @@ def test_how_many_processes(gpus: int, asked: dict[str, Any], expected: Any, mon
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     if isinstance(expected, int):
-        assert hardware.processes_of(trainer(**asked)) == expected
+        assert processes_of(trainer(**asked)) == expected
     else:
         with pytest.raises(UserError, match=expected) as refused:
-            hardware.processes_of(trainer(**asked))
+            processes_of(trainer(**asked))
         assert "\n" not in str(refused.value)
 
 

@@ -1,0 +1,50 @@
+"""Where the files of a cell are. Prepares and downloads nothing, and imports no Lightning: for `aoft-bench status`."""
+
+import functools
+from pathlib import Path
+
+from aoft_bench import data
+from aoft_bench.backbones.weights import file_sha256, weights_here
+from aoft_bench.config.schema import DataOptions, RunConfig
+from aoft_bench.data.locations import Locations
+from aoft_bench.data.prepared_task import find
+from aoft_bench.experiments.device import device_of, precision_of
+from aoft_bench.records.files import CellFiles, cell_files, record_path
+from aoft_bench.records.identity import cell_hash, identity
+
+
+class Locator:
+    """Finds the files of the cells of a sweep; data and weights are looked for once for all of them."""
+
+    def __init__(self) -> None:
+        self._fingerprint = functools.cache(_fingerprint)
+        self._weights = functools.cache(weights_here)
+
+    def files(self, config: RunConfig) -> CellFiles | None:
+        """The files of a cell, which may not exist yet.
+
+        None if data is not prepared or weights are missing, since their digests are part of the files' names. Raises
+        `UserError` for data that is missing or wrong, and then for a backbone that does not exist.
+        """
+        fingerprint = self._fingerprint(config.dataset.name, config.data, config.backbone.img_size)
+        weights = self._weights(config.backbone)
+        if fingerprint is None or weights is None:
+            return None
+        precision = precision_of(config.trainer, device_of(config.trainer))
+        return files_of(config, hash_of(config, fingerprint, file_sha256(weights), precision))
+
+
+def hash_of(config: RunConfig, fingerprint: str, weights_sha256: str, precision: str) -> str:
+    """The hash of a cell. fingerprint: digest of its data."""
+    return cell_hash(identity(config.as_dict(), fingerprint=fingerprint, weights=weights_sha256, precision=precision))
+
+
+def files_of(config: RunConfig, digest: str) -> CellFiles:
+    """The files of the cell with this hash."""
+    c, root = config, Path(config.results.root).expanduser()
+    return cell_files(root, record_path(root, c.backbone.name, c.method.label, c.dataset.name, c.seed, digest))
+
+
+def _fingerprint(dataset: str, options: DataOptions, img_size: int) -> str | None:
+    prepared = find(data.task(dataset), Locations.of(options), image_size=img_size, interpolation=options.interpolation)
+    return prepared.fingerprint if prepared else None
