@@ -62,7 +62,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     if others:
         raise unknown("flag", others[0], FLAGS)
     if given.verify and given.compare:
-        parser.error("--verify and --compare are two questions, ask one")
+        parser.error("--verify and --compare exclude each other, give one")
     if given.csv and not given.compare:
         parser.error("--csv goes with --compare A B")
     return given

@@ -1,4 +1,4 @@
-"""`aoft-bench doctor`: what it reports, verifies and compares, and how it refuses."""
+"""`aoft-bench doctor`: reports, verification, comparison, and errors."""
 
 import csv
 import json
@@ -159,7 +159,7 @@ def test_an_unusable_cache_is_a_row_with_the_remedy(doctor, tmp_path):
         shutil.rmtree(ready.directory)
 
 
-def test_what_a_killed_preparation_left_is_no_cache(doctor, tmp_path):
+def test_files_of_a_killed_preparation_are_ignored(doctor, tmp_path):
     (tmp_path / "cache/digits/.0123-4567.partial").mkdir(parents=True)
     (tmp_path / "cache/digits/notes.txt").write_text("")
     (row,) = lines(doctor("dataset=digits"), "digits")
@@ -199,7 +199,7 @@ def test_a_wrong_cache_fails_the_verification_and_the_others_are_still_read(doct
     assert summary == "aoft_bench: 1 of 2 caches are wrong (named above)"
 
 
-def test_official_ids_are_told_in_the_verification(doctor, tmp_path):
+def test_official_ids_are_verified(doctor, tmp_path):
     ids = official_ids(task("eurosat"))
     assert ids is not None
     ready = tfds_cache(tmp_path, "eurosat", ids)
@@ -210,7 +210,7 @@ def test_official_ids_are_told_in_the_verification(doctor, tmp_path):
     assert "200 of 200 ids of val200 differ" in refused(doctor("--verify", "dataset=eurosat"))
 
 
-def test_nothing_to_verify_is_no_success(doctor):
+def test_nothing_to_verify_is_an_error(doctor):
     assert "nothing to verify: cache holds no cache of eurosat; prepare one" in refused(
         doctor("--verify", "dataset=eurosat")
     )
@@ -272,7 +272,7 @@ def test_wrong_words_are_refused_in_one_line(plain, doctor, tmp_path):
     cache = str(eurosat(tmp_path).directory)
     assert "unknown flag '--verfy' (did you mean '--verify'?)" in refused(plain("--verfy"))
     assert "expected 2 arguments" in refused(plain("--compare", cache))
-    assert "ask one" in refused(plain("--verify", "--compare", cache, cache))
+    assert "give one" in refused(plain("--verify", "--compare", cache, cache))
     assert "--csv goes with --compare" in refused(plain("--csv", "a.csv"))
     assert "unknown dataset or suite 'eurosatt' (did you mean 'eurosat'?)" in refused(doctor("dataset=eurosatt"))
     assert "cannot read the argument 'eurosat'" in refused(plain("eurosat"))
@@ -307,7 +307,7 @@ def test_a_damaged_side_is_refused_in_one_line(plain, tmp_path):
     assert "meta.json is missing; delete" in refused(plain("--compare", str(ready.directory), str(other)))
 
 
-def test_help_tells_what_can_be_asked(plain):
+def test_help_names_all_flags(plain):
     for flag in ("--help", "-h"):
         done = plain(flag)
         assert done.code == 0 and max(map(len, done.out.splitlines())) <= 120
@@ -315,14 +315,14 @@ def test_help_tells_what_can_be_asked(plain):
             assert word in done.out
 
 
-def test_tensorflow_is_not_imported(tmp_path):
+def test_neither_torch_nor_tensorflow_is_imported(tmp_path):
     eurosat(tmp_path)
     code = """
 import sys
 from aoft_bench.cli import doctor
 for flags in ([], ["--verify"]):
     assert doctor.main([*flags, "dataset=eurosat", "data.cache=cache"]) == 0
-print([name for name in ("tensorflow", "tensorflow_datasets") if name in sys.modules])
+print([name for name in ("torch", "pandas", "tensorflow", "tensorflow_datasets") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == "[]", done.stderr

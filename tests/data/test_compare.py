@@ -67,7 +67,7 @@ def test_the_same_content_is_the_same_whatever_the_files_are(packs):
     assert describe(found)[-1] == "A and B hold the same images in the same order with the same labels"
 
 
-def test_a_lossy_copy_is_told_by_its_errors(packs):
+def test_a_lossy_copy_is_recognised_by_its_errors(packs):
     for path in other(packs).rglob("*.png"):
         with Image.open(path) as image:
             image.convert("RGB").save(path, "JPEG", quality=80)
@@ -86,7 +86,7 @@ def test_a_lossy_copy_is_told_by_its_errors(packs):
     assert "6 images in A, 6 in B; 0 in both; 6 only in A, 6 only in B; labels differ at 0 positions" in text
 
 
-def test_other_images_are_told_by_their_errors(packs):
+def test_other_images_are_recognised_by_their_errors(packs):
     make_pack(packs / "b", shape=(24, 24), seed=9)
     found = compared(packs)
     assert split(found, "test").errors.min() > 20
@@ -105,7 +105,7 @@ def test_one_other_image_among_copies_stands_out(packs):
     assert "1 pairs above 20 may be other images" in "\n".join(describe(compared(packs)))
 
 
-def test_another_order_is_no_other_content(packs):
+def test_another_order_is_the_same_content(packs):
     path = other(packs) / "test.txt"
     path.write_text("\n".join(reversed(path.read_text().splitlines())) + "\n")
     found = compared(packs)

@@ -1,4 +1,4 @@
-"""Crops equal torchvision's, come out the same from the device and from a memory map, and repeat by (seed, epoch)."""
+"""Crops equal torchvision's, are the same from the device and from a memory map, and repeat by (seed, epoch)."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ LABELS = np.arange(N)
 
 
 def coordinates(height: int, width: int, number: int) -> np.ndarray:
-    """An image that tells where a pixel comes from: (row, column, number of the image)."""
+    """An image whose pixels are (row, column, number of the image)."""
     down, across = np.mgrid[:height, :width]
     return np.stack([down, across, np.full_like(down, number)], axis=-1).astype(np.uint8)
 
@@ -102,7 +102,7 @@ def test_the_short_side_is_resized_as_by_torchvision(shape, size, interpolation)
     np.testing.assert_array_equal(ours, np.asarray(Resize(size, MODES[interpolation])(image)))
 
 
-def test_an_interpolation_without_a_meaning_here_is_refused():
+def test_an_interpolation_that_is_for_squashing_only_is_refused():
     with pytest.raises(UserError, match="bilinear_tf is not defined .*data.interpolation=bilinear or bicubic"):
         resize_short_side(IMAGES[0], 8, "bilinear_tf")
     with pytest.raises(UserError, match="unknown interpolation 'bicubik'.*did you mean 'bicubic'"):
@@ -111,7 +111,7 @@ def test_an_interpolation_without_a_meaning_here_is_refused():
 
 @pytest.mark.parametrize("resident", [False, True])
 @pytest.mark.parametrize("size", [13, 14, 15, 16])
-def test_centre_crops_are_torchvision_s(size, resident):
+def test_centre_crops_equal_those_of_torchvision(size, resident):
     images, labels = crops(batches(size=size, random_crop=False, resident=resident))
     assert labels == list(range(N)) and images.dtype == torch.uint8 and images.shape == (N, 3, size, size)
     for crop, image in zip(images, IMAGES, strict=True):
@@ -119,7 +119,7 @@ def test_centre_crops_are_torchvision_s(size, resident):
 
 
 @pytest.mark.parametrize("resident", [False, True])
-def test_random_crops_are_torchvision_s_at_the_same_place(resident):
+def test_random_crops_equal_those_of_torchvision_at_the_same_position(resident):
     images, labels = crops(batches(shuffle=True, seed=3, resident=resident))
     places = set()
     for crop, label in zip(images, labels, strict=True):
@@ -131,7 +131,7 @@ def test_random_crops_are_torchvision_s_at_the_same_place(resident):
 
 @pytest.mark.parametrize("resident", [False, True])
 @pytest.mark.parametrize("shape", [(10, 300), (300, 10)])
-def test_the_whole_of_torchvision_s_test_pipeline_on_odd_photographs(shape, resident):
+def test_resize_and_centre_crop_equal_torchvision_for_odd_sizes(shape, resident):
     rng = np.random.default_rng(2)
     photographs = [rng.integers(0, 256, (*one, 3), dtype=np.uint8) for one in (shape, (33, 47), (61, 40), (29, 29))]
     size = short_side_for_crop(28)
@@ -219,7 +219,7 @@ def test_crops_are_uniform_over_all_positions():
         assert (np.abs(counts - expected) < 4.5 * np.sqrt(expected)).all()
 
 
-def test_images_of_the_crop_s_own_size_stay_whole():
+def test_images_of_the_size_of_the_crop_are_not_cropped():
     same = [coordinates(14, 14, index) for index in range(5)]
     for resident in (False, True):
         images, _ = crops(batches(same, resident=resident))

@@ -306,7 +306,7 @@ def test_a_missing_file_is_refused_at_once_and_a_busy_server_asked_again(site, t
     assert site.asked[-1][2] == 404 and len(site.asked) == 4
 
 
-def test_nobody_there_is_told_at_once(tmp_path, capsys):
+def test_an_unreachable_host_is_reported_at_once(tmp_path, capsys):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         site = Site(url=f"http://localhost:{free.getsockname()[1]}/a.zip")

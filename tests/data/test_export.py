@@ -267,7 +267,7 @@ def test_a_folder_filled_meanwhile_is_not_overwritten(tmp_path):
 
 
 @pytest.mark.parametrize("link", [True, False])
-def test_what_is_no_folder_is_not_replaced(tmp_path, link):
+def test_a_file_or_a_link_is_not_replaced(tmp_path, link):
     make_pack(tmp_path / "pack")
     (tmp_path / "out").mkdir()
     (tmp_path / "empty").mkdir()
@@ -382,7 +382,7 @@ def test_an_interrupted_export_leaves_nothing(tmp_path):
     assert no_files_are_left(tmp_path)
 
 
-def test_a_lock_file_that_nobody_holds_is_no_hindrance(tmp_path):
+def test_a_lock_file_that_no_process_holds_is_ignored(tmp_path):
     make_pack(tmp_path / "pack")
     (tmp_path / "out").mkdir()
     with FileLock(tmp_path / "out/.folder.lock"):

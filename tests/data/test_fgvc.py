@@ -1,4 +1,4 @@
-"""The fine-grained sets: VPT's json files in each layout, labels over the union of the splits, and what is refused."""
+"""The fine-grained sets: VPT's json files in each layout, labels over the union of the splits, refused files."""
 
 import json
 import os
@@ -104,7 +104,7 @@ def test_ids_may_be_strings_of_digits(tmp_path):
     assert read(tmp_path).listings["val200"].labels.tolist() == [4, 3]
 
 
-def test_counts_other_than_the_task_s_are_a_note(tmp_path):
+def test_other_counts_than_those_of_the_task_are_noted(tmp_path):
     assert note(task("nabirds"), read(make_set(tmp_path))) == (
         "json splits: not verified against VPT's files; sizes 5/2/4 instead of 21536/2393/24633; "
         "5 classes instead of 555; 1 classes without a training image"
@@ -153,7 +153,7 @@ def test_a_bad_entry_is_named(tmp_path, entry, says):
         (b'{"0817/d.png": 7, "0817/d.png": 3}', r"lists '0817/d\.png' twice; keep one"),
     ],
 )
-def test_a_json_file_that_is_no_list_of_images_is_named(tmp_path, name, content, says):
+def test_a_json_file_without_a_list_of_images_is_named(tmp_path, name, content, says):
     (make_set(tmp_path) / f"{name}.json").write_bytes(content)
     assert re.search(rf"{name}\.json {says}", refused(tmp_path))
 
@@ -181,7 +181,7 @@ def test_images_in_no_known_folder_and_empty_images_are_named(tmp_path):
     )
 
 
-def test_a_byte_order_mark_is_no_harm(tmp_path):
+def test_a_byte_order_mark_is_ignored(tmp_path):
     path = make_set(tmp_path) / "val.json"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert read(tmp_path).listings["val200"].labels.tolist() == [4, 3]

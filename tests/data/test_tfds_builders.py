@@ -63,7 +63,7 @@ def members(slices: str, raw: Raw, drawn: Callable[[str], Sequence[Any]]) -> lis
 
 @pytest.fixture(scope="module")
 def raw_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], tuple[Raw, Locations]]]:
-    """The archives of a builder, and TFDS made to expect them; the disk is taken to be large."""
+    """The archives of a builder; TFDS is made to expect them, and to need little disk."""
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
@@ -155,7 +155,7 @@ def test_a_damaged_archive_is_refused_and_nothing_is_prepared(raw_of, tmp_path):
     assert not list(locations.tfds.glob("eurosat/**/dataset_info.json"))
 
 
-def test_a_disk_without_room_is_told_before_the_download(raw_of, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_before_the_download(raw_of, tmp_path, monkeypatch):
     raw_of("clevr")
     monkeypatch.setattr(builders, "BUILDERS", {"clevr": Builder(10**9, 10**15)})
     locations = Locations(tmp_path / "cache", None, "tfds", tmp_path / "tfds", raw_of("clevr")[1].manual)
@@ -164,7 +164,7 @@ def test_a_disk_without_room_is_told_before_the_download(raw_of, tmp_path, monke
 
 
 PATCH = '''
-"""Python imports this at its start: TFDS takes the generated archives for the published ones."""
+"""Imported by Python when it starts: TFDS uses the generated archives."""
 import json, os
 from pathlib import Path
 import tensorflow_datasets as tfds
@@ -234,7 +234,7 @@ def smallnorb(tmp_path, in_child) -> Locations:
     return locations
 
 
-def test_the_preparing_process_leaves_this_one_without_tensorflow_and_two_at_once_do_no_harm(smallnorb):
+def test_preparing_does_not_import_tensorflow_here_and_two_processes_agree(smallnorb):
     both = [start_preparing(smallnorb) for _ in range(2)]
     outs = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], outs
@@ -261,7 +261,7 @@ def test_preparing_goes_on_after_a_kill(smallnorb):
     assert "(96, 96, 1)" in out and not list(smallnorb.tfds.glob("smallnorb/incomplete.*"))
 
 
-def test_what_goes_wrong_in_the_preparing_process_is_one_line_here(tmp_path, in_child):
+def test_an_error_of_the_preparing_process_is_one_line(tmp_path, in_child):
     locations = Locations(tmp_path / "cache", None, "tfds", tmp_path / "tfds", tmp_path / "manual")
     locations.manual.mkdir()
     (locations.manual / "dtd-r1.0.1.tar.gz").write_bytes(b"no archive")
