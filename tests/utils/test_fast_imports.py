@@ -61,9 +61,13 @@ def test_no_help_of_a_command_imports_anything_heavy() -> None:
     assert imported(commands(*(f"{command} --help" for command in COMMANDS)), HEAVY) == []
 
 
-@pytest.mark.parametrize(
-    "line", ["list datasets", "tables nowhere", "report nowhere", "select nowhere", "evaluate nowhere"]
+LIGHT = (
+    *("list datasets", "tables nowhere", "report nowhere", "select nowhere", "evaluate nowhere"),
+    *("doctor dataset=digits data.cache=nowhere", "method=lorra", "-cd sweeps -cn tabels"),
 )
+
+
+@pytest.mark.parametrize("line", LIGHT)
 def test_a_command_without_a_network_imports_nothing_heavy(line: str) -> None:
     assert imported(commands(line), HEAVY) == []
 
