@@ -84,7 +84,7 @@ def _load_weights(model: nn.Module, path: Path) -> None:
     if "pos_embed" in state and "pos_embed" in model.state_dict():
         state = _resampled(model, state, path)
     wanted = {name: t.shape for name, t in model.state_dict().items() if not name.startswith(HEAD_PREFIXES)}
-    # older timm saved Swin's index tables and masks, which the network computes by itself
+    # older timm saved Swin's index tables and masks, which the network computes
     computed = {name for name, _ in model.named_buffers()} - wanted.keys()
     state = {name: tensor for name, tensor in state.items() if name not in computed}
     missing, foreign = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())

@@ -8,7 +8,6 @@ about a point. The SHA-256 of the file that the weights came from is part of eve
 import functools
 import hashlib
 from pathlib import Path
-from typing import Any
 
 from aoft_bench.config.schema import BackboneOptions
 from aoft_bench.utils.errors import UserError, unknown
@@ -90,14 +89,10 @@ def file_sha256(path: Path) -> str:
 
 @functools.lru_cache(maxsize=32)
 def _sha256(path: Path, size: int, mtime_ns: int) -> str:
+    digest = hashlib.sha256()  # Python 3.10 has no hashlib.file_digest
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
-
-
-def _digest(file: Any) -> str:  # Python 3.10 has no hashlib.file_digest
-    digest = hashlib.sha256()
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
     return digest.hexdigest()
 
 

@@ -21,7 +21,7 @@ KINDS = ("methods", "datasets", "backbones")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the lists that are asked for; all of them by default."""
+    """Print the given lists, by default all of them."""
     parser = ArgumentParser("list")
     parser.add_argument("kinds", nargs="*", metavar="|".join(KINDS), help="default: all of them")
     parser.add_argument("--markdown", action="store_true", help="the table of docs/methods.md")

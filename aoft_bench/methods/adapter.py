@@ -22,9 +22,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import block_paths, checked_width
-from aoft_bench.methods.base import Factors, Method, Shape
 from aoft_bench.methods.parts.wrappers import insert_after
-from aoft_bench.methods.registry import method
+from aoft_bench.methods.registry import Factors, Method, Shape, method
 
 
 class Bottleneck(nn.Module):

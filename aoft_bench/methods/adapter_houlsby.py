@@ -28,9 +28,8 @@ from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import block_paths, checked_width, norm_paths
 from aoft_bench.methods.adapter import bottleneck_factors
-from aoft_bench.methods.base import Factors, Method, Shape
 from aoft_bench.methods.parts.wrappers import insert_after
-from aoft_bench.methods.registry import method
+from aoft_bench.methods.registry import Factors, Method, Shape, method
 
 
 class ResidualBottleneck(nn.Module):

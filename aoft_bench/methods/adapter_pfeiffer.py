@@ -30,9 +30,8 @@ from torch import nn
 
 from aoft_bench.backbones.layout import block_paths, checked_width, replace
 from aoft_bench.methods.adapter_houlsby import ResidualBottleneck
-from aoft_bench.methods.base import Method, Shape
 from aoft_bench.methods.parts.wrappers import WithAdapters
-from aoft_bench.methods.registry import method
+from aoft_bench.methods.registry import Method, Shape, method
 
 
 @method("adapter_pfeiffer")

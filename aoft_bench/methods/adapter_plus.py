@@ -24,9 +24,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import block_paths, checked_width, replace
-from aoft_bench.methods.base import Method, Shape
 from aoft_bench.methods.parts.wrappers import WithAdapters
-from aoft_bench.methods.registry import method
+from aoft_bench.methods.registry import Method, Shape, method
 
 START_STD = 0.01
 

@@ -35,8 +35,7 @@ from aoft_bench.backbones.layout import (
     replace,
     require_plain_block,
 )
-from aoft_bench.methods.base import Method, Shape
-from aoft_bench.methods.registry import method
+from aoft_bench.methods.registry import Method, Shape, method
 
 
 class ScaledBottleneck(nn.Module):

@@ -33,9 +33,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import Target
-from aoft_bench.methods.base import Factors, Method, Shape
 from aoft_bench.methods.parts.low_rank import LowRank, add_updates, grouped
-from aoft_bench.methods.registry import method
+from aoft_bench.methods.registry import Factors, Method, Shape, method
 from aoft_bench.utils.errors import UserError
 
 Constant = Literal["paper", "released"]

@@ -26,9 +26,8 @@ from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import block_paths, checked_width, replace, require_plain_block
 from aoft_bench.methods.aoft import AOUpdate, PairOptions
-from aoft_bench.methods.base import Shape
 from aoft_bench.methods.parts.wrappers import WithAdapters
-from aoft_bench.methods.registry import method
+from aoft_bench.methods.registry import Shape, method
 
 
 class AOAdapter(AOUpdate):

@@ -24,9 +24,8 @@ from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import check_rank
 from aoft_bench.methods.aoft import Constant, ao_matrix, start_vector
-from aoft_bench.methods.base import Method, Shape
 from aoft_bench.methods.parts.prompts import insert_prompts
-from aoft_bench.methods.registry import method
+from aoft_bench.methods.registry import Method, Shape, method
 
 
 class AOPrompts(nn.Module):

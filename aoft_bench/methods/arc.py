@@ -28,9 +28,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import check_rank, matrices
-from aoft_bench.methods.base import Method, Shape
 from aoft_bench.methods.parts.mergeable import Mergeable, plain_linear
-from aoft_bench.methods.registry import method
+from aoft_bench.methods.registry import Method, Shape, method
 
 AUTHORS_BOTTLENECK = 50
 

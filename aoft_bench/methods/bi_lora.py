@@ -31,9 +31,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import Target
-from aoft_bench.methods.base import Method, Shape
 from aoft_bench.methods.parts.low_rank import LowRank, add_updates, grouped
-from aoft_bench.methods.registry import method
+from aoft_bench.methods.registry import Method, Shape, method
 
 LEVEL = 0.6744897501960817  # the two levels of the 1-bit quantiser of a standard normal variable are -LEVEL and LEVEL
 EPSILON = 1e-5

@@ -38,9 +38,8 @@ from aoft_bench.backbones.layout import (
     prefix_tokens,
     require_plain_block,
 )
-from aoft_bench.methods.base import Method, Shape
 from aoft_bench.methods.parts.wrappers import insert_beside
-from aoft_bench.methods.registry import method
+from aoft_bench.methods.registry import Method, Shape, method
 from aoft_bench.utils.errors import UserError
 
 Init = Literal["identity", "xavier"]

@@ -28,9 +28,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from aoft_bench.methods.base import Method, Shape
 from aoft_bench.methods.fact_tt import SharedFactors, SharedUpdate, insert, slices_of
-from aoft_bench.methods.registry import method
+from aoft_bench.methods.registry import Method, Shape, method
 
 
 class TuckerFactors(SharedFactors):

@@ -32,9 +32,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import block_paths, check_rank, matrices, matrix_of, width_of
-from aoft_bench.methods.base import Method, Shape
 from aoft_bench.methods.parts.low_rank import LowRank, add_update
-from aoft_bench.methods.registry import method
+from aoft_bench.methods.registry import Method, Shape, method
 from aoft_bench.utils.errors import UserError
 
 TARGETS = ("q", "k", "v", "proj", "fc1", "fc2")

@@ -34,11 +34,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from aoft_bench.backbones.layout import block_paths, check_rank, matrix_of
-from aoft_bench.methods.base import Method, Shape
 from aoft_bench.methods.parts.low_rank import LowRank, add_update, grouped
 from aoft_bench.methods.parts.mergeable import Mergeable, plain_linear
 from aoft_bench.methods.parts.merged_linear import AdaptedLinear, Transposed
-from aoft_bench.methods.registry import method
+from aoft_bench.methods.registry import Method, Shape, method
 from aoft_bench.utils.errors import UserError
 
 Position = Literal["q", "k", "v", "proj", "fc1", "fc2", "mha", "ffn"]

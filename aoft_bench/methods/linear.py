@@ -12,8 +12,7 @@ from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
 
-from aoft_bench.methods.base import Method, Shape
-from aoft_bench.methods.registry import method
+from aoft_bench.methods.registry import Method, Shape, method
 
 
 @method("linear")

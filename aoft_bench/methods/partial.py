@@ -16,8 +16,7 @@ from pydantic.dataclasses import dataclass
 from torch import nn
 
 from aoft_bench.backbones.layout import FINAL_NORM, block_paths
-from aoft_bench.methods.base import Method, Shape
-from aoft_bench.methods.registry import method
+from aoft_bench.methods.registry import Method, Shape, method
 from aoft_bench.utils.errors import UserError
 
 

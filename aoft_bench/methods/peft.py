@@ -63,10 +63,9 @@ from pydantic.dataclasses import dataclass
 from torch import nn
 
 from aoft_bench.backbones.layout import Matrix, Target, block_paths, check_rank, matrix_of
-from aoft_bench.methods.base import Method, Shape
 from aoft_bench.methods.parts.peft_layer import PeftLinear, fixed, inject, part_of
 from aoft_bench.methods.parts.peft_tuners import RANKS, TUNERS, TunerName
-from aoft_bench.methods.registry import method
+from aoft_bench.methods.registry import Method, Shape, method
 from aoft_bench.utils.errors import UserError, unknown
 
 # Fields of peft's configurations that say what we decide: where it acts, what is trained and saved; and those that need

@@ -5,8 +5,10 @@ import pkgutil
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from aoft_bench.methods.base import Method
+from aoft_bench.methods.base import Factors, Method, Shape
 from aoft_bench.utils.errors import UserError, unknown
+
+__all__ = ["Factors", "Method", "Shape", "build", "get", "method", "names", "names_with_factors"]
 
 M = TypeVar("M", bound=type[Any])  # of `Method`, but pydantic's decorator hides it from mypy
 _METHODS: dict[str, type[Method]] = {}

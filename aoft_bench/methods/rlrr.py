@@ -37,9 +37,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from aoft_bench.backbones.layout import block_paths, is_patch_embedding, layers, matrices_in, replace
-from aoft_bench.methods.base import Method, Shape
 from aoft_bench.methods.parts.mergeable import Mergeable, compute_dtype, plain_linear
-from aoft_bench.methods.registry import method
+from aoft_bench.methods.registry import Method, Shape, method
 from aoft_bench.methods.ssf import Init, rescale
 
 

@@ -28,9 +28,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import block_paths, is_patch_merging, layers, replace
-from aoft_bench.methods.base import Method, Shape
 from aoft_bench.methods.parts.mergeable import Mergeable
-from aoft_bench.methods.registry import method
+from aoft_bench.methods.registry import Method, Shape, method
 
 Init = Literal["released", "identity"]
 

@@ -23,9 +23,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from aoft_bench.methods.base import Method, Shape
 from aoft_bench.methods.parts.prompts import insert_prompts, prompts_of_vpt
-from aoft_bench.methods.registry import method
+from aoft_bench.methods.registry import Method, Shape, method
 
 
 @method("vpt_shallow")

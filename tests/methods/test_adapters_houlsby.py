@@ -132,7 +132,7 @@ def test_a_starts_as_in_the_papers_and_everything_else_at_zero(method, std):
 
 
 @pytest.mark.parametrize("network", [vit, swin])
-def test_houlsby_trains_every_norm_of_the_backbone_only_if_told_to(network):
+def test_houlsby_trains_every_norm_of_the_backbone_only_with_tune_norms(network):
     own = {name for name, _ in network().named_parameters()}
     norms = {f"{path}.{t}" for path, m in network().named_modules() if isinstance(m, nn.LayerNorm) for t in WEIGHTS}
     head = {name for name in own if name.startswith("head.")}

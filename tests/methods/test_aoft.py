@@ -187,15 +187,15 @@ def test_lambda_has_rates_of_its_own(method):
 
 @pytest.mark.parametrize("method", ["aoft", "aoft_adapter"])
 @pytest.mark.parametrize(
-    "options, told",
+    "options, message",
     [
         (dict(rank=1, init="released"), r"method\.rank=1 .* method\.init=released"),
         (dict(orthogonal=True, init="released"), r"method\.orthogonal=true .* method\.init=released"),
         (dict(learn_q=False, learn_lambda=False), "nothing to train"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused(method, options, told):
-    with pytest.raises(UserError, match=told):
+def test_options_that_do_not_go_together_are_refused(method, options, message):
+    with pytest.raises(UserError, match=message):
         aoft_bench.attach(vit(), method, **options)
 
 

@@ -148,9 +148,9 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize("broken, check, told", BROKEN, ids=lambda value: getattr(value, "__name__", ""))
-def test_a_broken_method_is_caught_with_a_message(broken: Any, check: Any, told: str) -> None:
-    with pytest.raises(AssertionError, match=told):
+@pytest.mark.parametrize("broken, check, message", BROKEN, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_broken_method_is_caught_with_a_message(broken: Any, check: Any, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
         check(broken())
 
 

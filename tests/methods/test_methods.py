@@ -157,7 +157,7 @@ def test_unknown_methods_come_with_the_closest():
         adapted("lroa", {})
 
 
-def test_every_problem_is_told_at_once():
+def test_all_problems_are_in_one_message():
     with pytest.raises(UserError, match=r"(?s)3 problems.*rank.*learn_lambda.*targets"):
         adapted("aoft", dict(rank="8", targets=["q", "w"], learn_lambda=1))
 
@@ -206,16 +206,16 @@ def test_every_yaml_is_a_method_or_a_labelled_setting_of_one(choice):
 
 
 @pytest.mark.parametrize(
-    "text, told",
+    "text, message",
     [
         ("defaults: [lorra]\nmethod: {label: mine}\n", "unknown method 'lorra' .*did you mean 'lora'"),
         ("method: {rank: 2}\n", r"method/mine\.yaml does not say which method it is of: give method\.name"),
     ],
 )
-def test_a_yaml_of_ones_own_that_is_wrong_is_told(tmp_path, text, told):
+def test_a_users_yaml_that_is_wrong_is_refused(tmp_path, text, message):
     (tmp_path / "method").mkdir()
     (tmp_path / "method" / "mine.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         choices.read("mine", [tmp_path])
 
 

@@ -21,7 +21,7 @@ from aoft_bench.utils.errors import UserError
 
 TARGETS = ["q", "v", "fc1"]  # inputs 32; outputs 32, 32, 64
 
-# what peft is asked for where we say rank=4, and our options beside; a seed, where constants are random
+# peft's own type and options for our rank=4, and more options for both; a seed, where constants are random
 ASKED: dict[str, tuple[str, dict, dict]] = {
     "adamss": ("ADAMSS", dict(r=4), dict(num_subspaces=3)),
     "beft": ("BEFT", {}, {}),
@@ -275,7 +275,7 @@ def test_options_of_peft_reach_it_and_a_part_of_the_blocks_can_be_adapted():
         (dict(tuner="boft", options=dict(boft_n_butterfly_factor=2)), r"needs its CUDA kernel"),
     ],
 )
-def test_mistakes_are_told_in_one_line(options, text):
+def test_mistakes_are_refused_in_one_line(options, text):
     model = vit()
     with pytest.raises(UserError, match=text) as raised:
         aoft_bench.attach(model, "peft", **options)

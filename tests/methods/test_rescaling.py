@@ -132,7 +132,7 @@ def test_a_merged_layer_keeps_its_class_and_settings(method):
 # -- where and how they start ----------------------------------------------------------------------------------------
 
 
-def places(name: str, model: nn.Module) -> set[str]:
+def adapted_paths(name: str, model: nn.Module) -> set[str]:
     """Paths of the layers that got something."""
     handle = adapted(name, {}, model)
     return {key.rpartition(".")[0] for key, _ in handle.trained()} - {"head", "head.fc"}
@@ -141,15 +141,15 @@ def places(name: str, model: nn.Module) -> set[str]:
 def test_ssf_and_rlrr_act_on_every_layer_of_a_vit_but_the_head():
     block = ["norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"]
     expected = {"patch_embed.proj", "norm"} | {f"blocks.{i}.{part}" for i in (0, 1) for part in block}
-    assert places("ssf", vit()) == places("rlrr", vit()) == expected
+    assert adapted_paths("ssf", vit()) == adapted_paths("rlrr", vit()) == expected
     pooled = vit(global_pool="avg")  # which calls its last norm fc_norm
-    assert places("ssf", pooled) == expected - {"norm"} | {"fc_norm"}
+    assert adapted_paths("ssf", pooled) == expected - {"norm"} | {"fc_norm"}
 
 
 def test_ssf_leaves_the_merging_of_patches_of_a_swin_as_it_is():
     extra = {"layers.1.downsample.reduction"}
-    assert places("rlrr", swin()) - places("ssf", swin()) == extra
-    assert {"patch_embed.norm", "layers.1.downsample.norm"} <= places("ssf", swin())
+    assert adapted_paths("rlrr", swin()) - adapted_paths("ssf", swin()) == extra
+    assert {"patch_embed.norm", "layers.1.downsample.norm"} <= adapted_paths("ssf", swin())
 
 
 @pytest.mark.parametrize("method", ["ssf", "rlrr"])
@@ -199,13 +199,13 @@ def test_the_projections_of_arc_are_shared_once_and_stay_so():
         "blocks.0.attn.qkv.down",
         "blocks.0.mlp.fc1.down",
     ]
-    twin = copy.deepcopy(handle)
+    copied = copy.deepcopy(handle)
     fresh = aoft_bench.attach(vit(), "arc", bottleneck=3)
     fresh.load_state_dict(handle.state_dict())
-    for model in (handle.model, twin.model, fresh.model, handle.model.float()):
+    for model in (handle.model, copied.model, fresh.model, handle.model.float()):
         first, second = downs(model)
         assert len(first) == len(second) == 1 and first != second
-    assert not downs(twin.model)[0] & downs(handle.model)[0]
+    assert not downs(copied.model)[0] & downs(handle.model)[0]
     assert torch.equal(fresh.model.blocks[1].mlp.fc1.down.float(), handle.model.blocks[1].mlp.fc1.down)
 
 

@@ -117,9 +117,9 @@ def test_the_factors_are_shared_and_listed_once(method):
     torch.save(model, file)
     file.seek(0)
     loaded = torch.load(file, weights_only=False)
-    for twin in (copy.deepcopy(model), loaded, copy.deepcopy(model).float()):
-        first = twin.blocks[0].attn.qkv.updates["q"].shared
-        everywhere = [u for block in twin.blocks for part in (block.attn, block.mlp) for u in updates_in(part)]
+    for copied in (copy.deepcopy(model), loaded, copy.deepcopy(model).float()):
+        first = copied.blocks[0].attn.qkv.updates["q"].shared
+        everywhere = [u for block in copied.blocks for part in (block.attn, block.mlp) for u in updates_in(part)]
         assert len(everywhere) == 12 and all(u._shared[0] is first for u in everywhere)
         last = everywhere[-1]
         before = last.weight().detach().clone()

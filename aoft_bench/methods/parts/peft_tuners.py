@@ -22,16 +22,16 @@ TunerName = Literal[
 
 @dataclass(frozen=True)
 class Tuner:
-    """How one tuner is asked for and what it does.
+    """The configuration of one tuner and its properties.
 
     kind: name of its peft.PeftType. options: fields of its configuration from (rank, sizes), before the user's own.
     each: trained parameters of one matrix from (inputs, outputs, options); shared: those that all matrices share.
-    counted: options besides those of `options` that the two formulas read. ranked: whether `rank` means anything to it.
+    counted: options besides those of `options` that the two formulas read. ranked: whether `rank` is used.
     starts: whether it starts at the pre-trained function. divides: `rank` must divide all widths; least, multiple: it
-    must be at least that, and a multiple of that.
+    must be at least the one, and a multiple of the other.
     seed: the field that seeds its random constants. single: peft prepares it in float32 only. residual: it starts from
-    a piece of the weight, and the rest is the frozen weight. by_weight: see PeftLinear. real: it needs weights to look
-    at, and cannot be prepared on the meta device. dense: its backward pass forms matrices of the size of the weight.
+    a piece of the weight, and the rest is the frozen weight. by_weight: see PeftLinear. real: it reads the weights,
+    and cannot be prepared on the meta device. dense: its backward pass forms matrices of the size of the weight.
     """
 
     kind: str
@@ -71,10 +71,10 @@ class Tuner:
         return self.shared(merged) + sum(self.each(inputs, outputs, merged) for inputs, outputs in sizes)
 
 
-# the fields that `rank` sets; an option of such a name is taken in its place
+# the fields that `rank` sets; an option of such a name replaces it
 RANKS = {"r", "oft_block_size", "boft_block_size", "block_size", "n_frequency"}
 
-# the ends of the names of options that change no shape
+# endings of the names of options that change no shape
 HARMLESS = (
     *("alpha", "dropout", "scale", "scaling", "lambda", "seed", "prng_key", "bound", "d_initial", "init_logits_std"),
     *("weights", "ab_svd_init", "decomposition_method", "apply_GS", "coft", "eps", "cayley_neumann", "neumann_terms"),
