@@ -29,7 +29,7 @@ from aoft_bench.experiments.locate import files_of, hash_of
 from aoft_bench.methods.counts import parameter_counts
 from aoft_bench.records.code_version import code_digest, git_state, version_of
 from aoft_bench.records.files import CellFiles, write_record
-from aoft_bench.records.protocols import Protocol, protocol
+from aoft_bench.records.protocols import PROTOCOLS, Protocol
 from aoft_bench.records.schema import SCHEMA
 from aoft_bench.training import hardware
 from aoft_bench.training.fit import fit
@@ -142,7 +142,7 @@ class Score(NamedTuple):
 
 def prepare_experiment(config: RunConfig) -> Experiment:
     """Find data and weights, prepare the data's cache, and compute the hash. Raises `UserError` for what is missing."""
-    chosen = protocol(config.protocol.name)
+    chosen = PROTOCOLS[config.protocol.name]
     device = device_of(config.trainer)
     precision = precision_of(config.trainer, device)
     task = data.task(config.dataset.name)

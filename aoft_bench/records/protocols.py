@@ -7,8 +7,6 @@ it is for. tests/records/test_protocols.py holds the three together.
 from dataclasses import dataclass
 from typing import Literal
 
-from aoft_bench.utils.errors import unknown
-
 
 @dataclass(frozen=True)
 class Protocol:
@@ -37,10 +35,3 @@ PROTOCOLS = {
         Protocol("literature", train="train800val200", score="test", every_epoch=True),
     )
 }
-
-
-def protocol(name: str) -> Protocol:
-    """The protocol of that name; `UserError` with the closest if there is none."""
-    if name not in PROTOCOLS:
-        raise unknown("protocol", name, PROTOCOLS)
-    return PROTOCOLS[name]

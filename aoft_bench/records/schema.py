@@ -69,9 +69,7 @@ class Weights(Section):
 
 
 class Cost(Section):
-    train_seconds: Size | None = None
     train_images_per_second: Size | None = None
-    score_seconds: Size | None = None
     score_images_per_second: Size | None = None
     peak_memory_bytes: Size | None = None
     trained_file_bytes: Size | None = None

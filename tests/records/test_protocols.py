@@ -7,8 +7,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from aoft_bench.config.schema import ProtocolOptions, conf_dir
-from aoft_bench.records.protocols import PROTOCOLS, Protocol, protocol
-from aoft_bench.utils.errors import UserError
+from aoft_bench.records.protocols import PROTOCOLS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,9 +35,3 @@ def test_what_is_scored_is_not_trained_on() -> None:
         ("train800", "test"),
     }
     assert [name for name, entry in PROTOCOLS.items() if entry.best_test_epoch] == ["literature"]
-
-
-def test_an_unknown_name_is_answered_with_the_closest() -> None:
-    assert isinstance(protocol("clean"), Protocol)
-    with pytest.raises(UserError, match=r"unknown protocol 'cleen' \(did you mean 'clean'\?\)"):
-        protocol("cleen")
