@@ -85,20 +85,19 @@ class Result:
 Command = Callable[..., Result]
 
 
-def call(*words: str, module: str = "aoft_bench.__main__", cwd: Path) -> Result:
-    """Run the command line of `module` in this process, in the folder `cwd`, and catch what it prints."""
+def call(*words: str, cwd: Path) -> Result:
+    """Run `aoft-bench *words` in this process, in the folder `cwd`, and catch what it prints."""
     from hydra.core.global_hydra import GlobalHydra
 
     from aoft_bench.cli import main
 
-    command = [] if module == "aoft_bench.__main__" else [module.rpartition(".")[2]]
     GlobalHydra.instance().clear()
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.chdir(cwd)
         patch.setenv("HYDRA_FULL_ERROR", "1")
         try:
-            code = main([*command, *words])
+            code = main(words)
         except SystemExit as stopped:  # argparse
             code = int(stopped.code or 0)
     return Result(code, out.getvalue(), err.getvalue())
@@ -107,7 +106,7 @@ def call(*words: str, module: str = "aoft_bench.__main__", cwd: Path) -> Result:
 @pytest.fixture
 def cli(tmp_path: Path) -> Command:
     """`call` in the test's own folder."""
-    return lambda *words, module="aoft_bench.__main__", cwd=tmp_path: call(*words, module=module, cwd=cwd)
+    return lambda *words, cwd=tmp_path: call(*words, cwd=cwd)
 
 
 @pytest.fixture(scope="session")

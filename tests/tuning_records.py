@@ -8,8 +8,6 @@ import record_cases
 from conftest import Command, Result
 from omegaconf import OmegaConf
 
-SELECT = "aoft_bench.cli.select"
-
 
 def record(lr: float, correct: int, *, seed: int = 0, **changes: Any) -> dict[str, Any]:
     """A tuning record of lora on digits, `correct` of 200 right; `changes` by path, with __ for the dot."""
@@ -48,7 +46,7 @@ class World:
         return [record_cases.write(self.root / "results/tuning", one) for one in made]
 
     def select(self, *given: str) -> Result:
-        return self.cli("--conf", "mine", *given, module=SELECT)
+        return self.cli("select", "--conf", "mine", *given)
 
     def file(self, method: str = "lora", dataset: str = "digits", name: str = "tuned") -> Path:
         return self.conf / "hparams" / name / method / f"{dataset}.yaml"

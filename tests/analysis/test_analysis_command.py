@@ -15,8 +15,6 @@ from aoft_bench.analysis.inputs import of_records
 from aoft_bench.analysis.matrices import factor_matrices
 from aoft_bench.analysis.measures import measure, spectral_norm
 
-ANALYZE = "aoft_bench.cli.analyze"
-
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory: pytest.TempPathFactory, nano: dict[str, str]) -> Path:
@@ -43,7 +41,7 @@ def rows_in(folder: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def analysed(cells: Path) -> Path:
-    result = call("results", "out=analysis", module=ANALYZE, cwd=cells)
+    result = call("analyze", "results", "out=analysis", cwd=cells)
     assert result.code == 0, result.err
     assert "left out: 1 records of methods that have no W_down and W_up: linear" in result.err
     assert "aoft down" in result.out
@@ -51,7 +49,7 @@ def analysed(cells: Path) -> Path:
 
 
 def test_a_backbone_alone(cli: Command, tmp_path: Path, nano_weights: Path):
-    result = cli("backbone=vit_nano", f"backbone.checkpoint={nano_weights}", "out=made", module=ANALYZE)
+    result = cli("analyze", "backbone=vit_nano", f"backbone.checkpoint={nano_weights}", "out=made")
     assert result.code == 0, result.err
     rows = rows_in(tmp_path / "made")
     assert len(rows) == 6 * 6 * 2  # blocks, matrices, rows and columns
@@ -118,7 +116,7 @@ def test_a_backbone_that_is_not_here_is_left_out(cells: Path, nano_weights: Path
     other = tmp_path / "other.safetensors"
     other.write_bytes(nano_weights.read_bytes() + b" ")
     checkpoint = f"backbone.checkpoint={other}"
-    result = call(str(record_of(cells, "lora")), checkpoint, "out=left", module=ANALYZE, cwd=cells)
+    result = call("analyze", str(record_of(cells, "lora")), checkpoint, "out=left", cwd=cells)
     assert result.code == 0
     assert "the weight file here is not the one of the record" in result.err
     assert {row["state"] for row in rows_in(cells / "left")} == {"start", "trained"}
@@ -148,23 +146,23 @@ def refused(result, *parts: str) -> None:
     ],
 )
 def test_wrong_words_end_in_one_line(cli: Command, tmp_path: Path, given: list[str], parts: list[str]):
-    refused(cli(*given, module=ANALYZE), *parts)
+    refused(cli("analyze", *given), *parts)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_record_that_cannot_be_looked_at_ends_in_one_line(cells: Path, tmp_path: Path):
-    refused(call(str(record_of(cells, "linear")), module=ANALYZE, cwd=tmp_path), "linear has no W_down", "lora")
+    refused(call("analyze", str(record_of(cells, "linear")), cwd=tmp_path), "linear has no W_down", "lora")
     path = tmp_path / "seed0-abc.json"
     shutil.copy(record_of(cells, "lora"), path)
-    refused(call(str(path), module=ANALYZE, cwd=tmp_path), "seed0-abc.safetensors is not here", "run it again")
+    refused(call("analyze", str(path), cwd=tmp_path), "seed0-abc.safetensors is not here", "run it again")
     trained = path.with_suffix(".safetensors")
     whole = record_of(cells, "lora").with_suffix(".safetensors").read_bytes()
     trained.write_bytes(whole[: len(whole) // 2])
-    refused(call(str(path), module=ANALYZE, cwd=tmp_path), "seed0-abc.safetensors is damaged")
+    refused(call("analyze", str(path), cwd=tmp_path), "seed0-abc.safetensors is damaged")
     shutil.copy(record_of(cells, "aoft").with_suffix(".safetensors"), trained)
-    refused(call(str(path), module=ANALYZE, cwd=tmp_path), "do not fit this model")
+    refused(call("analyze", str(path), cwd=tmp_path), "do not fit this model")
     path.write_text(path.read_text(encoding="utf-8")[:100], encoding="utf-8")
-    refused(call(str(path), module=ANALYZE, cwd=tmp_path), "seed0-abc.json: is not a whole record")
+    refused(call("analyze", str(path), cwd=tmp_path), "seed0-abc.json: is not a whole record")
     assert not (tmp_path / "results").exists()
 
 
@@ -176,7 +174,7 @@ def test_in_a_folder_what_is_damaged_is_left_out_and_the_rest_gives_the_same_byt
     damaged.parent.mkdir()
     shutil.copy(record_of(cells, "lora"), damaged)
     damaged.with_suffix(".safetensors").write_bytes(b"no")
-    result = call("results", "out=made", module=ANALYZE, cwd=tmp_path)
+    result = call("analyze", "results", "out=made", cwd=tmp_path)
     assert result.code == 0
     assert f"left out: {damaged.with_suffix('.safetensors').relative_to(tmp_path)} is damaged" in result.err
     first = {p.relative_to(analysed): p.read_bytes() for p in analysed.rglob("*") if p.is_file()}
@@ -189,7 +187,7 @@ def test_where_all_of_a_folder_is_damaged_nothing_is_written(cells: Path, tmp_pa
     path = tmp_path / "records/lora" / record_of(cells, "lora").name
     path.parent.mkdir(parents=True)
     shutil.copy(record_of(cells, "lora"), path)
-    result = call(str(tmp_path), "out=made", module=ANALYZE, cwd=tmp_path)
+    result = call("analyze", str(tmp_path), "out=made", cwd=tmp_path)
     assert result.code == 2 and "none of these records" in result.err.splitlines()[-1]
     assert not (tmp_path / "made").exists()
 

@@ -29,13 +29,13 @@ def doctor(cli, tmp_path, monkeypatch) -> Doctor:
     """The command in the test's folder, its cache in `cache`, for a model of 32 pixels."""
     monkeypatch.delenv("AOFT_BENCH_DATA", raising=False)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
-    return lambda *words: cli(*words, *SMALL, module="aoft_bench.cli.doctor")
+    return lambda *words: cli("doctor", *words, *SMALL)
 
 
 @pytest.fixture
 def plain(cli) -> Doctor:
     """The command with the words given and no others."""
-    return partial(cli, module="aoft_bench.cli.doctor")
+    return partial(cli, "doctor")
 
 
 def eurosat(folder: Path, pack: str = "data/packs/eurosat", size: int = 32) -> PreparedTask:
@@ -87,7 +87,7 @@ def test_a_pack_is_found_then_prepared(doctor, tmp_path):
 def test_the_command_that_is_shown_makes_it_ready(doctor, cli, tmp_path):
     (row,) = lines(doctor("dataset=digits"), "digits")
     words = row.partition("aoft-bench prepare ")[2].split()
-    assert cli(*words, module="aoft_bench.cli.prepare").code == 0
+    assert cli("prepare", *words).code == 0
     (row,) = lines(doctor("dataset=digits"), "digits")
     assert "ready (cached)" in row and "embedded generator digits" in row
 

@@ -447,7 +447,7 @@ def test_originals_of_tfds_are_exported_by_the_preparing_process(tmp_path):
 
 
 def run(cli: Command, folder: Path, *words: str):
-    return cli(*words, f"data.cache={folder / 'cache'}", module="aoft_bench.cli.export")
+    return cli("export", *words, f"data.cache={folder / 'cache'}")
 
 
 def test_the_command_exports_and_says_what(tmp_path, cli):
@@ -483,11 +483,11 @@ def test_one_task_that_fails_does_not_stop_the_others(tmp_path, cli):
     ],
 )
 def test_a_wrong_word_is_one_line(tmp_path, cli, words, says):
-    done = cli(*words, module="aoft_bench.cli.export")
+    done = cli("export", *words)
     assert done.code == 2 and says in done.err and done.err.count("\n") == 1 and not done.out
     assert not list(tmp_path.iterdir())
 
 
 def test_help_is_given(cli):
-    assert cli("--help", module="aoft_bench.cli.export").code == 0
-    assert "out=DIR" in cli(module="aoft_bench.cli.export").out
+    assert cli("export", "--help").code == 0
+    assert "out=DIR" in cli("export").out

@@ -49,7 +49,7 @@ def test_a_cell_trains_on_crops_and_scores_the_middle(birds, nano, tmp_path, pro
     assert record["data"]["classes"] == 3 and record["metrics"]["total"] == (8 if protocol == "clean" else 6)
     assert "sizes 12/6/8 instead of 5394/600/5794" in record["data"]["official_note"]
     changes = [f"data.cache={tmp_path / 'cache'}"]
-    again = call(str(path), *changes, module="aoft_bench.cli.evaluate", cwd=tmp_path)
+    again = call("evaluate", str(path), *changes, cwd=tmp_path)
     assert again.code == 0 and "equal" in again.out
 
 

@@ -144,7 +144,7 @@ def test_a_done_cell_is_skipped(digits: Done) -> None:
 
 
 def test_evaluate_reproduces_the_number(digits: Done) -> None:
-    result = call(str(digits.path), module="aoft_bench.cli.evaluate", cwd=digits.folder)
+    result = call("evaluate", str(digits.path), cwd=digits.folder)
     assert result.code == 0, result.err
     metrics = digits.record["metrics"]
     assert result.out.count(f"({metrics['correct']} of 797)") == 2
@@ -158,7 +158,7 @@ def test_evaluate_notices_another_number(digits: Done, tmp_path: Path) -> None:
     copy = tmp_path / digits.path.name
     copy.write_text(json.dumps(record))
     copy.with_suffix(".safetensors").write_bytes(digits.path.with_suffix(".safetensors").read_bytes())
-    result = call(str(copy), module="aoft_bench.cli.evaluate", cwd=digits.folder)
+    result = call("evaluate", str(copy), cwd=digits.folder)
     assert result.code == 1
     assert "NOT equal" in result.out
 
@@ -259,7 +259,7 @@ def test_a_labelled_setting_is_a_row_of_its_own(places: tuple[Path, dict[str, st
     assert record["method"] == "lora_matched" and record["config"]["method"]["name"] == "lora"
     assert from_dict(record["config"], methods.get).method.label == "lora_matched"
     assert "│ lora_matched │" in both.out and "│ lora_tiny" in both.out
-    again = call(str(one), module="aoft_bench.cli.evaluate", cwd=tmp_path)
+    again = call("evaluate", str(one), cwd=tmp_path)
     assert again.code == 0 and "equal" in again.out
     assert call(*words(options | {"method": "lora"}), f"{label}!", cwd=tmp_path).code == 2
 

@@ -119,7 +119,7 @@ def test_a_failed_cell_is_recorded_and_the_sweep_goes_on(
     assert failure["error"] == "RuntimeError: CUDA out of memory\nmore of it"
     assert 'raise RuntimeError("CUDA out of memory' in failure["traceback"]
     assert "method=lora" in failure["command"] and not failure["explained"]
-    told = call(*options[1:], module="aoft_bench.cli.status", cwd=tmp_path)
+    told = call("status", *options[1:], cwd=tmp_path)
     assert "3 cells: 2 █ done, 1 ✗ failed" in told.out
     monkeypatch.undo()
     again = call(*options, cwd=tmp_path)
@@ -200,7 +200,7 @@ def test_a_cell_done_again_by_force_has_one_record(pack: dict[str, str], tmp_pat
 def test_the_grid_of_a_sweep(pack: dict[str, str], tmp_path: Path) -> None:
     options = words(pack, method="linear,lora", seed="0,1,2")
     assert call("-m", *words(pack, method="linear", seed="0,2"), cwd=tmp_path).code == 0
-    result = call(*options, module="aoft_bench.cli.status", cwd=tmp_path)
+    result = call("status", *options, cwd=tmp_path)
     assert result.code == 0
     assert [line.split("│")[1:3] for line in result.out.splitlines() if "│" in line] == [
         [" linear ", " █·█    "],
@@ -211,7 +211,7 @@ def test_the_grid_of_a_sweep(pack: dict[str, str], tmp_path: Path) -> None:
 
 def test_the_grid_of_a_sweep_whose_data_is_missing(nano: dict[str, str], tmp_path: Path) -> None:
     options = words(nano, method="linear", dataset="folder", data__root=str(tmp_path / "nowhere"))
-    result = call(*options, module="aoft_bench.cli.status", cwd=tmp_path)
+    result = call("status", *options, cwd=tmp_path)
     assert result.code == 0
     assert "1 cells: 1 · missing" in result.out and "1 of them: " in result.out and "nowhere" in result.out
 
@@ -220,10 +220,10 @@ def test_the_grid_of_a_sweep_file(nano: dict[str, str], tmp_path: Path) -> None:
     """Datasets downwards where there are more of them than methods; nothing is written."""
     words = ["-cd", str(ROOT / "sweeps"), "-cn", "embedded", "seed=0", "method=linear,lora"]
     result = call(
+        "status",
         *words,
         f"results.root={tmp_path}/none",
         f"data.cache={tmp_path}/cache",
-        module="aoft_bench.cli.status",
         cwd=tmp_path,
     )
     assert result.code == 0
@@ -234,9 +234,9 @@ def test_the_grid_of_a_sweep_file(nano: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_wrong_words_of_status(tmp_path: Path) -> None:
-    result = call("-cn", "vtab2k", module="aoft_bench.cli.status", cwd=ROOT)
+    result = call("status", "-cn", "vtab2k", cwd=ROOT)
     assert result.code == 2 and "vtab1k" in result.err and "Traceback" not in result.err
-    result = call("-cn", "demo", "recipe.lrr=1,2", module="aoft_bench.cli.status", cwd=ROOT)
+    result = call("status", "-cn", "demo", "recipe.lrr=1,2", cwd=ROOT)
     assert result.code == 2 and "recipe" in result.err and "lr" in result.err
 
 

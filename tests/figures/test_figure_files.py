@@ -23,7 +23,6 @@ from aoft_bench.results.settings import build_comparisons
 
 ROOT = Path(__file__).resolve().parents[2]
 
-COMMAND = "aoft_bench.cli.figures"
 KINDS = ("parameters", "gain", "curves-loss", "cost", "ranks")
 TWO_SETTINGS = [*ranked(), *ranked(config__backbone__img_size=112)]
 
@@ -118,7 +117,7 @@ def test_figures_that_are_not_drawn_any_more_are_removed(cli: Command, tmp_path:
     for name in ("old-gain.pdf", "old-gain.png", "mine.pdf"):
         (root / "figures" / name).touch()
     write_index(root / "figures", [DrawnFigure("", "", "", ["old-gain.pdf", "old-gain.png", "gone.pdf"])])
-    assert cli("results", module=COMMAND).code == 0
+    assert cli("figures", "results").code == 0
     kept = {path.name for path in (root / "figures").iterdir()} - {"mine.pdf", "README.md", "index.json"}
     assert {name.partition("3ep-")[2][7:] for name in kept} == {"curves-loss.pdf", "curves-loss.png"}
     assert (root / "figures" / "mine.pdf").is_file()
@@ -142,7 +141,7 @@ def test_a_damaged_record_is_named_and_left_out(cli: Command, tmp_path: Path) ->
     write(root, [record(50.0), record(60.0, seed=1, curves={"train_loss": [9.0, 9.0, 9.0]})])
     damaged = next((root / "records").rglob("seed1-*.json"))
     damaged.write_text(damaged.read_text()[:300])
-    result = cli("results", module=COMMAND)
+    result = cli("figures", "results")
     assert result.code == 0
     assert result.err.count("\n") == 1 and damaged.name in result.err
     page = (root / "figures" / "README.md").read_text()
@@ -154,7 +153,7 @@ def test_a_damaged_record_is_named_and_left_out(cli: Command, tmp_path: Path) ->
 def test_no_folder_and_no_records_end_in_one_line(cli: Command, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for name in ("empty", "wrong"):
-        result = cli(name, module=COMMAND)
+        result = cli("figures", name)
         assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
         assert f"no records below {name}/records; run a cell first" in result.err
         assert not (tmp_path / name / "figures").exists()
@@ -164,6 +163,6 @@ def test_figures_that_cannot_be_written_end_in_one_line(cli: Command, tmp_path: 
     root = tmp_path / "results"
     write(root, [record(50.0)])
     (root / "figures").write_text("a file where the folder should be")
-    result = cli("results", module=COMMAND)
+    result = cli("figures", "results")
     assert result.code == 2
     assert result.err.count("\n") == 1 and "cannot write" in result.err

@@ -47,7 +47,7 @@ def test_frozen_records_stand_in_tables(tmp_path: Path, cli: Command) -> None:
     found = collect(ROOT)
     assert not found.left_out and found.paths == PATHS
     shutil.copytree(ROOT, tmp_path / "results")
-    done = cli(module="aoft_bench.cli.tables")
+    done = cli("tables")
     assert done.code == 0 and not done.err
     with (tmp_path / "results/tables/accuracy_long.csv").open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["mean"]]

@@ -21,7 +21,6 @@ from aoft_bench.results.table import Entry
 from aoft_bench.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-REPORT = "aoft_bench.cli.report"
 EVIL = """</script></style><img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'"&lt;<!--\u2028"""
 
 
@@ -212,7 +211,7 @@ def test_published_rows_stand_apart(tmp_path: Path) -> None:
 def test_left_out_records_are_named(tmp_path: Path, cli: Command) -> None:
     first, *_ = write(tmp_path / "results", several())
     first.write_text(first.read_text().replace('"top1": 40.0', '"top1": 99.0'))
-    result = cli("results", module=REPORT)
+    result = cli("report", "results")
     assert result.code == 0
     name = first.relative_to(tmp_path / "results").as_posix()
     assert f"left out {name}: metrics.top1 is 99" in result.err
@@ -229,7 +228,7 @@ def test_nothing_to_show_is_one_line_and_no_page(tmp_path: Path, cli: Command) -
         if folder == "bad":
             (tmp_path / "bad" / "records").mkdir(parents=True)
             (tmp_path / "bad" / "records" / "x.json").write_text("{")
-        result = cli(folder, module=REPORT)
+        result = cli("report", folder)
         assert (result.code, result.out) == (2, "")
         assert result.err.count("\n") == 1 and told in result.err
         assert not (tmp_path / folder / "report.html").exists()
@@ -265,7 +264,7 @@ def test_a_file_that_is_no_figure_is_named(tmp_path: Path, cli: Command) -> None
     write(tmp_path / "results", [make()])
     (tmp_path / "results" / "figures").mkdir()
     (tmp_path / "results" / "figures" / "a.png").write_text("not a picture, but long enough for a header")
-    result = cli("results", module=REPORT)
+    result = cli("report", "results")
     assert result.code == 2 and "a.png is not a PNG file" in result.err
     assert not (tmp_path / "results" / "report.html").exists()
 

@@ -20,7 +20,6 @@ from aoft_bench.results.writers.html import to_html
 from aoft_bench.results.writers.latex import escape, to_latex
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = "aoft_bench.cli.tables"
 VTAB = [name for name, task in TASKS.items() if task.suite == "vtab1k"]
 FILES = {"accuracy", "ablations", "cost", "published"}
 
@@ -164,7 +163,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Name -> text of what the command writes and, under "out", prints."""
     folder = tmp_path_factory.mktemp("tables")
     lay_down(folder / "results")
-    done = call(module=COMMAND, cwd=folder)
+    done = call("tables", cwd=folder)
     assert done.code == 0, done.err
     files = {path.name: path.read_text() for path in (folder / "results" / "tables").iterdir()}
     assert not any(str(folder) in text for text in files.values())
@@ -240,7 +239,7 @@ def test_records_left_out_are_named_and_the_others_are_used(tmp_path: Path, cli:
     write(root, record(60.0))
     bad = write(root, record(70.0, seed=1))
     bad.write_text(bad.read_text().replace('"top1": 70.0', '"top1": 90.0'))
-    done = cli(module=COMMAND)
+    done = cli("tables")
     assert done.code == 0
     assert done.err.count("\n") == 1 and f"left out results/{bad.relative_to(root)}: metrics.top1 is 90" in done.err
     for name in ("accuracy.md", "accuracy.tex", "accuracy.html", "statistics.md"):
@@ -250,11 +249,11 @@ def test_records_left_out_are_named_and_the_others_are_used(tmp_path: Path, cli:
 
 
 def test_nothing_that_can_be_used_is_a_mistake(tmp_path: Path, cli: Command) -> None:
-    none = cli(module=COMMAND)
+    none = cli("tables")
     assert none.code == 2 and none.err.count("\n") == 1 and "no records below results/records" in none.err
     path = write(tmp_path / "results", record(60.0))
     path.write_text("{")
-    bad = cli(module=COMMAND)
+    bad = cli("tables")
     assert bad.code == 2 and bad.err.count("\n") == 2 and "none of the 1 records can be used" in bad.err
     assert not (tmp_path / "results" / "tables").exists()
 
@@ -265,7 +264,7 @@ def test_files_that_are_out_of_date_go(tmp_path: Path, cli: Command) -> None:
     (root / "tables").mkdir()
     for name in ("ablations.tex", "mine.md"):
         (root / "tables" / name).write_text("old")
-    assert cli(module=COMMAND).code == 0
+    assert cli("tables").code == 0
     assert not (root / "tables" / "ablations.tex").exists()
     assert (root / "tables" / "mine.md").read_text() == "old"
 
@@ -276,6 +275,6 @@ def test_the_committed_tables_are_those_of_the_committed_records(tmp_path: Path,
         pytest.skip("a source distribution has no results")
     for name in ("records", "published"):
         shutil.copytree(results / name, tmp_path / "results" / name, ignore=shutil.ignore_patterns("*.safetensors"))
-    assert cli(module=COMMAND).code == 0
+    assert cli("tables").code == 0
     for path in sorted((tmp_path / "results" / "tables").iterdir()):
         assert path.read_text() == (results / "tables" / path.name).read_text(), f"make tables changes {path.name}"

@@ -108,7 +108,7 @@ def test_a_run_twice_is_the_same_and_evaluate_reproduces_it(pack: dict[str, str]
     same(tmp_path / "two", finished(tmp_path / "one"))
     (path,) = (tmp_path / "one/results/records").rglob("*.json")
     assert load_file(path.with_suffix(".safetensors"))
-    result = call(str(path), module="aoft_bench.cli.evaluate", cwd=tmp_path / "one")
+    result = call("evaluate", str(path), cwd=tmp_path / "one")
     assert result.code == 0 and "equal" in result.out, result.out + result.err
 
 

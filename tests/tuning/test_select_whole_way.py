@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from conftest import Command, words
 from packs import make_pack
-from tuning_records import SELECT
 
 from aoft_bench.records.files import read_record
 from aoft_bench.tuning.hparams import set_file, write
@@ -37,7 +36,7 @@ def test_tune_select_and_use(tuned: tuple[Path, dict[str, str]], cli: Command) -
     ask = {"method": "lora_matched", "hparams": "tuned", "recipe.epochs": "1"}
     for name in ("of_its_own", "tuned"):
         ask["hparams"] = name
-        chosen = cli("--conf", "mine", "--as", name, module=SELECT, cwd=root)
+        chosen = cli("select", "--conf", "mine", "--as", name, cwd=root)
         assert chosen.code == 0, chosen.err
         again = cli("-cd", "mine", *words(options | ask, protocol="tune", results__root="results/tuning"), cwd=root)
         assert again.code == 0, again.err
