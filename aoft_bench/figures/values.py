@@ -1,13 +1,14 @@
 """The numbers that figures show, from the rows of a comparison."""
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from aoft_bench.records.schema import Record
-from aoft_bench.results.published import Published
+from aoft_bench.results.published import PublishedRow, beside
 from aoft_bench.results.rows import Row, means
 from aoft_bench.results.settings import Comparison
 from aoft_bench.results.statistics import pool_of
@@ -112,7 +113,7 @@ def complete(comparison: Comparison) -> list[tuple[Row, float, float]]:
     return [(row, *mean_and_spread(row, pool.tasks)) for row in pool.rows]
 
 
-def published_points(comparison: Comparison, published: Published) -> list[tuple[float, float]]:
+def published_points(comparison: Comparison, published: Sequence[PublishedRow]) -> list[tuple[float, float]]:
     """(trained parameters, flat mean in %) of the published rows of the same tasks and architecture.
 
     None beside data that is not official or not the test split: that is another benchmark. A row without cells counts
@@ -122,7 +123,7 @@ def published_points(comparison: Comparison, published: Published) -> list[tuple
     if comparison.unofficial or comparison.setting.split != "test":
         return []
     points = []
-    for row in published.beside(comparison):
+    for row in beside(published, comparison):
         mean = None
         if all(name in row.cells for name in names):
             mean = statistics.fmean(row.cells[name] for name in names)

@@ -16,13 +16,13 @@ from aoft_bench.figures.style import drawing_style, save
 from aoft_bench.figures.values import NothingToDrawError, published_points
 from aoft_bench.results.collect import Collected
 from aoft_bench.results.figure_index import DrawnFigure, read_index, write_index
-from aoft_bench.results.published import Published, load
+from aoft_bench.results.published import PublishedRow, load
 from aoft_bench.results.settings import Comparison, build_comparisons
 from aoft_bench.utils.files import check_writable, write_text_atomically
 
 # The figures of one comparison, in the order of the page. A new figure is a module with `plans` and a line here.
 # Each raises `NothingToDrawError` where it would show nothing.
-FIGURES: dict[str, Callable[[Comparison, Styles, Published], list[Plan]]] = {
+FIGURES: dict[str, Callable[[Comparison, Styles, Sequence[PublishedRow]], list[Plan]]] = {
     "parameters": lambda comparison, styles, published: parameters.plans(
         comparison, styles, published_points(comparison, published)
     ),
@@ -75,7 +75,7 @@ def write_figures(root: Path, found: Collected, processes: int = 1) -> int:
     return len(drawn)
 
 
-def _planned(comparison: Comparison, styles: Styles, published: Published) -> _Section:
+def _planned(comparison: Comparison, styles: Styles, published: Sequence[PublishedRow]) -> _Section:
     section = _Section(comparison)
     for kind, plans in FIGURES.items():
         try:

@@ -38,7 +38,7 @@ def write_report(root: Path) -> Written:
     if not collected.records:
         raise UserError(_nothing(root, left_out))
     drawn = embed.figures(root)
-    text = render(collected.records, left_out, drawn, printed_tables(load(root).rows))
+    text = render(collected.records, left_out, drawn, printed_tables(load(root)))
     path = root / "report.html"
     write_text_atomically(path, text)
     return Written(path, len(collected.records), len(drawn), left_out, len(text.encode("utf-8")))

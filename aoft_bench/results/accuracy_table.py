@@ -61,7 +61,7 @@ def accuracy_table(comparison: Comparison, published: Sequence[PublishedRow] = (
     best = [row for row in comparison.rows if row.best_epoch]
     if best:
         blocks.append(make_block(columns, map(_of_best_epoch, best), "best test epoch, not a result"))
-    reasons = [differences(row, comparison.setting, comparison.timm, comparison.weights) for row in published]
+    reasons = [differences(row, comparison) for row in published]
     theirs, notes = published_blocks(columns, published, reasons)
     return Table(
         comparison.title,

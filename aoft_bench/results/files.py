@@ -6,7 +6,7 @@ from aoft_bench.records.schema import Record
 from aoft_bench.results.ablation_table import ablation_tables
 from aoft_bench.results.accuracy_table import accuracy_table
 from aoft_bench.results.cost_table import cost_tables
-from aoft_bench.results.published import Published
+from aoft_bench.results.published import PublishedRow, beside
 from aoft_bench.results.published_table import published_tables
 from aoft_bench.results.settings import Comparison, build_comparisons
 from aoft_bench.results.statistics_table import statistics_tables
@@ -30,13 +30,15 @@ NAMES = frozenset(
 )
 
 
-def table_files(comparisons: Sequence[Comparison], published: Published, notes: Sequence[str] = ()) -> dict[str, str]:
+def table_files(
+    comparisons: Sequence[Comparison], published: Sequence[PublishedRow], notes: Sequence[str] = ()
+) -> dict[str, str]:
     """Name -> text of every file. notes: what stands below the last table of a file, for records left out."""
     tables: Mapping[str, list[Table]] = {
-        "accuracy": [accuracy_table(one, published.beside(one)) for one in comparisons],
+        "accuracy": [accuracy_table(one, beside(published, one)) for one in comparisons],
         "ablations": [table for one in comparisons for table in ablation_tables(one)],
         "cost": [table for one in comparisons for table in cost_tables(one)],
-        "published": published_tables(published.rows),
+        "published": published_tables(published),
     }
     files: dict[str, str] = {}
     for name, some in tables.items():

@@ -1,8 +1,8 @@
 """Published rows: read from CSV, checked against their own arithmetic, and compared with the setting of our rows."""
 
 import csv
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from aoft_bench.data.tasks import TASKS
@@ -83,32 +83,20 @@ class PublishedRow:
         return [text]
 
 
-@dataclass(frozen=True)
-class Published:
-    """All published rows that are known."""
-
-    rows: Sequence[PublishedRow] = field(default_factory=tuple)
-
-    def beside(self, comparison: Comparison) -> list[PublishedRow]:
-        """The canonical rows of the same benchmark and kind of network."""
-        if comparison.layout == "plain":
-            return []
-        kinds = [kind for name, kind in _ARCHITECTURES.items() if comparison.timm.startswith(name)]
-        return [
-            row
-            for row in self.rows
-            if row.canonical
-            and row.benchmark == comparison.layout
-            and any(row.backbone.startswith(kind) for kind in kinds)
-        ]
+def beside(rows: Iterable[PublishedRow], comparison: Comparison) -> list[PublishedRow]:
+    """The canonical rows of the benchmark and the kind of network of a comparison; none for the plain layout."""
+    kinds = tuple(kind for name, kind in _ARCHITECTURES.items() if comparison.timm.startswith(name))
+    return [
+        row for row in rows if row.canonical and row.benchmark == comparison.layout and row.backbone.startswith(kinds)
+    ]
 
 
-def load(root: Path) -> Published:
+def load(root: Path) -> list[PublishedRow]:
     """The rows of `root`/published, or of the checkout's results/ where there are none; `UserError` for a bad line."""
     checkout = Path(__file__).resolve().parents[2] / "results" / "published"
     folder = next((path for path in (root / "published", checkout) if path.is_dir()), None)
     if folder is None:
-        return Published()
+        return []
     factors = list(_lines(folder / "factors.csv"))
     rows: list[PublishedRow] = []
     for name, benchmark in (("aoft", ""), ("vtab", "vtab1k"), ("vtab_other_backbones", "vtab1k"), ("fgvc", "fgvc")):
@@ -120,14 +108,12 @@ def load(root: Path) -> Published:
                 raise UserError(
                     f"{path}, line {number}: {error!r}; published/README.md says what a line holds"
                 ) from None
-    return Published(rows)
+    return rows
 
 
-def differences(row: PublishedRow, setting: Setting, timm: str, weights: str) -> list[str]:
-    """What differs between a published row and ours, as short texts.
-
-    timm: the name of our backbone with its tag; weights: where its weights came from (`weights.source` of a record).
-    """
+def differences(row: PublishedRow, comparison: Comparison) -> list[str]:
+    """What differs between a published row and ours, as short texts."""
+    setting, timm, weights = comparison.setting, comparison.timm, comparison.weights
     found = []
     if setting.split != "test":
         found.append(f"scored on test (ours: {setting.split})")

@@ -9,7 +9,7 @@ from aoft_bench.report.page import render
 from aoft_bench.results import ablation_table, accuracy_table, published_table
 from aoft_bench.results.accuracy_table import AccuracyColumn
 from aoft_bench.results.files import table_files, text_tables
-from aoft_bench.results.published import Published, PublishedRow
+from aoft_bench.results.published import PublishedRow
 from aoft_bench.results.rows import Row
 from aoft_bench.results.settings import build_comparisons
 from aoft_bench.results.table import Entry, mean_entry
@@ -42,7 +42,7 @@ def records(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 def test_files_and_terminal(records: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    files = table_files(build_comparisons(records), Published([PUBLISHED]))
+    files = table_files(build_comparisons(records), [PUBLISHED])
     expected = {
         ".md": "<u>12.3</u> |",
         ".tex": r"\underline{12.3} \\",

@@ -9,7 +9,7 @@ from record_cases import markdown_rows, record
 
 from aoft_bench.data.tasks import TASKS
 from aoft_bench.results.accuracy_table import accuracy_table
-from aoft_bench.results.published import Published, PublishedRow, load
+from aoft_bench.results.published import PublishedRow, beside, load
 from aoft_bench.results.settings import Comparison, build_comparisons
 from aoft_bench.results.writers.markdown import to_markdown
 from aoft_bench.utils.errors import UserError
@@ -104,16 +104,16 @@ def test_the_reason_names_what_differs(changes: dict[str, Any], text: str) -> No
 
 
 def test_published_rows_stand_only_beside_their_benchmark_and_kind_of_network() -> None:
-    known = Published([published(), published(canonical=False), published(backbone="ViT-L/16 IN-21k")])
-    assert known.beside(fgvc_table()) == [known.rows[0]]
-    assert not known.beside(fgvc_table(config__backbone__timm="vit_nano"))
+    known = [published(), published(canonical=False), published(backbone="ViT-L/16 IN-21k")]
+    assert beside(known, fgvc_table()) == known[:1]
+    assert not beside(known, fgvc_table(config__backbone__timm="vit_nano"))
     (pack,) = build_comparisons([record(60.0, data__official=False, data__source="folder")])
-    assert not known.beside(pack)
+    assert not beside(known, pack)
 
 
 def test_the_shipped_files_agree_with_the_check_of_who_typed_them() -> None:
     """`check` was worked out apart from this code; every line of it is found again, and nothing else."""
-    rows = load(RESULTS).rows
+    rows = load(RESULTS)
     for name, benchmark in (("vtab", "vtab1k"), ("vtab_other_backbones", "vtab1k"), ("fgvc", "fgvc")):
         with (RESULTS / "published" / f"{name}.csv").open(newline="") as file:
             lines = list(csv.DictReader(file))
@@ -128,7 +128,7 @@ def test_the_shipped_files_agree_with_the_check_of_who_typed_them() -> None:
 
 
 def test_the_shipped_rows_are_whole() -> None:
-    rows = load(RESULTS).rows
+    rows = load(RESULTS)
     assert len(rows) == 147 + 21 + 29 + 6
     for row in rows:
         tasks = {name for name, task in TASKS.items() if task.suite == row.benchmark}
@@ -144,7 +144,7 @@ def test_the_shipped_rows_are_whole() -> None:
 
 
 def test_aofts_own_means_are_shown_without_cells() -> None:
-    (row,) = [row for row in load(RESULTS).rows if row.method == "Adapter+AOFT†" and row.benchmark == "vtab1k"]
+    (row,) = [row for row in load(RESULTS) if row.method == "Adapter+AOFT†" and row.benchmark == "vtab1k"]
     (table,) = build_comparisons([record(60.0)])
     header, _, _, cells = markdown_rows(to_markdown([accuracy_table(table, [row])]))
     shown = dict(zip(header, cells, strict=True))
