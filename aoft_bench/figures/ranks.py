@@ -12,7 +12,7 @@ from aoft_bench.figures.style import FONT_SIZE, WIDTH, new_figure
 from aoft_bench.figures.text import text_width, wrapped
 from aoft_bench.figures.values import NothingToDrawError, without_records
 from aoft_bench.results.settings import Comparison
-from aoft_bench.results.statistics import compare_ranks, not_comparable, pool_of
+from aoft_bench.results.statistics import ALPHA, compare_ranks, not_comparable, pool_of
 
 LINE = 1.5 * FONT_SIZE / 72  # inches from one name to the next
 _EDGE = 0.05  # inches of margin at the sides
@@ -36,7 +36,7 @@ def _figure(comparison: Comparison, styles: Styles) -> Drawing:
     caption = (
         f"average rank of top-1 over {len(ranked.tasks)} tasks, 1 is the best; a bar joins methods whose ranks "
         f"differ by no more than the critical difference (CD) of {ranked.cd:.2f} (Nemenyi, alpha = "
-        f"{ranked.alpha:g}); Friedman's test that all are equal: p = {ranked.p_value:.2g}"
+        f"{ALPHA:g}); Friedman's test that all are equal: p = {ranked.p_value:.2g}"
     )
     return Drawing("ranks", figure, caption)
 

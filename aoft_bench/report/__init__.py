@@ -1,1 +1,1 @@
-"""One self-contained HTML page from a results folder. Nothing here imports torch or opens a connection."""
+"""One self-contained HTML page from a results folder. It imports no torch and opens no connection."""

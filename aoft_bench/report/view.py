@@ -38,7 +38,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Section:
-    """One setting. anchor: its id, from what it is and not from its place; columns: of the accuracy table, scores
+    """One setting. anchor: its id, derived from the setting; columns: of the accuracy table, scores
     first; groups: (name, number of columns) above them, empty where there is one group of tasks."""
 
     anchor: str

@@ -1,1 +1,1 @@
-"""Records (one JSON a run) and the tables made from them. Nothing here imports torch."""
+"""Records (one JSON a run) and the tables made from them. No module of this package imports torch."""

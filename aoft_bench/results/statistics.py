@@ -1,7 +1,7 @@
 """Statistics of the rows of a comparison over its tasks: average ranks, bootstrap intervals, wins and losses.
 
 All of them compare the printed numbers (means over seeds, to 0.1), so that what a reader sees equal counts as equal.
-Where there are too few tasks, methods or seeds for a number to mean anything, it says so instead.
+With too few tasks, methods or seeds, a reason stands in place of the number.
 """
 
 import statistics
@@ -29,7 +29,6 @@ class Pool:
     """The rows that are compared, those that have every task that any row has. left_out: labels of the others; tasks:
     in the order of the columns."""
 
-    title: str
     rows: list[Row]
     tasks: list[str]
     left_out: list[str] = field(default_factory=list)
@@ -39,22 +38,20 @@ class Pool:
 class RankComparison:
     """Average ranks, 1 the best, and the Nemenyi critical difference: what a critical-difference diagram shows.
 
-    methods: labels from the best average rank to the worst, ranks beside them; cd: two methods differ at level `alpha`
-    if their average ranks are further apart, None where `reason` says why there is none; groups: the largest sets of
-    neighbouring methods that do not differ (bars of the diagram), empty without cd; statistic, p_value: Friedman's test
-    that all methods are equal.
+    methods: labels from the best average rank to the worst; ranks: theirs; reason: why there is no test, and so none of
+    the rest; cd: two methods differ at level `ALPHA` if their average ranks are further apart; groups: the largest sets
+    of neighbouring methods that do not differ (bars of the diagram); statistic, p_value: Friedman's test that all
+    methods are equal.
     """
 
-    title: str
     methods: list[str]
     ranks: list[float]
     tasks: list[str]
-    cd: float | None
-    groups: list[list[str]]
-    statistic: float | None
-    p_value: float | None
-    alpha: float = ALPHA
     reason: str = ""
+    cd: float | None = None
+    groups: list[list[str]] = field(default_factory=list)
+    statistic: float | None = None
+    p_value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,7 @@ def pool_of(comparison: Comparison) -> Pool:
     """The rows that can be compared on all tasks that any of them has."""
     tasks = [name for name in comparison.datasets if any(name in row.cells for row in comparison.rows)]
     whole = [row for row in comparison.rows if all(name in row.cells for name in tasks)]
-    return Pool(comparison.title, whole, tasks, [row.label for row in comparison.rows if row not in whole])
+    return Pool(whole, tasks, [row.label for row in comparison.rows if row not in whole])
 
 
 def not_comparable(pool: Pool) -> str:
@@ -119,10 +116,10 @@ def not_comparable(pool: Pool) -> str:
     return "all methods print the same on every task" if all(len(some) == 1 for some in printed) else ""
 
 
-def compare_ranks(pool: Pool, alpha: float = ALPHA) -> RankComparison:
+def compare_ranks(pool: Pool) -> RankComparison:
     """Average ranks over the tasks, Friedman's test and the Nemenyi critical difference (Demšar 2006, JMLR 7).
 
-    CD = q sqrt(k (k + 1) / (6 N)) for k methods on N tasks, q the quantile 1 - alpha of the studentized range of k
+    CD = q sqrt(k (k + 1) / (6 N)) for k methods on N tasks, q the quantile 1 - ALPHA of the studentized range of k
     groups with infinite degrees of freedom over sqrt(2).
     """
     from scipy.stats import friedmanchisquare, rankdata, studentized_range
@@ -130,19 +127,18 @@ def compare_ranks(pool: Pool, alpha: float = ALPHA) -> RankComparison:
     k, n = len(pool.rows), len(pool.tasks)
     reason = not_comparable(pool)
     if not k:
-        return RankComparison(pool.title, [], [], pool.tasks, None, [], None, None, alpha, reason)
+        return RankComparison([], [], pool.tasks, reason)
     table = np.array([[printed_mean(row.cells[name]) for row in pool.rows] for name in pool.tasks])
     average = rankdata(-table, axis=1).mean(axis=0)
     ordered = sorted(range(k), key=lambda i: (average[i], pool.rows[i].label))
-    methods = [pool.rows[i].label for i in ordered]
-    ranks = [float(average[i]) for i in ordered]
+    labels, ranks = [pool.rows[i].label for i in ordered], [float(average[i]) for i in ordered]
+    found = RankComparison(labels, ranks, pool.tasks, reason)
     if reason:
-        return RankComparison(pool.title, methods, ranks, pool.tasks, None, [], None, None, alpha, reason)
-    cd = float(studentized_range.ppf(1 - alpha, k, np.inf)) / 2**0.5 * (k * (k + 1) / (6 * n)) ** 0.5
+        return found
+    cd = float(studentized_range.ppf(1 - ALPHA, k, np.inf)) / 2**0.5 * (k * (k + 1) / (6 * n)) ** 0.5
+    groups = [[found.methods[i] for i in group] for group in _groups(found.ranks, cd)]
     test = friedmanchisquare(*table.T)
-    groups = [[methods[i] for i in group] for group in _groups(ranks, cd)]
-    statistic, p_value = float(test.statistic), float(test.pvalue)
-    return RankComparison(pool.title, methods, ranks, pool.tasks, cd, groups, statistic, p_value, alpha)
+    return replace(found, cd=cd, groups=groups, statistic=float(test.statistic), p_value=float(test.pvalue))
 
 
 def bootstrap(pool: Pool) -> list[Bootstrap]:

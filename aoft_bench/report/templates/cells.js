@@ -13,7 +13,7 @@ function unpack({ shared, pool, records }) {
   return records.map((packed) => {
     const record = { ...packed };
     for (const name of shared) if (name in record) record[name] = pool[record[name]];
-    record.config = Object.fromEntries(Object.entries(record.config).map(([name, place]) => [name, pool[place]]));
+    record.config = Object.fromEntries(Object.entries(record.config).map(([name, index]) => [name, pool[index]]));
     return record;
   });
 }
@@ -55,10 +55,10 @@ function startHints(records) {
     hint.replaceChildren(...hintOf(recordsOf(cell, records)));
     hint.hidden = false;
     cell.setAttribute("aria-describedby", "hint");
-    place();
+    moveBeside();
   }
 
-  function place() {
+  function moveBeside() {
     const box = owner.getBoundingClientRect();
     const width = document.documentElement.clientWidth;
     const left = Math.max(12, Math.min(box.left, width - hint.offsetWidth - 12));
@@ -82,9 +82,9 @@ function startHints(records) {
   });
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") close(); });
   // a cell that the pointer or the Tab key reached may have been scrolled into view by that: its hint goes with it
-  const follow = () => { if (owner?.matches(":hover, :focus-visible")) place(); else close(); };
+  const follow = () => { if (owner?.matches(":hover, :focus-visible")) moveBeside(); else close(); };
   document.addEventListener("scroll", follow, { passive: true, capture: true });
   document.addEventListener("click", close, { capture: true });
 }
 
-const recordsOf = (cell, records) => cell.dataset.records.split(" ").map((place) => records[place]);
+const recordsOf = (cell, records) => cell.dataset.records.split(" ").map((index) => records[index]);

@@ -1,4 +1,4 @@
-// One filter over all tables: words, and chips (any value of a facet, all facets). Each table sorts by itself.
+// One filter over all tables: words, and chips (any value of a facet, all facets). Each table is sorted separately.
 
 // missing numbers stay last, whichever way a column is sorted
 const number = (text) => (text === "" ? null : Number(text));

@@ -9,7 +9,7 @@ function flat(value, name = "") {
   return Object.entries(value).flatMap(([key, inner]) => flat(inner, name ? `${name}.${key}` : key));
 }
 
-function said(name, value) {
+function valueText(name, value) {
   if (typeof value !== "number") return plain(value);
   const unit = Object.entries(UNITS).find(([end]) => name.endsWith(end));
   return (Number.isInteger(value) && Math.abs(value) >= 10000 ? whole(value) : String(value)) + (unit ? unit[1](value) : "");
@@ -17,7 +17,7 @@ function said(name, value) {
 
 function group(title, values) {
   const list = el("dl");
-  for (const [name, value] of flat(values)) list.append(el("dt", {}, name), el("dd", {}, said(name, value)));
+  for (const [name, value] of flat(values)) list.append(el("dt", {}, name), el("dd", {}, valueText(name, value)));
   return el("section", {}, el("h3", {}, title), list);
 }
 
@@ -114,8 +114,8 @@ function startDialog(records) {
     if (cell) openRecords(cell);
     else if (figure) {
       const image = figure.querySelector("img");
-      const told = figure.parentElement.querySelector("figcaption").textContent;
-      open(image.alt, el("img", { src: image.src, alt: image.alt }), el("p", { class: "note" }, told));
+      const caption = figure.parentElement.querySelector("figcaption").textContent;
+      open(image.alt, el("img", { src: image.src, alt: image.alt }), el("p", { class: "note" }, caption));
     } else if (event.target === dialog) dialog.close(); // the backdrop
   });
   document.getElementById("close").addEventListener("click", () => dialog.close());

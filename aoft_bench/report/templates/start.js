@@ -1,4 +1,4 @@
-// Start: the theme at once; tables, hints and records when the library is there.
+// Start: the theme at once; tables, hints and records once the library is loaded.
 
 startTheme();
 const held = (id) => JSON.parse(document.getElementById(id).textContent);

@@ -1,5 +1,5 @@
 // Theme: what the reader's system says, until one is chosen; the choice is kept where the browser allows it.
-// It stands in the head, so that a kept theme is there before anything is drawn.
+// It is in the head, so that a stored theme is set before anything is drawn.
 const KEPT = "aoft_bench-theme";
 
 function kept() {

@@ -1,7 +1,6 @@
 """Tables as LaTeX: booktabs, rotated headers, as wide as the line at most.
 
-A file compiles by itself with pdflatex, and can be taken into a paper by \\input: the paper then loads booktabs,
-graphicx and, with T1, fontenc.
+pdflatex compiles a file as it is. A paper can also \\input it, if it loads booktabs, graphicx and, with T1, fontenc.
 """
 
 import re
@@ -15,7 +14,7 @@ from aoft_bench.results.table import Block, Column, Entry, Table, spans
 ROWS = 34  # lines of one float, headings of blocks among them: as many as a landscape page holds
 TURNED = 6  # lines that a turned header is high
 
-# begin{document} sets \@nodocument to \relax, so this is read only where the file is compiled by itself
+# begin{document} sets \@nodocument to \relax, so a paper that inputs the file skips this
 _ALONE = r"""% Made by `aoft-bench tables`. By itself: pdflatex. In a paper: \input, booktabs and graphicx.
 \expandafter\ifx\csname @nodocument\endcsname\relax\else
   \documentclass[10pt,a4paper,landscape]{article}
