@@ -15,7 +15,7 @@ from aoft_bench.results.settings import Comparison
 def draw(
     sets: list[MatrixSet], rows: list[Measurement], comparisons: dict[str, Comparison], folder: Path
 ) -> dict[str, str]:
-    """Write every figure into `folder` as PDF and PNG; their names without the ending, with their captions."""
+    """Write every figure into `folder` as PDF and PNG; returns name without the ending -> caption."""
     captions = {}
     with drawing_style():
         for name, drawing in _drawings(sets, rows, comparisons):

@@ -1,7 +1,7 @@
 """Norms, coherence and angles by layer: of a backbone's matrices, and of methods beside each other."""
 
 from collections import defaultdict
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -69,7 +69,8 @@ def _norms(rows: list[Measurement], styles: Styles) -> Drawing:
             mine = [row for row in chosen if row["row"] == label]
             _by_layer(axes, [row for row in mine if row["state"] == "trained"], "spectral_norm", style)
             if part != "update":  # an update starts at zero
-                _start(axes, [row for row in mine if row["state"] == "start"], "spectral_norm", style)
+                start = [row for row in mine if row["state"] == "start" and row["spectral_norm"] > 0]
+                _means(axes, start, "spectral_norm", color=style.color, ls=":", lw=0.8)
         if any(row["spectral_norm"] > 0 for row in chosen):
             axes.set_yscale("log")
             low, high = axes.get_ylim()
@@ -96,7 +97,7 @@ def _orthogonality(rows: list[Measurement], styles: Styles) -> Drawing:
                 mine = [row for row in rows if row["row"] == name and row["part"] == part and _is_long(row)]
                 pairs = [row for row in mine if row[measured] is not None]
                 _by_layer(axes, [row for row in pairs if row["state"] == "trained"], measured, style)
-                _gaussian(axes, pairs, measured)
+                _means(axes, pairs, f"gaussian_{measured}", **REFERENCE)
             axes.set_ylim(bottom=0)
             _layers(axes)
     for axes, label in zip(panels[0], MEASURES.values(), strict=True):
@@ -129,14 +130,9 @@ def _by_layer(axes: Axes, rows: list[Measurement], measured: str, style: SeriesS
         )
 
 
-def _start(axes: Axes, rows: list[Measurement], measured: str, style: SeriesStyle) -> None:
-    at, values = _values([row for row in rows if row[measured] > 0], measured)
-    axes.plot(at, [np.mean(found) for found in values], color=style.color, ls=":", lw=0.8)
-
-
-def _gaussian(axes: Axes, rows: list[Measurement], measured: str) -> None:
-    at, values = _values(rows, f"gaussian_{measured}")
-    axes.plot(at, [np.mean(found) for found in values], **REFERENCE)
+def _means(axes: Axes, rows: list[Measurement], measured: str, **line: Any) -> None:
+    at, values = _values(rows, measured)
+    axes.plot(at, [np.mean(found) for found in values], **line)
 
 
 def _values(rows: list[Measurement], measured: str) -> tuple[list[int], list[list[float]]]:

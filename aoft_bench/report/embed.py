@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import itertools
 import json
 import re
 from dataclasses import dataclass
@@ -49,10 +50,7 @@ def figures(root: Path) -> list[EmbeddedFigure]:
 
 def by_setting(found: list[EmbeddedFigure]) -> list[tuple[str, list[EmbeddedFigure]]]:
     """The figures of each setting, in their order."""
-    settings: dict[str, list[EmbeddedFigure]] = {}
-    for figure in found:
-        settings.setdefault(figure.setting, []).append(figure)
-    return list(settings.items())
+    return [(setting, list(some)) for setting, some in itertools.groupby(found, key=lambda figure: figure.setting)]
 
 
 def pack(records: list[dict[str, Any]]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -59,11 +60,8 @@ def sections(records: list[Record]) -> list[Section]:
 
 def chips(shown: list[Section]) -> dict[str, list[tuple[str, int]]]:
     """Facet -> (value, number of rows that have it), in natural order of the values."""
-    found: dict[str, dict[str, int]] = {name: {} for name in FACETS}
-    for line in (line for section in shown for line in section.lines):
-        for name, values in line.facets.items():
-            for value in values:
-                found[name][value] = found[name].get(value, 0) + 1
+    lines = [line for section in shown for line in section.lines]
+    found = {name: Counter(value for line in lines for value in line.facets[name]) for name in FACETS}
     return {name: sorted(counts.items(), key=lambda pair: _natural(pair[0])) for name, counts in found.items()}
 
 
