@@ -97,7 +97,7 @@ def method_styles(methods: Iterable[str]) -> Styles:
 def row_styles(comparison: Comparison, methods: Styles) -> Styles:
     """The style of each row of a comparison by its label; variants of a method differ in filling and line."""
     found: Styles = {}
-    for method in {row.method for row in comparison.rows}:
+    for method in dict.fromkeys(row.method for row in comparison.rows):
         base = methods[method]
         labels = sorted(row.label for row in comparison.rows if row.method == method)
         start = LINES.index(base.line)

@@ -77,6 +77,12 @@ def test_variants_of_a_method_differ_in_filling_and_line() -> None:
     assert len({style.fill for style in styles.values()}) == len({str(style.line) for style in styles.values()}) == 3
 
 
+def test_legends_are_in_the_order_of_the_table() -> None:
+    found = [record(50.0, method=name, parameters__trained=1000 * i) for i, name in enumerate(FEATURED)]
+    comparison, styles = setting(found)
+    assert list(styles) == [row.label for row in comparison.rows] == list(FEATURED)
+
+
 def test_text_breaks_where_it_is_too_wide() -> None:
     assert wrapped("one, two", 3.0) == "one, two"
     broken = wrapped("aoft (constant=paper, init=zero)" + "y" * 60, 1.0)
