@@ -1,4 +1,7 @@
-"""One cell trained by several processes: the same experiment as in one, one record, and no process left behind."""
+"""One model trained by several processes: the numbers of one process, one record, and no process left running.
+
+How a batch is cut is tested in tests/training/test_shards.py.
+"""
 
 import os
 import resource
@@ -17,13 +20,10 @@ from packs import make_pack
 from safetensors.torch import load_file
 from wandb_files import offline_folders, read_run
 
-from aoft_bench.config.schema import TrainerOptions
-from aoft_bench.experiments.device import processes_of
 from aoft_bench.records.files import read_record
 from aoft_bench.records.unfinished import read_failure
-from aoft_bench.utils.errors import UserError
 
-METHODS = ("lora", "aoft", "full", "bitfit")
+METHODS = ("aoft", "full", "bitfit")
 EPOCHS = 3
 # 25 + 9 images in batches of 11, 11, 11 and 1: two processes have 5 and 6 of a batch, and of the last one 0 and 1
 SIZES = {"train800": 25, "val200": 9, "test": 20}
@@ -68,16 +68,16 @@ def finished(folder: Path, method: str) -> tuple[dict[str, Any], dict[str, torch
 
 
 def same_experiment(one: Path, other: Path, method: str) -> None:
-    """In float32, sums in another order differ by some 1e-7 of a value; Adam divides gradients by their size, which
-    lets that grow to some 1e-6 in the dozen steps taken here."""
-    (record, tensors), (mine, my_tensors) = finished(one, method), finished(other, method)
-    assert mine["hash"] == record["hash"] and mine["metrics"] == record["metrics"]
-    assert mine["curves"].keys() == record["curves"].keys()
+    """In float32, sums in another order differ by about 1e-7 of a value. Adam divides gradients by their size, so that
+    grows to about 1e-6 in these dozen steps."""
+    (record, tensors), (other_record, other_tensors) = finished(one, method), finished(other, method)
+    assert other_record["hash"] == record["hash"] and other_record["metrics"] == record["metrics"]
+    assert other_record["curves"].keys() == record["curves"].keys()
     for name, curve in record["curves"].items():
-        assert mine["curves"][name] == pytest.approx(curve, abs=5e-6)
-    assert my_tensors.keys() == tensors.keys()
+        assert other_record["curves"][name] == pytest.approx(curve, abs=5e-6)
+    assert other_tensors.keys() == tensors.keys()
     for name, tensor in tensors.items():
-        apart = (my_tensors[name] - tensor).abs()
+        apart = (other_tensors[name] - tensor).abs()
         if name.endswith("qkv.bias"):
             # the bias of keys has no gradient (softmax does not see it): Adam moves it by rounding errors
             apart = torch.cat([part for place, part in zip("qkv", apart.chunk(3), strict=True) if place != "k"])
@@ -85,20 +85,10 @@ def same_experiment(one: Path, other: Path, method: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
-def test_two_processes_do_what_one_does(method: str, alone: Path, together: Path) -> None:
-    same_experiment(alone, together, method)
-    record, _ = finished(together, method)
-    assert record["hardware"]["processes"] == 2 and record["cost"]["peak_memory_bytes"] > 1e8
-    assert finished(alone, method)[0]["hardware"]["processes"] == 1
-    left = [path for path in (together / "results").rglob("*") if path.is_file() and "records" not in path.parts]
-    assert not left
-
-
-@pytest.mark.slow
-def test_every_epoch_scores_each_image_once_and_one_run_is_mirrored(
+def test_two_processes_do_what_one_does_and_mirror_one_run(
     cell: dict[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """Under `literature`, so that both score each image once after every epoch."""
     options = (
         cell
         | {"method": "lora", "protocol": "literature", "trainer.eval_batch_size": "19", "logger": "wandb"}
@@ -109,13 +99,24 @@ def test_every_epoch_scores_each_image_once_and_one_run_is_mirrored(
         done = call(*words(options | more), cwd=tmp_path / name)
         assert done.code == 0, done.err
     same_experiment(tmp_path / "one", tmp_path / "two", "lora")
-    said = capfd.readouterr().err.splitlines()
-    assert len(said) == EPOCHS and all(f"epoch {n}/{EPOCHS}, loss" in line for n, line in enumerate(said, 1))
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == EPOCHS and all(f"epoch {n}/{EPOCHS}, loss" in line for n, line in enumerate(lines, 1))
+    record = finished(tmp_path / "two", "lora")[0]
+    assert record["hardware"]["processes"] == 2 and record["cost"]["peak_memory_bytes"] > 1e8
+    assert finished(tmp_path / "one", "lora")[0]["hardware"]["processes"] == 1
     (folder,) = offline_folders(tmp_path / "two/out")
     rows = read_run(folder).metrics()
-    curves = finished(tmp_path / "two", "lora")[0]["curves"]
+    curves = record["curves"]
     for name, curve in (("train/loss", curves["train_loss"]), ("test/top1", curves["test_top1"])):
         assert [row[name] for row in rows if name in row] == pytest.approx(curve, abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_every_kind_of_parameter(method: str, alone: Path, together: Path) -> None:
+    same_experiment(alone, together, method)
+    left = [path for path in (together / "results").rglob("*") if path.is_file() and "records" not in path.parts]
+    assert not left
 
 
 AT_A_TERMINAL = (
@@ -126,7 +127,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 
 
 def start(options: dict[str, str], folder: Path) -> "subprocess.Popen[str]":
-    """A command of its own, returned after its first epoch."""
+    """Start a command in a process of its own, and wait for its first checkpoint."""
     process = subprocess.Popen(
         [sys.executable, "-c", AT_A_TERMINAL, *words(options)],
         cwd=folder,
@@ -143,7 +144,7 @@ def start(options: dict[str, str], folder: Path) -> "subprocess.Popen[str]":
 
 
 def workers(parent: int) -> dict[int, int]:
-    """Process ids of the processes that `parent` started to train, by rank."""
+    """Process ids of the workers of `parent`, by rank."""
     found = {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -189,7 +190,7 @@ def test_a_signal_ends_all_processes_and_keeps_the_last_epoch(
 @needs_proc
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_process_that_dies_ends_all_and_the_run_goes_on(lost: int, cell: dict[str, str], tmp_path: Path) -> None:
-    """With one process to the numbers of one, within rounding; with two to those of two, bit for bit, dropout too."""
+    """With two processes, bit for bit, with dropout too; with one process, within rounding."""
     dropout = {"recipe.drop_path": "0.3", "recipe.mlp_dropout": "0.1"} if lost else {}
     again = TOGETHER if lost else {}
     options = cell | dropout | {"method": "lora", "recipe.epochs": "12"}
@@ -219,7 +220,7 @@ def test_a_process_that_dies_ends_all_and_the_run_goes_on(lost: int, cell: dict[
 
 
 @pytest.mark.slow
-def test_what_a_process_refuses_is_said_once(cell: dict[str, str], tmp_path: Path) -> None:
+def test_an_error_of_all_processes_is_one_line(cell: dict[str, str], tmp_path: Path) -> None:
     done = call(*words(cell | TOGETHER | {"method": "lora", "recipe.lr": "1e30"}), cwd=tmp_path)
     assert done.code == 2
     (line,) = done.err.strip().splitlines()
@@ -228,7 +229,7 @@ def test_what_a_process_refuses_is_said_once(cell: dict[str, str], tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_what_one_process_cannot_do_ends_the_others(cell: dict[str, str], tmp_path: Path) -> None:
+def test_an_error_of_one_process_ends_the_others(cell: dict[str, str], tmp_path: Path) -> None:
     """Only the first process writes; the second waits for it."""
     assert call(*words(cell | {"dry_run": "true"}), cwd=tmp_path).code == 0  # prepares the images
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -245,46 +246,7 @@ def test_what_one_process_cannot_do_ends_the_others(cell: dict[str, str], tmp_pa
     assert not list((tmp_path / "results").rglob("*.ckpt*"))
 
 
-def trainer(**changes: Any) -> TrainerOptions:
-    values: dict[str, Any] = {"accelerator": "auto", "precision": "auto", "threads": None, "eval_batch_size": 8}
-    return TrainerOptions(**{**values, "progress": "none", **changes})
-
-
-@pytest.mark.parametrize(
-    ("gpus", "asked", "expected"),
-    [
-        (0, {}, 1),
-        (2, {}, 1),
-        (2, {"devices": None}, 2),
-        (1, {"devices": None}, 1),
-        (4, {"devices": 3}, 3),
-        (2, {"devices": 3, "accelerator": "cpu"}, 3),
-        (2, {"devices": 3}, "trainer.devices=3: torch sees 2 CUDA devices; give at most"),
-        (0, {"devices": 2}, "trainer.devices=2: torch sees no CUDA device; give trainer.devices=1, or trainer.acc"),
-        (0, {"devices": None}, "torch sees no CUDA device; for processes on the CPU give trainer.accelerator=cpu and"),
-        (2, {"devices": None, "accelerator": "cpu"}, "as in trainer.devices=2"),
-    ],
-)
-def test_how_many_processes(gpus: int, asked: dict[str, Any], expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    if isinstance(expected, int):
-        assert processes_of(trainer(**asked)) == expected
-    else:
-        with pytest.raises(UserError, match=expected) as refused:
-            processes_of(trainer(**asked))
-        assert "\n" not in str(refused.value)
-
-
 def test_no_devices_are_refused(cell: dict[str, str], tmp_path: Path) -> None:
     done = call(*words(cell | TOGETHER | {"trainer.devices": "0"}), cwd=tmp_path)
     assert done.code == 2 and "trainer.devices: got 0, must be at least 1" in done.err
     assert len(done.err.strip().splitlines()) == 1
-
-
-@pytest.mark.slow
-def test_one_device_just_runs(cell: dict[str, str], alone: Path, tmp_path: Path) -> None:
-    done = call(*words(cell | TOGETHER | {"trainer.devices": "1", "method": "lora"}), cwd=tmp_path)
-    assert done.code == 0, done.err
-    tensors = finished(alone, "lora")[1]
-    assert all(torch.equal(tensor, tensors[name]) for name, tensor in finished(tmp_path, "lora")[1].items())

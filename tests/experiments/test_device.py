@@ -1,11 +1,13 @@
-"""The device and the precision of a run."""
+"""The device, the precision and the number of processes of a run."""
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from aoft_bench.config.schema import TrainerOptions
-from aoft_bench.experiments.device import precision_of
+from aoft_bench.experiments.device import precision_of, processes_of
+from aoft_bench.utils.errors import UserError
 
 CPU = torch.device("cpu")
 
@@ -15,8 +17,34 @@ def options(**changes) -> TrainerOptions:
     return TrainerOptions(**{**values, **changes})
 
 
-def test_precision_is_what_was_asked_for_or_what_the_cpu_computes_in():
+def test_auto_precision_is_bf16_where_the_cpu_computes_in_it():
     assert precision_of(options(precision="fp32"), CPU) == "fp32"
     assert precision_of(options(precision="bf16"), CPU) == "bf16"
     native = any(flag in Path("/proc/cpuinfo").read_text() for flag in ("avx512_bf16", "amx_bf16"))
     assert precision_of(options(), CPU) == ("bf16" if native else "fp32")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "changes", "expected"),
+    [
+        (0, {}, 1),
+        (2, {}, 1),
+        (2, {"devices": None}, 2),
+        (1, {"devices": None}, 1),
+        (4, {"devices": 3}, 3),
+        (2, {"devices": 3, "accelerator": "cpu"}, 3),
+        (2, {"devices": 3}, "trainer.devices=3: torch sees 2 CUDA devices; give at most"),
+        (0, {"devices": 2}, "trainer.devices=2: torch sees no CUDA device; give trainer.devices=1, or trainer.acc"),
+        (0, {"devices": None}, "torch sees no CUDA device; for processes on the CPU give trainer.accelerator=cpu and"),
+        (2, {"devices": None, "accelerator": "cpu"}, "as in trainer.devices=2"),
+    ],
+)
+def test_number_of_processes(gpus, changes, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    if isinstance(expected, int):
+        assert processes_of(options(**changes)) == expected
+    else:
+        with pytest.raises(UserError, match=expected) as refused:
+            processes_of(options(**changes))
+        assert "\n" not in str(refused.value)

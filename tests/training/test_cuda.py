@@ -1,4 +1,4 @@
-"""What only a GPU can show: CUDA graphs compute the same, and a stopped run goes on bit for bit."""
+"""On a GPU: CUDA graphs compute the same, and a stopped run goes on bit for bit."""
 
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ CUDA = "cuda"
 def pack(tmp_path_factory: pytest.TempPathFactory, nano: dict[str, str]) -> dict[str, str]:
     root = tmp_path_factory.mktemp("pack")
     make_pack(root / "pack", sizes={"train800": 24, "val200": 8, "test": 20}, shape=(32, 32))
-    mine = {"dataset": "folder", "data.root": str(root / "pack"), "data.cache": str(root / "cache")}
-    return nano | RECIPE | mine | {"trainer": "auto", "trainer.accelerator": "cuda"}
+    data = {"dataset": "folder", "data.root": str(root / "pack"), "data.cache": str(root / "cache")}
+    return nano | RECIPE | data | {"trainer": "auto", "trainer.accelerator": "cuda"}
 
 
 def losses(method: str, graphs: bool, dropout: float = 0.0, steps: int = 4) -> tuple[list[float], list[Tensor]]:
@@ -117,8 +117,8 @@ def test_images_arrive_as_on_the_cpu() -> None:
 
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (70, 20, 28, 3), dtype=np.uint8), np.arange(70)
-    here = list(StreamedBatches(images, labels, 16, size=32))
-    there = list(StreamedBatches(images, labels, 16, size=32, device=CUDA))
-    assert len(here) == len(there) == 5
-    for (a, x), (b, y) in zip(here, there, strict=True):
+    on_cpu = list(StreamedBatches(images, labels, 16, size=32))
+    on_gpu = list(StreamedBatches(images, labels, 16, size=32, device=CUDA))
+    assert len(on_cpu) == len(on_gpu) == 5
+    for (a, x), (b, y) in zip(on_cpu, on_gpu, strict=True):
         assert torch.equal(a, b.cpu()) and torch.equal(x, y.cpu())

@@ -1,6 +1,7 @@
-"""What a run asks of the machine: device, precision, memory."""
+"""Memory of a run, and what a record says of the hardware."""
 
 import platform
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,6 @@ CPU = torch.device("cpu")
 def test_the_record_names_the_hardware_but_not_the_host():
     described = hardware.describe(CPU)
     assert described["device"] == "cpu" and described["threads"] == torch.get_num_threads() and described["cpu"]
-    import socket
-
     assert socket.gethostname() not in str(described)
 
 
@@ -43,7 +42,7 @@ for prepared in (False, True):
     if prepared:
         hardware.prepare_cpu(1)
     for _ in range(3):
-        torch.ones(2**25)  # 128 MiB; where it lies is settled after the first
+        torch.ones(2**25)  # 128 MiB
     before = faults()
     for _ in range(4):
         torch.ones(2**25)

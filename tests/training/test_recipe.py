@@ -1,4 +1,4 @@
-"""The learning rate of a step, and what the recipe drops where."""
+"""The learning rate of a step, parameter groups, drop path and dropout."""
 
 import itertools
 
@@ -18,7 +18,7 @@ def recipe(**changes) -> RecipeOptions:
     return RecipeOptions(**{**values, **changes})
 
 
-def test_rate_warms_up_linearly_then_falls_along_half_a_cosine():
+def test_learning_rate_warms_up_linearly_then_falls_along_half_a_cosine():
     r, steps = recipe(), 200  # 10 steps an epoch, two epochs of warm-up
     assert learning_rate(r, 0, steps) == 1e-7
     assert learning_rate(r, 10, steps) == pytest.approx((1e-7 + 1e-3) / 2, rel=1e-12)
@@ -29,7 +29,7 @@ def test_rate_warms_up_linearly_then_falls_along_half_a_cosine():
     assert learning_rate(r, 10_000, steps) == pytest.approx(1e-8, rel=1e-9)
 
 
-def test_rate_rises_then_falls_and_never_leaves_its_bounds():
+def test_learning_rate_rises_then_falls_and_never_leaves_its_bounds():
     r, steps = recipe(), 200
     values = [learning_rate(r, step, steps) for step in range(steps)]
     rising = [b > a for a, b in itertools.pairwise(values)]
@@ -40,7 +40,7 @@ def test_rate_rises_then_falls_and_never_leaves_its_bounds():
 @pytest.mark.parametrize(
     "changes, warmup", [({}, 2), ({"warmup_epochs": 5}, 5), ({"warmup_epochs": 0}, 0), ({"epochs": 9}, 0)]
 )
-def test_warm_up_is_a_tenth_unless_told(changes, warmup):
+def test_warm_up_is_a_tenth_of_the_epochs_by_default(changes, warmup):
     r = recipe(**changes)
     steps = 10 * r.epochs
     assert r.warmup == warmup
@@ -111,7 +111,7 @@ def test_dropping_is_decided_by_the_seed_and_absent_in_evaluation(kind):
     assert torch.equal(model(images), vit(depth=3)(images))
 
 
-def test_groups_reach_the_optimiser_as_multiples_and_follow_one_schedule():
+def test_groups_are_multiples_of_the_recipe_and_follow_one_schedule():
     r = recipe(weight_decay=1e-2)
     model = nn.Linear(2, 2)
     groups = {(1.0, 1.0): [model.weight], (10.0, 0.5): [model.bias]}
