@@ -11,39 +11,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, WrapValidator
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from aoft_bench.config.check import check, problems_of
+from aoft_bench.config.fields import STRICT, Count, NotNegative, Positive, Unit, added_defaults, plain_values
 from aoft_bench.utils.errors import UserError, unknown_text
 
-STRICT = ConfigDict(strict=True, extra="forbid")
-
-
-def _as_given(value: Any, validate: Callable[[Any], Any]) -> Any:
-    validate(value)
-    return value
-
-
-# an integer stays one: the hash of a record distinguishes 1 from 1.0
-Number = WrapValidator(_as_given)
-Unit = Annotated[float, Field(ge=0, lt=1), Number]
-NotNegative = Annotated[float, Field(ge=0), Number]
-Positive = Annotated[float, Field(gt=0), Number]
-Count = Annotated[int, Field(ge=1)]
-
 MethodClass = Callable[[str], type[Any]]
-
-
-def added(default: Any) -> Any:
-    """The default of an option that a section or a method got after records of it were written.
-
-    At its default it is left out of the plain values, so that old records keep their hash.
-    """
-    metadata = {"added": True}
-    if isinstance(default, list | dict):
-        return dataclasses.field(default_factory=lambda: copy.copy(default), metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -178,7 +153,7 @@ class ChosenMethod:
 
     def as_dict(self) -> dict[str, Any]:
         """Name, label (if it is given) and options, in the order in which they were given."""
-        left_out = _added_defaults(self.options) if self.options is not None else {}
+        left_out = added_defaults(self.options) if self.options is not None else {}
         return {
             name: copy.deepcopy(value)
             for name, value in self.given.items()
@@ -228,7 +203,7 @@ class RunConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, as `from_dict` takes them and a record stores them."""
-        sections = {name: _plain(getattr(self, name)) for name in SECTIONS}
+        sections = {name: plain_values(getattr(self, name)) for name in SECTIONS}
         values = sections | {"method": self.method.as_dict(), "seed": self.seed, "dry_run": self.dry_run}
         return {field.name: values[field.name] for field in dataclasses.fields(self)}
 
@@ -273,22 +248,6 @@ def _method_of(given: Mapping[str, Any], method_class: MethodClass | None, probl
     if len(problems) > before:
         return None
     return ChosenMethod(name, str(label or name), cls(**options) if cls else None, copy.deepcopy(dict(given)))
-
-
-def _plain(section: Any) -> dict[str, Any]:
-    """The values of a section, without options that were added later and are at their default."""
-    left_out = _added_defaults(section)
-    values = dataclasses.asdict(section)
-    return {name: value for name, value in values.items() if name not in left_out or left_out[name] != value}
-
-
-def _added_defaults(options: Any) -> dict[str, Any]:
-    """The defaults of the options of a dataclass that are marked with `added`."""
-    return {
-        field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        for field in dataclasses.fields(options)
-        if field.metadata.get("added")
-    }
 
 
 def _inconsistencies(recipe: RecipeOptions) -> list[str]:

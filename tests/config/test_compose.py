@@ -112,7 +112,13 @@ def test_what_cannot_be_composed(words: list[str], said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("a: [1", "is not YAML"), ("- a", "no names"), ("defaults: [confg]", "did you mean 'config'")]
+    ("text", "said"),
+    [
+        ("a: [1", "is not YAML"),
+        ("- a", "no names"),
+        ("defaults: [[a]]", "has an entry"),
+        ("defaults: [confg]", "did you mean 'config'"),
+    ],
 )
 def test_a_file_that_is_wrong(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "mine.yaml").write_text(text)

@@ -11,7 +11,8 @@ from test_config import config_of, tree
 
 from aoft_bench import methods
 from aoft_bench.config import schema
-from aoft_bench.config.schema import STRICT, RecipeOptions, RunConfig, added, from_dict
+from aoft_bench.config.fields import STRICT, added
+from aoft_bench.config.schema import RecipeOptions, RunConfig, from_dict
 from aoft_bench.utils.errors import UserError
 
 

@@ -1,0 +1,50 @@
+"""Kinds of options: numbers in a range, and options that were added after records of their section were written."""
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, WrapValidator
+
+STRICT = ConfigDict(strict=True, extra="forbid")
+
+
+def _as_given(value: Any, validate: Callable[[Any], Any]) -> Any:
+    validate(value)
+    return value
+
+
+# an integer stays one: the hash of a record distinguishes 1 from 1.0
+Number = WrapValidator(_as_given)
+Unit = Annotated[float, Field(ge=0, lt=1), Number]
+NotNegative = Annotated[float, Field(ge=0), Number]
+Positive = Annotated[float, Field(gt=0), Number]
+Count = Annotated[int, Field(ge=1)]
+
+
+def added(default: Any) -> Any:
+    """The default of an option that a section or a method got after records of it were written.
+
+    At its default it is left out of the plain values, so that old records keep their hash.
+    """
+    metadata = {"added": True}
+    if isinstance(default, list | dict):
+        return dataclasses.field(default_factory=lambda: copy.copy(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def added_defaults(options: Any) -> dict[str, Any]:
+    """The defaults of the options of a dataclass that are marked with `added`."""
+    return {
+        field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        for field in dataclasses.fields(options)
+        if field.metadata.get("added")
+    }
+
+
+def plain_values(section: Any) -> dict[str, Any]:
+    """The values of a section, without options that were added later and are at their default."""
+    left_out = added_defaults(section)
+    values = dataclasses.asdict(section)
+    return {name: value for name, value in values.items() if name not in left_out or left_out[name] != value}
