@@ -45,7 +45,7 @@ def test_suites_hold_the_published_tasks_in_order():
     assert tasks("vtab1k") == list(VTAB)
     assert tasks("fgvc") == list(FGVC)
     assert tasks("embedded") == ["digits", "shapes_count", "shapes_location", "shapes_orientation"]
-    assert tasks("own") == ["folder"]
+    assert "folder" in tasks("own")
     assert tasks() == [name for suite in SUITES for name in tasks(suite)] == list(TASKS)
 
 

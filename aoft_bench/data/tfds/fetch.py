@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
-from aoft_bench.data.tfds.network import find_cause, is_hopeless, one_line, origin_of, reason_of, total_of, validator_of
+from aoft_bench.data.tfds.http import find_cause, is_hopeless, one_line, origin_of, reason_of, total_of, validator_of
 from aoft_bench.data.tfds.transfer_progress import amount, say
 from aoft_bench.utils.errors import UserError
 
