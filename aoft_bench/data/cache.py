@@ -35,11 +35,11 @@ _PARTS = ("", "_labels", "_sizes")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class Block(NamedTuple):
+class ImageBlock(NamedTuple):
     """Some images of a split, in order, (n, H, W, C) uint8 or flat (values,) if sizes differ; their manifest rows."""
 
     images: np.ndarray
-    rows: list[manifest.Row]
+    rows: list[manifest.ManifestRow]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Incoming:
     count: int
     shape: tuple[int, int, int] | None
     sizes: np.ndarray | None
-    blocks: Iterable[Block]
+    blocks: Iterable[ImageBlock]
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
@@ -102,9 +102,9 @@ def remove_leftovers(directory: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write_split(folder: Path, name: str, split: Incoming, files: dict[str, str]) -> list[manifest.Row]:
+def _write_split(folder: Path, name: str, split: Incoming, files: dict[str, str]) -> list[manifest.ManifestRow]:
     """Write a split's arrays and add their SHA-256 to `files`; returns its rows of the manifest."""
-    rows: list[manifest.Row] = []
+    rows: list[manifest.ManifestRow] = []
 
     def images() -> Iterable[np.ndarray]:
         for block in split.blocks:

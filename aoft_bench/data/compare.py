@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aoft_bench.data.manifest import Manifest, Row
+from aoft_bench.data.manifest import Manifest, ManifestRow
 from aoft_bench.data.prepared_task import PreparedTask
 from aoft_bench.data.tasks import SPLITS
 
@@ -61,7 +61,7 @@ class SplitComparison:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CacheComparison:
     """All splits.
 
     overlaps: (split of A, another split of B) to the number of images in both, where there are any. pixels: why pixels
@@ -77,7 +77,7 @@ class Comparison:
         return all(one.same for one in self.splits)
 
 
-def compare(a: PreparedTask, b: PreparedTask) -> Comparison:
+def compare(a: PreparedTask, b: PreparedTask) -> CacheComparison:
     """Compare two caches by the digests of the native images and, if both are cached at one size, by pixels.
 
     Raises `UserError` for a damaged cache.
@@ -85,7 +85,7 @@ def compare(a: PreparedTask, b: PreparedTask) -> Comparison:
     rows_a, rows_b = a.read_manifest(), b.read_manifest()
     pixels = _why_no_pixels(a, b)
     splits = tuple(_compare_split(a, b, split, rows_a[split], rows_b[split], not pixels) for split in SPLITS)
-    return Comparison(splits, dict(_overlaps(rows_a, rows_b)), pixels)
+    return CacheComparison(splits, dict(_overlaps(rows_a, rows_b)), pixels)
 
 
 def _why_no_pixels(a: PreparedTask, b: PreparedTask) -> str:
@@ -106,7 +106,12 @@ def _overlaps(rows_a: Manifest, rows_b: Manifest) -> Iterator[tuple[tuple[str, s
 
 
 def _compare_split(
-    a: PreparedTask, b: PreparedTask, split: str, rows_a: Sequence[Row], rows_b: Sequence[Row], pixels: bool
+    a: PreparedTask,
+    b: PreparedTask,
+    split: str,
+    rows_a: Sequence[ManifestRow],
+    rows_b: Sequence[ManifestRow],
+    pixels: bool,
 ) -> SplitComparison:
     left = _Unpaired(rows_a, rows_b)
     shared = [
@@ -136,10 +141,10 @@ def _compare_split(
 class _Unpaired:
     """The images of A and B that are in no pair yet."""
 
-    def __init__(self, rows_a: Sequence[Row], rows_b: Sequence[Row]) -> None:
+    def __init__(self, rows_a: Sequence[ManifestRow], rows_b: Sequence[ManifestRow]) -> None:
         self.a, self.b = dict(enumerate(rows_a)), dict(enumerate(rows_b))
 
-    def match(self, key: Callable[[int, Row], Hashable]) -> list[tuple[int, int]]:
+    def match(self, key: Callable[[int, ManifestRow], Hashable]) -> list[tuple[int, int]]:
         """Remove pairs of equal keys, in the order of A, and return their positions."""
         waiting: defaultdict[Hashable, list[int]] = defaultdict(list)
         for index in reversed(self.b):
@@ -164,7 +169,7 @@ def _error(image_a: np.ndarray, image_b: np.ndarray) -> float | None:
     return float(np.abs(image_a.astype(np.int16) - image_b.astype(np.int16)).mean())
 
 
-def describe(found: Comparison) -> list[str]:
+def describe(found: CacheComparison) -> list[str]:
     """The comparison as lines of text."""
     lines = [found.pixels] if found.pixels else []
     for one in found.splits:
@@ -214,7 +219,7 @@ def _of_errors(one: SplitComparison) -> str:
     return f": mean absolute error by image {numbers} grey levels{skipped}; {reading}"
 
 
-def csv_text(found: Comparison) -> str:
+def csv_text(found: CacheComparison) -> str:
     """A line for each pair, shared ones first in each split; the error is empty where pixels were not compared."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

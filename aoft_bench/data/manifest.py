@@ -23,7 +23,7 @@ NAME = "manifest.tsv.gz"
 _HEADER = "# aoft_bench manifest 1"
 
 
-class Row(NamedTuple):
+class ManifestRow(NamedTuple):
     """One image: its label, its id in the source ("" if it has none) and the digest of its content."""
 
     label: int
@@ -31,7 +31,7 @@ class Row(NamedTuple):
     digest: str
 
 
-Manifest = Mapping[str, tuple[Row, ...]]
+Manifest = Mapping[str, tuple[ManifestRow, ...]]
 
 
 def digest(image: np.ndarray) -> str:
@@ -46,7 +46,7 @@ def digest(image: np.ndarray) -> str:
     return hashed.hexdigest()[:32]
 
 
-def write(path: Path, task: str, manifest: Mapping[str, Iterable[Row]]) -> str:
+def write(path: Path, task: str, manifest: Mapping[str, Iterable[ManifestRow]]) -> str:
     """Write a manifest; returns the SHA-256 of its text, which records store."""
     lines = [_HEADER, f"# task {task}"]
     for split, rows in manifest.items():
@@ -56,7 +56,7 @@ def write(path: Path, task: str, manifest: Mapping[str, Iterable[Row]]) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def read(path: Path, sha256: str | None = None) -> dict[str, tuple[Row, ...]]:
+def read(path: Path, sha256: str | None = None) -> dict[str, tuple[ManifestRow, ...]]:
     """Read a manifest; raises `UserError` for a damaged one, or one with another SHA-256 than `sha256`."""
     try:
         text = gzip.decompress(path.read_bytes())
@@ -66,9 +66,9 @@ def read(path: Path, sha256: str | None = None) -> dict[str, tuple[Row, ...]]:
         raise UserError(f"cannot read the manifest {path}: {error}; delete {path.parent} and prepare again") from error
     if sha256 is not None and hashlib.sha256(text).hexdigest() != sha256:
         raise UserError(f"the manifest {path} is corrupt (its SHA-256 does not match); delete {path.parent}")
-    splits: dict[str, list[Row]] = {}
+    splits: dict[str, list[ManifestRow]] = {}
     for line in text.decode().splitlines():
         if not line.startswith("#"):
             split, _, label, name, content = line.split("\t")
-            splits.setdefault(split, []).append(Row(int(label), name, content))
+            splits.setdefault(split, []).append(ManifestRow(int(label), name, content))
     return {split: tuple(rows) for split, rows in splits.items()}

@@ -134,7 +134,7 @@ def _fgvc(name: str, classes: int, sizes: tuple[int, int, int], *folders: str) -
 
 
 def _shapes(name: str, classes: int, label_map: str) -> Task:
-    source = "drawn by a seeded generator in the manner of dSprites; aoft_bench/data/sources/drawing.py"
+    source = "drawn by a seeded generator in the manner of dSprites; aoft_bench/data/sources/embedded_images.py"
     return _other(name, "embedded", "embedded", classes, (800, 200, 2000), label_map, source)
 
 

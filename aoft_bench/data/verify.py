@@ -12,7 +12,7 @@ import numpy as np
 from aoft_bench.data import cache as store
 from aoft_bench.data import manifest as manifests
 from aoft_bench.data.image_list import ImageList
-from aoft_bench.data.manifest import Manifest, Row
+from aoft_bench.data.manifest import Manifest, ManifestRow
 from aoft_bench.data.tasks import SPLITS, Task
 from aoft_bench.data.tfds import official
 from aoft_bench.utils.errors import UserError
@@ -107,7 +107,7 @@ def _sound(task: Task, meta: Mapping[str, Any], agrees: bool | None) -> str:
 
 
 def _check_split(
-    directory: Path, meta: Mapping[str, Any], split: str, rows: Sequence[Row] | None, native: bool
+    directory: Path, meta: Mapping[str, Any], split: str, rows: Sequence[ManifestRow] | None, native: bool
 ) -> list[str]:
     """Problems of one split; `rows` is its part of the manifest, None if that could not be read."""
     for name in meta["files"]:
@@ -137,7 +137,7 @@ def _check_split(
     return problems
 
 
-def _check_digests(path: Path, split: str, images: np.ndarray | ImageList, rows: Sequence[Row]) -> list[str]:
+def _check_digests(path: Path, split: str, images: np.ndarray | ImageList, rows: Sequence[ManifestRow]) -> list[str]:
     for index, row in enumerate(rows):
         if manifests.digest(images[index]) != row.digest:
             return [_broken(path, f"has another digest than the image of {split} at position {index}")]

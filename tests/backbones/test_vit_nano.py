@@ -8,7 +8,7 @@ from aoft_bench.backbones.networks import build
 from aoft_bench.backbones.weights import NANO_WEIGHTS
 from aoft_bench.config.choices import backbone_options
 from aoft_bench.data.loader import to_device
-from aoft_bench.data.sources.drawing import LOADERS
+from aoft_bench.data.sources.embedded_images import LOADERS
 from aoft_bench.data.transforms import normalize
 
 IMAGES = 200  # of each split: the least difference is 18 points then

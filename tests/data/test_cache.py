@@ -17,7 +17,7 @@ from PIL import Image
 
 from aoft_bench.data import cache, task, tasks
 from aoft_bench.data.locations import Locations
-from aoft_bench.data.manifest import Row, digest, read
+from aoft_bench.data.manifest import ManifestRow, digest, read
 from aoft_bench.data.prepared_task import PreparedTask, prepare
 from aoft_bench.data.tfds.official import FOLDER
 from aoft_bench.utils.errors import UserError
@@ -282,7 +282,7 @@ def test_the_manifest_says_which_images_a_cache_holds(pack):
     assert {split: len(entries) for split, entries in rows.items()} == ready.sizes
     with Image.open(pack / "pack/images/val200/000002.png") as image:
         content = b"12 12 " + image.tobytes()
-    assert rows["val200"][2] == Row(2, "", hashlib.sha256(content).hexdigest()[:32])
+    assert rows["val200"][2] == ManifestRow(2, "", hashlib.sha256(content).hexdigest()[:32])
     squashed = prepared(pack, image_size=8)
     assert squashed.manifest == ready.manifest and squashed.fingerprint != ready.fingerprint
     (ready.directory / "manifest.tsv.gz").write_bytes(b"")

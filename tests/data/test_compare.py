@@ -12,7 +12,7 @@ from packs import make_json_set, make_pack, set_line
 from PIL import Image
 
 from aoft_bench.data import task
-from aoft_bench.data.compare import Comparison, SplitComparison, compare, csv_text, describe
+from aoft_bench.data.compare import CacheComparison, SplitComparison, compare, csv_text, describe
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import PreparedTask, prepare
 from aoft_bench.utils.errors import UserError
@@ -27,11 +27,11 @@ def other(folder: Path) -> Path:
     return shutil.copytree(folder / "a", folder / "b")
 
 
-def compared(folder: Path, **options) -> Comparison:
+def compared(folder: Path, **options) -> CacheComparison:
     return compare(side(folder, "a", **options), side(folder, "b", **options))
 
 
-def split(found: Comparison, name: str) -> SplitComparison:
+def split(found: CacheComparison, name: str) -> SplitComparison:
     return next(one for one in found.splits if one.split == name)
 
 

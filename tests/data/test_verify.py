@@ -15,7 +15,7 @@ from raw.common import registered
 
 from aoft_bench.data import TASKS, cache, manifest, task
 from aoft_bench.data.locations import Locations
-from aoft_bench.data.manifest import Row
+from aoft_bench.data.manifest import ManifestRow
 from aoft_bench.data.prepared_task import PreparedTask, prepare
 from aoft_bench.data.tasks import SPLITS
 from aoft_bench.data.tfds import official
@@ -71,7 +71,7 @@ def test_every_list_has_ids_and_no_other_task_has():
     assert sorted(LISTED) == sorted(FIRST_IDS)
     for name in set(TASKS) - set(LISTED):
         assert official_ids(task(name)) is None
-        assert differences(task(name), {split: (Row(0, "train_0", ""),) for split in SPLITS}) is None
+        assert differences(task(name), {split: (ManifestRow(0, "train_0", ""),) for split in SPLITS}) is None
 
 
 @pytest.mark.data
@@ -107,18 +107,23 @@ def test_ids_are_those_that_tfds_builders_write(wanted, feature, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def eurosat() -> dict[str, tuple[Row, ...]]:
+def eurosat() -> dict[str, tuple[ManifestRow, ...]]:
     """The manifest of the official examples, without images."""
     ids = official_ids(task("eurosat"))
     assert ids is not None
-    return {split: tuple(Row(0, one, "") for one in ids[split]) for split in SPLITS}
+    return {split: tuple(ManifestRow(0, one, "") for one in ids[split]) for split in SPLITS}
 
 
 def test_official_examples_in_the_official_order_agree(eurosat):
     entry = task("eurosat")
     assert differences(entry, eurosat) == []
     first, second, *rest = eurosat["val200"]
-    for changed in ((second, first, *rest), (first, *rest), (first, first, *rest), (first, Row(0, "", ""), *rest)):
+    for changed in (
+        (second, first, *rest),
+        (first, *rest),
+        (first, first, *rest),
+        (first, ManifestRow(0, "", ""), *rest),
+    ):
         assert differences(entry, eurosat | {"val200": changed})
     assert differences(entry, {"train800": eurosat["train800"]})
 
@@ -274,7 +279,7 @@ def resign(ready: PreparedTask, name: str, array: np.ndarray) -> None:
     resign_meta(ready, files=files | {name: hashlib.sha256(array.tobytes()).hexdigest()})
 
 
-def rewrite_manifest(ready: PreparedTask, change: Callable[[dict[str, tuple[Row, ...]]], None]) -> None:
+def rewrite_manifest(ready: PreparedTask, change: Callable[[dict[str, tuple[ManifestRow, ...]]], None]) -> None:
     """Replace the manifest and its SHA-256."""
     rows = dict(ready.read_manifest())
     change(rows)
@@ -294,7 +299,7 @@ def test_parts_that_contradict_each_other_are_reported(tmp_path):
 def test_a_manifest_of_other_images_is_reported(tmp_path):
     ready = prepared(tmp_path)
 
-    def swap(rows: dict[str, tuple[Row, ...]]) -> None:
+    def swap(rows: dict[str, tuple[ManifestRow, ...]]) -> None:
         first, second, third = rows["val200"]
         rows["val200"] = (first, second._replace(digest=third.digest), third)
         rows["test"] = rows["test"][1:]

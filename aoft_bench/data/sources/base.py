@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aoft_bench.data import manifest
-from aoft_bench.data.cache import Block
+from aoft_bench.data.cache import ImageBlock
 
 Shape = tuple[int, int, int]
 Fit = Callable[[np.ndarray], np.ndarray]  # resizes an image to the size at which it is cached
@@ -52,15 +52,15 @@ class Source:
     native_sizes: Callable[[], dict[str, np.ndarray]] | None = None
     compared: Callable[[manifest.Manifest], tuple[str, str]] = lambda rows: ("", "")
 
-    def blocks(self, split: str, fit: Fit | None, flat: bool, advance: Callable[[int], None]) -> Iterator[Block]:
+    def blocks(self, split: str, fit: Fit | None, flat: bool, advance: Callable[[int], None]) -> Iterator[ImageBlock]:
         """The images of a split, resized by `fit`; one after the other in one array with `flat`.
 
         `advance` is called with the number of images after each block.
         """
 
-        def one(index: int) -> tuple[np.ndarray, manifest.Row]:
+        def one(index: int) -> tuple[np.ndarray, manifest.ManifestRow]:
             example = self.read(split, index)
-            row = manifest.Row(example.label, example.id, manifest.digest(example.image))
+            row = manifest.ManifestRow(example.label, example.id, manifest.digest(example.image))
             return example.image if fit is None else fit(example.image), row
 
         with ThreadPoolExecutor(_THREADS) as pool:
@@ -68,5 +68,5 @@ class Source:
                 done = list(pool.map(one, range(start, min(start + _BLOCK, self.sizes[split]))))
                 images = [image for image, _ in done]
                 joined = np.concatenate([image.reshape(-1) for image in images]) if flat else np.stack(images)
-                yield Block(joined, [row for _, row in done])
+                yield ImageBlock(joined, [row for _, row in done])
                 advance(len(done))

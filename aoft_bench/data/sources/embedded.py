@@ -1,4 +1,4 @@
-"""Tasks that need no download: their images are in `drawing`."""
+"""Tasks that need no download: their images are in `embedded_images`."""
 
 import ast
 import hashlib
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.sources.base import Example, Shape, Source
-from aoft_bench.data.sources.drawing import LOADERS
+from aoft_bench.data.sources.embedded_images import LOADERS
 from aoft_bench.data.tasks import Task
 
 
 def from_embedded(task: Task, locations: Locations) -> Source:
-    """One of the generators of `drawing.LOADERS`; needs no files."""
+    """One of the generators of `embedded_images.LOADERS`; needs no files."""
     # the drawn images may change with the code and with NumPy's generators, the digits with scikit-learn
-    parts = [_drawing_code(), task.name, _version("numpy"), _version("scikit-learn")]
+    parts = [_images_code(), task.name, _version("numpy"), _version("scikit-learn")]
     splits = cache(LOADERS[task.name])
 
     def native_shape(limit: int) -> Shape | None:
@@ -42,9 +42,9 @@ def from_embedded(task: Task, locations: Locations) -> Source:
 
 
 @cache
-def _drawing_code() -> str:
-    """The code of `drawing` without comments and docstrings, which change no image."""
-    tree = ast.parse(Path(__file__).with_name("drawing.py").read_text(encoding="utf-8"))
+def _images_code() -> str:
+    """The code of `embedded_images` without comments and docstrings, which change no image."""
+    tree = ast.parse(Path(__file__).with_name("embedded_images.py").read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             del node.body[0]
