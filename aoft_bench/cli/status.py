@@ -1,21 +1,25 @@
 """`aoft-bench status -cn vtab1k [name=value ...]`: how far a sweep is, from the files in its results folder.
 
-Draws a grid of its cells, counts them, and estimates the time left from the cells that are done. Takes the words of
-`python -m aoft_bench`; sweeps/ is where a name is looked for unless -cd names another folder. Runs nothing, prepares
-nothing and downloads nothing; can be asked at any time, from any machine that shares the folder.
+Prints a grid of its cells, counts them, and estimates the time left from the cells that are done. Takes the arguments
+of `aoft-bench run`; a sweep is looked for in sweeps/ unless -cd names another folder. Trains nothing, prepares nothing
+and downloads nothing, so it can be called at any time, on any machine that shares the folder.
 """
 
 import statistics
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from aoft_bench.cli import method_class
 from aoft_bench.records.unfinished import STATES
 from aoft_bench.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from aoft_bench.config.schema import RunConfig
+    from aoft_bench.experiments.locate import Locator
 
 MARKS = {"done": "█", "running": "▶", "stopped": "‖", "failed": "✗", "missing": "·"}
 EXPLAINED = {"stopped": "stopped (goes on from its last epoch)"}
@@ -24,8 +28,11 @@ UNKNOWN = "data not prepared or weights not here: what is done of these is not k
 
 
 @dataclass(frozen=True)
-class Place:
-    """A cell of the grid of a sweep. seconds: what it took, if it is done; problem: why it cannot be run here."""
+class CellStatus:
+    """A cell in the grid of a sweep.
+
+    state: one of `STATES`; seconds: what it took, if it is done; problem: why it cannot run on this machine.
+    """
 
     row: str
     column: str
@@ -40,76 +47,76 @@ def main(arguments: Sequence[str]) -> int:
     if arguments and arguments[0] in ("-h", "--help"):
         print(__doc__)
         return 0
-    places = survey(list(arguments))
-    print(grid(places))
-    print(told(places))
+    cells = survey(arguments)
+    print(grid(cells))
+    print(summary(cells))
     return 0
 
 
-def survey(arguments: list[str]) -> list[Place]:
-    """The state of each cell that `python -m aoft_bench` would run with these arguments."""
+def survey(arguments: Sequence[str]) -> list[CellStatus]:
+    """The status of each cell that `aoft-bench run` would run with these arguments, in that order."""
     from aoft_bench.config.command_line import read_command_line
     from aoft_bench.config.compose import jobs_of
     from aoft_bench.config.schema import from_dict
+    from aoft_bench.experiments.locate import Locator
 
-    read = read_command_line(arguments, method_class, Path("sweeps") if Path("sweeps").is_dir() else None)
-    composer = read.composer
-    words = [word for word in read.words if not word.startswith("hydra")]
-    jobs = jobs_of(composer.sweep_params(read.name), words)
-    look = _looker(_varying(jobs))
-    return [look(from_dict(composer.compose(read.name, job), method_class), job) for job in jobs]
+    line = read_command_line(arguments, method_class, Path("sweeps") if Path("sweeps").is_dir() else None)
+    composer, locator = line.composer, Locator()
+    words = [word for word in line.words if not word.startswith("hydra")]
+    jobs = jobs_of(composer.sweep_params(line.name), words)
+    varying = _varying(jobs)
+    cells = []
+    for job in jobs:
+        config = from_dict(composer.compose(line.name, job), method_class)
+        cells.append(_status_of(config, [word for word in job if word in varying], locator))
+    return cells
 
 
 def _varying(jobs: list[list[str]]) -> set[str]:
-    """Names of what differs between the jobs beyond method, dataset and seed."""
-    values: dict[str, set[str]] = defaultdict(set)
-    for job in jobs:
-        for word in job:
-            name, _, value = word.partition("=")
-            values[name].add(value)
-    return {name for name, seen in values.items() if len(seen) > 1} - {"method", "dataset", "seed"}
+    """The words of the jobs whose names have several values, other than method, dataset and seed."""
+    from aoft_bench.config.command_line import split_word
+
+    words: dict[str, set[str]] = defaultdict(set)
+    for word in {word for job in jobs for word in job}:
+        words[split_word(word)[0]].add(word)
+    for name in ("method", "dataset", "seed"):
+        words.pop(name, None)
+    return {word for same in words.values() if len(same) > 1 for word in same}
 
 
-def _looker(varying: set[str]) -> Callable[[Any, list[str]], Place]:
-    """A function that finds the state of a cell; data and weights are looked for once for all of a sweep."""
-    from aoft_bench.experiments.locate import Locator
+def _status_of(config: "RunConfig", varying: list[str], locator: "Locator") -> CellStatus:
+    """The status of one cell. varying: the words that distinguish it from others of its method, for its row."""
     from aoft_bench.records.files import read_record
     from aoft_bench.records.unfinished import state_of
 
-    locator = Locator()
-
-    def look(config: Any, job: list[str]) -> Place:
-        more = [word for word in job if word.partition("=")[0] in varying]
-        at = (" ".join([config.method.label, *more]), config.dataset.name, config.seed)
-        try:
-            files = locator.files(config)
-        except UserError as error:
-            return Place(*at, "missing", problem=str(error))
-        if files is None:
-            return Place(*at, "missing", problem=UNKNOWN)
-        state = state_of(files)
-        if state != "done":
-            return Place(*at, state)
-        try:
-            cost = read_record(files.record)["cost"]
-        except UserError as error:
-            return Place(*at, "failed", problem=str(error))
-        return Place(*at, "done", cost["train_seconds"] + cost["score_seconds"])
-
-    return look
+    at = (" ".join([config.method.label, *varying]), config.dataset.name, config.seed)
+    try:
+        files = locator.files(config)
+    except UserError as error:
+        return CellStatus(*at, "missing", problem=str(error))
+    if files is None:
+        return CellStatus(*at, "missing", problem=UNKNOWN)
+    state = state_of(files)
+    if state != "done":
+        return CellStatus(*at, state)
+    try:
+        cost = read_record(files.record)["cost"]
+    except UserError as error:
+        return CellStatus(*at, "failed", problem=str(error))
+    return CellStatus(*at, "done", cost["train_seconds"] + cost["score_seconds"])
 
 
-def grid(places: list[Place]) -> str:
+def grid(cells: list[CellStatus]) -> str:
     """Rows and columns of the sweep, the longer of them downwards, with a mark for each seed."""
     from rich.console import Console
     from rich.table import Table
 
-    rows = list(dict.fromkeys(place.row for place in places))
-    columns = list(dict.fromkeys(place.column for place in places))
+    rows = list(dict.fromkeys(cell.row for cell in cells))
+    columns = list(dict.fromkeys(cell.column for cell in cells))
     turned = len(columns) > len(rows)
     marks: dict[tuple[str, str], str] = defaultdict(str)
-    for place in places:
-        marks[place.row, place.column] += MARKS[place.state]
+    for cell in cells:
+        marks[cell.row, cell.column] += MARKS[cell.state]
     table = Table("dataset" if turned else "method", *(rows if turned else columns))
     for down in columns if turned else rows:
         across = rows if turned else columns
@@ -121,14 +128,14 @@ def grid(places: list[Place]) -> str:
     return capture.get().rstrip()
 
 
-def told(places: list[Place]) -> str:
-    """The counts, the time left for one worker, and what stands in the way of cells."""
-    counts = Counter(place.state for place in places)
+def summary(cells: list[CellStatus]) -> str:
+    """The counts, the time left for one worker, and why cells cannot run on this machine."""
+    counts = Counter(cell.state for cell in cells)
     parts = [f"{counts[state]:,} {MARKS[state]} {EXPLAINED.get(state, state)}" for state in STATES if counts[state]]
-    lines = [f"{len(places):,} cells: {', '.join(parts)}"]
-    if counts["done"] < len(places):
-        lines.append(f"time left: {_in_words(time_left(places), counts['running'])}")
-    problems = Counter(place.problem for place in places if place.problem)
+    lines = [f"{len(cells):,} cells: {', '.join(parts)}"]
+    if counts["done"] < len(cells):
+        lines.append(f"time left: {_in_words(time_left(cells), counts['running'])}")
+    problems = Counter(cell.problem for cell in cells if cell.problem)
     if len(problems) == 1:
         lines += [f"{count:,} of them: {problem}" for problem, count in problems.items()]
     elif problems:
@@ -137,26 +144,26 @@ def told(places: list[Place]) -> str:
     return "\n".join(lines)
 
 
-def time_left(places: list[Place]) -> float | None:
+def time_left(cells: list[CellStatus]) -> float | None:
     """Seconds for all cells that are not done; None if none is done.
 
     Each is taken to need the mean of the done ones of its row and column, else of its row, else of all.
     """
-    known = [place for place in places if place.seconds is not None]
+    known = [cell for cell in cells if cell.seconds is not None]
     if not known:
         return None
 
-    def expected(place: Place) -> float:
+    def expected(cell: CellStatus) -> float:
         for alike in (
-            [k for k in known if (k.row, k.column) == (place.row, place.column)],
-            [k for k in known if k.row == place.row],
+            [k for k in known if (k.row, k.column) == (cell.row, cell.column)],
+            [k for k in known if k.row == cell.row],
             known,
         ):
             if alike:
                 return statistics.fmean(k.seconds for k in alike if k.seconds is not None)
         raise AssertionError("`known` is not empty")
 
-    return sum(expected(place) for place in places if place.state != "done")
+    return sum(expected(cell) for cell in cells if cell.state != "done")
 
 
 def _in_words(seconds: float | None, workers: int) -> str:

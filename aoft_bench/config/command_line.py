@@ -34,7 +34,7 @@ class CommandLine:
         return Composer([self.folder] if self.folder else [])
 
 
-def split_word(word: str, example: str) -> tuple[str, str]:
+def split_word(word: str, example: str = "method=aoft") -> tuple[str, str]:
     """(name, value) of a word ``name=value``; raises `UserError`, with an example, for a word without ``=``."""
     name, equals, value = word.partition("=")
     if not equals:

@@ -12,7 +12,8 @@ from conftest import call, words
 from packs import make_pack
 
 import aoft_bench.experiments.experiment as experiment_module
-from aoft_bench.cli.status import Place, time_left, told
+from aoft_bench.cli.status import CellStatus, time_left
+from aoft_bench.cli.status import summary as summary_of_cells
 from aoft_bench.experiments.sweep import Job, summary
 from aoft_bench.records.files import read_record
 from aoft_bench.records.unfinished import read_failure
@@ -242,27 +243,28 @@ def test_wrong_words_of_status(tmp_path: Path) -> None:
 
 def test_time_left_is_that_of_cells_alike() -> None:
     done = [
-        Place("lora", "dtd", 0, "done", 10.0),
-        Place("lora", "dtd", 1, "done", 20.0),
-        Place("full", "dtd", 0, "done", 90.0),
+        CellStatus("lora", "dtd", 0, "done", 10.0),
+        CellStatus("lora", "dtd", 1, "done", 20.0),
+        CellStatus("full", "dtd", 0, "done", 90.0),
     ]
     left = [
-        Place("lora", "dtd", 2, "missing"),  # 15: as its own kind
-        Place("full", "svhn", 0, "running"),  # 90: as its method
-        Place("ssf", "dtd", 0, "failed"),  # 40: as all
+        CellStatus("lora", "dtd", 2, "missing"),  # 15: as its own kind
+        CellStatus("full", "svhn", 0, "running"),  # 90: as its method
+        CellStatus("ssf", "dtd", 0, "failed"),  # 40: as all
     ]
     assert time_left(done + left) == 15 + 90 + 40
     assert time_left(left) is None
-    assert "unknown until the first cell is done" in told(left)
-    assert "time left: about 2 min for one worker" in told(done + left)
+    assert "unknown until the first cell is done" in summary_of_cells(left)
+    assert "time left: about 2 min for one worker" in summary_of_cells(done + left)
 
 
-def test_problems_of_a_sweep_are_told_in_one_line() -> None:
+def test_problems_of_a_sweep_are_one_line() -> None:
     left = [
-        Place("lora", name, 0, "missing", problem=f"no data for {name}: get it") for name in ("dtd", "pets", "pets")
+        CellStatus("lora", name, 0, "missing", problem=f"no data for {name}: get it")
+        for name in ("dtd", "pets", "pets")
     ]
-    assert told(left[:1]).splitlines()[-1] == "1 of them: no data for dtd: get it"
-    assert told(left).splitlines()[-1] == (
+    assert summary_of_cells(left[:1]).splitlines()[-1] == "1 of them: no data for dtd: get it"
+    assert summary_of_cells(left).splitlines()[-1] == (
         "3 of them: no data for pets (2), no data for dtd (1); `aoft-bench doctor` tells what to do"
     )
 
