@@ -140,12 +140,6 @@ def test_normalisation_is_exact_for_all_levels(name, channels):
     assert torch.equal(normalize(levels, *NORMALIZATIONS[name], dtype=torch.bfloat16), values.bfloat16())
 
 
-def test_half_spans_minus_one_to_one_and_none_zero_to_one():
-    ends = torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 1, 2)
-    assert normalize(ends, *NORMALIZATIONS["half"])[0, 0, 0].tolist() == [-1, 1]
-    assert normalize(ends, *NORMALIZATIONS["none"])[0, 2, 0].tolist() == [0, 1]
-
-
 def test_flip_mirrors_about_half_of_the_images_and_repeats_with_its_seed():
     images = torch.arange(200 * 3 * 2 * 4).remainder(251).to(torch.uint8).view(200, 3, 2, 4)
     flipped = flip(images, torch.Generator().manual_seed(1))
