@@ -60,9 +60,16 @@ def method_choices() -> Iterator[Choice]:
         count = method.count(VIT_B16)  # a formula, which the tests compare with what is attached
         if count is None:
             count = methods.attach(_meta_backbone("vit_b16_in21k"), method).trainable_parameters(head=False)
-        defaults = dataclasses.asdict(methods.build(name, {}))  # type: ignore[call-overload]
-        changed = [f"{key}={value}" for key, value in options.items() if defaults[key] != value]
-        yield Choice(choice, method, count, "" if choice == name else f"{name} with {', '.join(changed)}")
+        yield Choice(choice, method, count, "" if choice == name else _setting(name, options))
+
+
+def _setting(name: str, options: dict[str, Any]) -> str:
+    """What `options` change of the method's defaults."""
+    from aoft_bench import methods
+
+    defaults = dataclasses.asdict(methods.build(name, {}))  # type: ignore[call-overload]
+    changed = [f"{key}={value}" for key, value in options.items() if defaults[key] != value]
+    return f"{name} with {', '.join(changed)}"
 
 
 def methods_table() -> Table:

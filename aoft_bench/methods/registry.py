@@ -1,5 +1,6 @@
 """The registry of methods: one file that declares `@method`, one YAML of the same name, nothing else to edit."""
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable
@@ -26,7 +27,9 @@ def method(name: str) -> Callable[[M], M]:
     return register
 
 
+@functools.cache
 def _load() -> None:
+    """Import every file of this package, once."""
     package = importlib.import_module("aoft_bench.methods")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"aoft_bench.methods.{module.name}")
