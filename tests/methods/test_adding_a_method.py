@@ -63,6 +63,7 @@ def test_the_commands_of_the_page_work(checkout: Path, command: str) -> None:
         assert "test top-1" in out
 
 
+@pytest.mark.slow
 def test_no_other_test_asks_for_an_entry_of_the_new_method(checkout: Path) -> None:
     """Those that look at all methods, at all files of conf/ and at the pages."""
     out = run(
