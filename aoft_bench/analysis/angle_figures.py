@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from aoft_bench.analysis.gaussian import density, reference
 from aoft_bench.analysis.inputs import MatrixSet
-from aoft_bench.analysis.matrices import Array, Matrix, Part, Vectors
+from aoft_bench.analysis.matrices import Array, LayerMatrix, Part, Vectors
 from aoft_bench.analysis.measures import angles
 from aoft_bench.backbones.layout import Target
 from aoft_bench.figures.drawing import Drawing
@@ -34,7 +34,7 @@ LONG = SIDES[:2]
 
 
 @dataclass(frozen=True)
-class Pool:
+class Histogram:
     """Angles of many matrices. counts: how many in each bin of `BIN` degrees from 0 to 180; length: the shortest of
     their vectors; too_many: more vectors than dimensions."""
 
@@ -43,7 +43,7 @@ class Pool:
     too_many: bool
 
 
-def pool(matrices: Iterable[Matrix], which: Vectors) -> Pool | None:
+def histogram(matrices: Iterable[LayerMatrix], which: Vectors) -> Histogram | None:
     """The angles of all of them; None where there is no pair."""
     vectors = [matrix.vectors(which) for matrix in matrices]
     counts = np.zeros(round(180 / BIN))
@@ -51,7 +51,7 @@ def pool(matrices: Iterable[Matrix], which: Vectors) -> Pool | None:
         counts += np.histogram(angles(one), len(counts), (0, 180))[0]
     if not counts.any():
         return None
-    return Pool(counts, min(one.shape[1] for one in vectors), any(one.shape[0] > one.shape[1] for one in vectors))
+    return Histogram(counts, min(one.shape[1] for one in vectors), any(one.shape[0] > one.shape[1] for one in vectors))
 
 
 def of_backbone(backbone: MatrixSet) -> Drawing:
@@ -62,15 +62,15 @@ def of_backbone(backbone: MatrixSet) -> Drawing:
     colors = matplotlib.colormaps["cividis"]
     layers = 1 + max(matrix.layer for matrix in backbone.matrices)
     kinds: tuple[Vectors, ...] = ("columns", "rows")
-    pools = {
-        (which, target): [one for m in backbone.matrices if m.name == target and (one := pool([m], which))]
+    histograms = {
+        (which, target): [one for m in backbone.matrices if m.name == target and (one := histogram([m], which))]
         for which in kinds
         for target in targets
     }
-    span = _span(one for found in pools.values() for one in found)
+    span = _span(one for found in histograms.values() for one in found)
     for line, which in zip(panels, kinds, strict=True):
         for axes, target in zip(line, targets, strict=True):
-            found = pools[which, target]
+            found = histograms[which, target]
             _lines(axes, found, [colors(i / max(1, layers - 1)) for i in range(layers)], span)
             mark = "*" if any(one.too_many for one in found) else ""
             axes.set_title(f"{PAPER.get(target, f'W_{target}')}, {which}{mark}")
@@ -88,10 +88,10 @@ def of_backbone(backbone: MatrixSet) -> Drawing:
     return Drawing("angles", figure, caption)
 
 
-def _lines(axes: Axes, pools: list[Pool], colors: list[Any], span: float) -> None:
-    for one, color in zip(pools, colors, strict=False):
+def _lines(axes: Axes, histograms: list[Histogram], colors: list[Any], span: float) -> None:
+    for one, color in zip(histograms, colors, strict=False):
         axes.stairs(*_heights(one, span), color=color, lw=0.6)
-    _reference(axes, pools, span)
+    _reference(axes, histograms, span)
     _dress(axes, span)
 
 
@@ -106,19 +106,19 @@ def of_methods(sets: list[MatrixSet], styles: Styles) -> list[Drawing]:
             "D vectors of length d < D, which can never be near-orthogonal, whatever the method",
         ),
     ):
-        pools = {
+        histograms = {
             label: {
-                (state, side): pool(_matrices(sets, label, state, side[0]), side[1])
+                (state, side): histogram(_matrices(sets, label, state, side[0]), side[1])
                 for state in ("start", "trained")
                 for side in sides
             }
             for label in styles
         }
-        shown = [label for label in styles if any(pools[label].values())]
+        shown = [label for label in styles if any(histograms[label].values())]
         if name == "angles-short":  # of rank 1 these are numbers, 0 or 180 degrees apart
-            shown = [label for label in shown if any(p and p.length > 1 for p in pools[label].values())]
+            shown = [label for label in shown if any(p and p.length > 1 for p in histograms[label].values())]
         if shown:
-            drawings.append(_by_method(name, sides, about, {label: pools[label] for label in shown}, styles))
+            drawings.append(_by_method(name, sides, about, {label: histograms[label] for label in shown}, styles))
     return drawings
 
 
@@ -126,15 +126,15 @@ def _by_method(
     name: str,
     sides: tuple[tuple[Part, Vectors], ...],
     about: str,
-    pools: dict[str, dict[Any, Pool | None]],
+    histograms: dict[str, dict[Any, Histogram | None]],
     styles: Styles,
 ) -> Drawing:
-    figure = new_figure(0.35 + 0.75 * len(pools))
-    panels = figure.subplots(len(pools), len(sides), squeeze=False, sharex=True)
-    every = [one for found in pools.values() for one in found.values() if one]
+    figure = new_figure(0.35 + 0.75 * len(histograms))
+    panels = figure.subplots(len(histograms), len(sides), squeeze=False, sharex=True)
+    every = [one for found in histograms.values() for one in found.values() if one]
     span = 90.0 if name == "angles-short" else _span(every)
     mark = "*" if name == "angles-short" else ""
-    for line, (label, found) in zip(panels, pools.items(), strict=True):
+    for line, (label, found) in zip(panels, histograms.items(), strict=True):
         for axes, side in zip(line, sides, strict=True):
             start, trained = found["start", side], found["trained", side]
             if start:
@@ -162,27 +162,27 @@ def _by_method(
     return Drawing(name, figure, caption)
 
 
-def _matrices(sets: list[MatrixSet], label: str, state: str, part: Part) -> list[Matrix]:
+def _matrices(sets: list[MatrixSet], label: str, state: str, part: Part) -> list[LayerMatrix]:
     chosen = [one for one in sets if one.row == label and one.state == state]
     return [matrix for one in chosen for matrix in one.matrices if matrix.part == part]
 
 
-def _span(pools: Iterable[Pool]) -> float:
+def _span(histograms: Iterable[Histogram]) -> float:
     """Half the width of the axis in degrees: 99 % of the angles, and four standard deviations of random ones."""
     reach = [0.0]
-    for one in pools:
+    for one in histograms:
         reach += [_reach(one, 0.99), 4 * (reference(2, one.length).std_angle or 0)]
     return min(90.0, 5 * float(np.ceil(max(reach) / 5)))
 
 
-def _reach(one: Pool, share: float) -> float:
+def _reach(one: Histogram, share: float) -> float:
     """Half the width in degrees, around 90, of what holds this share of the angles."""
     off = one.counts.reshape(2, -1)
     both = np.cumsum(off[0][::-1] + off[1])
     return BIN * (1 + int(np.searchsorted(both, share * both[-1])))
 
 
-def _heights(one: Pool, span: float) -> tuple[Array, Array]:
+def _heights(one: Histogram, span: float) -> tuple[Array, Array]:
     """(densities, edges) of the bins that show 90 - span to 90 + span."""
     together = next(n for n in (2, 4, 10) if 2 * span / (n * BIN) <= 90)
     width = together * BIN
@@ -191,8 +191,8 @@ def _heights(one: Pool, span: float) -> tuple[Array, Array]:
     return shown, edges
 
 
-def _reference(axes: Axes, pools: list[Pool], span: float) -> None:
-    for length in sorted({one.length for one in pools if one.length > 1}):
+def _reference(axes: Axes, histograms: list[Histogram], span: float) -> None:
+    for length in sorted({one.length for one in histograms if one.length > 1}):
         at = np.linspace(max(90 - span, 0.1), min(90 + span, 179.9), 400)
         axes.plot(at, density(length, at), **REFERENCE)
 

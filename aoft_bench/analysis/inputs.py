@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from aoft_bench import backbones, methods
-from aoft_bench.analysis.matrices import Matrix, backbone_matrices, factor_matrices
+from aoft_bench.analysis.matrices import LayerMatrix, backbone_matrices, factor_matrices
 from aoft_bench.config.schema import BackboneOptions, from_dict
 from aoft_bench.figures.names import stem
 from aoft_bench.records.files import read_record
@@ -28,7 +28,7 @@ class MatrixSet:
     backbone: str
     weights: str
     state: Literal["pretrained", "start", "trained"]
-    matrices: list[Matrix]
+    matrices: list[LayerMatrix]
     row: str = ""
     setting: str = ""
     dataset: str = ""

@@ -18,7 +18,7 @@ Vectors = Literal["columns", "rows"]
 
 
 @dataclass(frozen=True)
-class Matrix:
+class LayerMatrix:
     """One matrix in the convention of x W: shape (in, out), values in float64.
 
     layer: number of the block, from 0; name: q, k, v, proj, fc1, fc2, or where an adapter stands; part: a frozen
@@ -36,10 +36,10 @@ class Matrix:
         return self.values.T if which == "columns" else self.values
 
 
-def backbone_matrices(model: nn.Module) -> list[Matrix]:
+def backbone_matrices(model: nn.Module) -> list[LayerMatrix]:
     """W_q, W_k, W_v, W_o (`proj`), fc1 and fc2 of every block of a network that is not adapted."""
     return [
-        Matrix(layer, target, "weight", _weight(block, target))
+        LayerMatrix(layer, target, "weight", _weight(block, target))
         for layer, (_, block) in enumerate(block_paths(model))
         for target in get_args(Target)
     ]
@@ -50,7 +50,7 @@ def _weight(block: nn.Module, target: str) -> Array:
     return _array(matrix.layer.weight[matrix.rows].T)
 
 
-def factor_matrices(handle: Handle) -> list[Matrix]:
+def factor_matrices(handle: Handle) -> list[LayerMatrix]:
     """W_down, W_up and the update of every module that the method inserted; `UserError` if it has none, or NaNs."""
     # where an adapter wraps the whole block, the block's own path ends in .block
     blocks = [path.removesuffix(".block") for path, _ in block_paths(handle.model)]
@@ -65,7 +65,7 @@ def factor_matrices(handle: Handle) -> list[Matrix]:
             "up": _array(factors.up),
             "update": _array(a @ b.T),
         }
-        found += [Matrix(layer, name, part, values) for part, values in parts.items()]
+        found += [LayerMatrix(layer, name, part, values) for part, values in parts.items()]
     if not found:
         raise UserError(f"{type(handle.method).__name__} inserted nothing that has W_down and W_up")
     if not all(np.isfinite(matrix.values).all() for matrix in found):

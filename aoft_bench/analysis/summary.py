@@ -12,7 +12,7 @@ import numpy as np
 
 from aoft_bench.analysis.gaussian import reference, spectral_ratio
 from aoft_bench.analysis.inputs import MatrixSet
-from aoft_bench.analysis.matrices import Matrix, Vectors
+from aoft_bench.analysis.matrices import LayerMatrix, Vectors
 from aoft_bench.analysis.measures import measure, spectral_norm
 
 ORIGIN = ("setting", "backbone", "weights", "row", "dataset", "seed", "hash", "state", "layer", "matrix", "part")
@@ -34,7 +34,7 @@ def rows_of(sets: Iterable[MatrixSet]) -> list[Measurement]:
     return [row for origin in sets for matrix in origin.matrices for row in _rows(origin, matrix)]
 
 
-def _rows(origin: MatrixSet, matrix: Matrix) -> list[Measurement]:
+def _rows(origin: MatrixSet, matrix: LayerMatrix) -> list[Measurement]:
     frobenius = float(np.linalg.norm(matrix.values))
     row: Measurement = dict.fromkeys(COLUMNS) | {
         "setting": origin.setting,
@@ -57,7 +57,7 @@ def _rows(origin: MatrixSet, matrix: Matrix) -> list[Measurement]:
     return [row | _angles(matrix, which) for which in get_args(Vectors)]
 
 
-def _angles(matrix: Matrix, which: Vectors) -> Measurement:
+def _angles(matrix: LayerMatrix, which: Vectors) -> Measurement:
     measured = measure(matrix.vectors(which))
     expected = asdict(reference(measured.count, measured.length))
     return {

@@ -103,7 +103,7 @@ def _breakable(text: str) -> Markup:
     return Markup(str(escape(text)).replace("_", "_<wbr>"))
 
 
-def _summary(records: list[dict[str, Any]], shown: list[view.Section]) -> str:
+def _summary(records: list[dict[str, Any]], shown: list[view.ShownSetting]) -> str:
     rows = sum(len(section.lines) for section in shown)
     counts = [
         (len(records), "run"),

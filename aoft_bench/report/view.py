@@ -38,7 +38,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Section:
+class ShownSetting:
     """One setting. anchor: its id, derived from the setting; columns: of the accuracy table, scores
     first; groups: (name, number of columns) above them, empty where there is one group of tasks."""
 
@@ -53,19 +53,19 @@ class Section:
     upright: bool
 
 
-def sections(records: list[Record]) -> list[Section]:
+def sections(records: list[Record]) -> list[ShownSetting]:
     """All settings of `records`."""
     return [_section(comparison) for comparison in build_comparisons(records)]
 
 
-def chips(shown: list[Section]) -> dict[str, list[tuple[str, int]]]:
+def chips(shown: list[ShownSetting]) -> dict[str, list[tuple[str, int]]]:
     """Facet -> (value, number of rows that have it), in natural order of the values."""
     lines = [line for section in shown for line in section.lines]
     found = {name: Counter(value for line in lines for value in line.facets[name]) for name in FACETS}
     return {name: sorted(counts.items(), key=lambda pair: _natural(pair[0])) for name, counts in found.items()}
 
 
-def _section(comparison: Comparison) -> Section:
+def _section(comparison: Comparison) -> ShownSetting:
     table = accuracy_table(comparison)
     first, *others = range(len(table.columns))
     order = [first, *sorted(others, key=lambda i: not table.columns[i].ranked)]
@@ -76,7 +76,7 @@ def _section(comparison: Comparison) -> Section:
     ]
     groups = spans(columns)
     anchor = hashlib.sha256(repr(comparison.setting).encode()).hexdigest()[:8]
-    return Section(
+    return ShownSetting(
         anchor=f"setting-{anchor}",
         title=table.title,
         caption=table.caption,

@@ -8,7 +8,7 @@ import torch
 from networks import swin, vit
 
 from aoft_bench.analysis.gaussian import density, reference, spectral_ratio
-from aoft_bench.analysis.matrices import Matrix, backbone_matrices
+from aoft_bench.analysis.matrices import LayerMatrix, backbone_matrices
 from aoft_bench.analysis.measures import angles, measure, spectral_norm
 from aoft_bench.methods.aoft import ao_matrix
 
@@ -108,7 +108,7 @@ def test_the_reference_is_what_random_matrices_show():
 
 
 def test_columns_and_rows_are_those_of_x_w():
-    matrix = Matrix(0, "q", "weight", np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))  # (in, out) = (2, 3)
+    matrix = LayerMatrix(0, "q", "weight", np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))  # (in, out) = (2, 3)
     np.testing.assert_array_equal(matrix.vectors("columns"), [[1, 4], [2, 5], [3, 6]])
     np.testing.assert_array_equal(matrix.vectors("rows"), [[1, 2, 3], [4, 5, 6]])
 

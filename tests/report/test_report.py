@@ -83,7 +83,7 @@ def test_shared_sections_are_held_once() -> None:
     assert len(json.dumps(packed)) < len(json.dumps([make(seed=seed) for seed in range(50)])) / 2
 
 
-def entries(section: view.Section) -> dict[str, dict[str, Entry]]:
+def entries(section: view.ShownSetting) -> dict[str, dict[str, Entry]]:
     """Label of a row -> header of a column -> what stands there."""
     headers = [column.header for column in section.columns]
     return {line.entries[0].text: dict(zip(headers, line.entries, strict=True)) for line in section.lines}
