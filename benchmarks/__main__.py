@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measures and prints Markdown tables; --out keeps them, and the numbers as JSON."""
+"""`python -m benchmarks`: measure and print Markdown tables; --out keeps them, and the numbers as JSON."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ import torch
 
 from aoft_bench.training.hardware import prepare_cpu
 from benchmarks import cells, optable, peak, scoring, several, steps
-from benchmarks.machine import Setting, described
+from benchmarks.machine import Workload, describe
 from benchmarks.report import markdown
 
 SECTIONS = ("steps", "scoring", "data path", "operations", "start-up", "several cells", "growth")
@@ -21,9 +21,9 @@ SECTIONS = ("steps", "scoring", "data path", "operations", "start-up", "several 
 def main() -> int:
     options = _parser().parse_args()
     setting = _setting(options)
-    prepare_cpu(setting.threads)  # as a cell does
+    prepare_cpu(setting.threads)  # as a run does
     warnings.filterwarnings("ignore", category=UserWarning)
-    # as a cell trains (aoft_bench.training.fit)
+    # as a run trains (aoft_bench.training.fit)
     if setting.device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
@@ -31,7 +31,7 @@ def main() -> int:
     if options.peak_of:
         steps.print_peak(options.peak_of, setting)
         return 0
-    found = described(setting) | {"sections": {}}
+    found = describe(setting) | {"sections": {}}
     for name in options.only or SECTIONS:
         print(f"benchmarks: {name} ...", file=sys.stderr, flush=True)
         found["sections"][name] = _measured(name, setting, options, found["sections"])
@@ -44,7 +44,7 @@ def main() -> int:
     return 0
 
 
-def _measured(name: str, setting: Setting, options: argparse.Namespace, before: dict[str, Any]) -> Any:
+def _measured(name: str, setting: Workload, options: argparse.Namespace, before: dict[str, Any]) -> Any:
     cuda = setting.device.type == "cuda"
     if name == "steps":
         return steps.measure(setting, options.every_method)
@@ -62,7 +62,7 @@ def _measured(name: str, setting: Setting, options: argparse.Namespace, before: 
 
 
 def _keep(found: dict[str, Any], out: str | None) -> None:
-    """The results so far: a benchmark may be cut off."""
+    """Write the results so far: a benchmark may be stopped."""
     if out:
         folder = Path(out)
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,10 +70,10 @@ def _keep(found: dict[str, Any], out: str | None) -> None:
         (folder / "benchmark.md").write_text(markdown(found))
 
 
-def _setting(o: argparse.Namespace) -> Setting:
+def _setting(o: argparse.Namespace) -> Workload:
     device = torch.device(o.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     cuda = device.type == "cuda"
-    return Setting(
+    return Workload(
         device=device,
         precision=o.precision or ("bf16" if cuda else "fp32"),
         network=o.network,
@@ -87,15 +87,17 @@ def _setting(o: argparse.Namespace) -> Setting:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="a GPU if there is one")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], help="bf16 on a GPU, fp32 on a CPU")
-    parser.add_argument("--network", default="vit_base_patch16_224", help="a plain ViT of timm's, or vit_nano")
-    parser.add_argument("--size", type=int, default=224, help="of images in pixels")
-    parser.add_argument("--batch", type=int, help="images a step: 64 on a GPU, 8 on a CPU")
-    parser.add_argument("--rounds", type=int, help="timed rounds of a case and its reference: 7 or 5")
-    parser.add_argument("--steps", type=int, help="steps in a round: 10 or 1")
-    parser.add_argument("--threads", type=int, help="CPU threads; torch's choice")
-    parser.add_argument("--epochs", type=int, default=2, help="of the cell that is run from end to end")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: a GPU if there is one")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], help="default: bf16 on a GPU, fp32 on a CPU")
+    parser.add_argument("--network", default="vit_base_patch16_224", help="a plain ViT of timm, or vit_nano")
+    parser.add_argument("--size", type=int, default=224, help="of an image in pixels")
+    parser.add_argument("--batch", type=int, help="images a step; default: 64 on a GPU, 8 on a CPU")
+    parser.add_argument(
+        "--rounds", type=int, help="timed rounds of a case and its reference; default: 7 on a GPU, 5 on a CPU"
+    )
+    parser.add_argument("--steps", type=int, help="steps in a round; default: 10 on a GPU, 1 on a CPU")
+    parser.add_argument("--threads", type=int, help="CPU threads; default: torch's choice")
+    parser.add_argument("--epochs", type=int, default=2, help="of the run that is timed from end to end")
     parser.add_argument(
         "--every-method", action="store_true", help="time the step of every method, not only the main ones"
     )

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import Setting
+from benchmarks.machine import Workload
 
 TESTED = 387_904  # test images of the 19 tasks of VTAB-1k
 TASKS, TRAINED = 19, 1000
@@ -32,15 +32,15 @@ main(sys.argv[2:])
 """
 
 
-def measure(setting: Setting, epochs: int) -> dict[str, Any]:
-    """Start-up times, and a cell of the setting's network with random weights on the digits, at the setting's size."""
+def measure(setting: Workload, epochs: int) -> dict[str, Any]:
+    """Start-up times, and a run on the digits with the setting's network (random weights) and image size."""
     with tempfile.TemporaryDirectory(prefix="aoft_bench-") as folder:
         words = _cell(setting, Path(folder))
         starts = startup([*words, f"results.root={folder}/started"])
         return {"startup": starts, "cell": cell(words, Path(folder), epochs)}
 
 
-def _cell(setting: Setting, folder: Path) -> list[str]:
+def _cell(setting: Workload, folder: Path) -> list[str]:
     from safetensors.torch import save_file
 
     from benchmarks.networks import vit
@@ -61,7 +61,7 @@ def _cell(setting: Setting, folder: Path) -> list[str]:
 
 
 def startup(words: list[str], times: int = 3) -> list[dict[str, Any]]:
-    """Seconds from starting Python: medians of `times` starts after one that warms caches and prepares the data."""
+    """Seconds from the start of Python: medians of `times` starts, after one that fills caches and prepares the data."""
 
     def python(*command: str) -> float:
         start = time.perf_counter()
@@ -89,7 +89,7 @@ def startup(words: list[str], times: int = 3) -> list[dict[str, Any]]:
 
 
 def cell(words: list[str], folder: Path, epochs: int) -> dict[str, Any]:
-    """Wall-clock parts of one AOFT cell, and what they make of a table: one method, 19 tasks, 100 epochs."""
+    """Wall-clock parts of one AOFT run, and what a table takes from them: one method, 19 tasks, 100 epochs."""
     start = time.perf_counter()
     cost = _cost([*words, f"results.root={folder}/results", f"recipe.epochs={epochs}"], folder / "results")
     wall = time.perf_counter() - start
@@ -107,8 +107,8 @@ def cell(words: list[str], folder: Path, epochs: int) -> dict[str, Any]:
     }
 
 
-def growth(setting: Setting, epochs: int) -> list[dict[str, Any]]:
-    """How the cost of an AOFT cell of vit_nano grows: 800 and 1,000 training images, 1, 2 and 4 times `epochs`."""
+def growth(setting: Workload, epochs: int) -> list[dict[str, Any]]:
+    """Cost of AOFT runs with vit_nano: 800 and 1,000 training images, and 1, 2 and 4 times `epochs`."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="aoft_bench-") as name:
         folder = Path(name)
@@ -130,7 +130,7 @@ def growth(setting: Setting, epochs: int) -> list[dict[str, Any]]:
 
 
 def _cost(words: list[str], root: Path) -> dict[str, Any]:
-    """Run a cell, the only one below its results folder, in a process of its own; what its record says it cost."""
+    """Run a cell in its own process, and return the cost from its record, the only one in the results folder."""
     subprocess.run([sys.executable, "-m", "aoft_bench", *words], check=True, capture_output=True, env=_environment())
     (path,) = (root / "records").rglob("*.json")
     return json.loads(path.read_text())["cost"]  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Where a benchmark runs and what it runs on: device, precision, network, batch, how often."""
+"""The workload of a benchmark: device, precision, network, batch size, number of rounds."""
 
 import platform
 from dataclasses import asdict, dataclass
@@ -11,8 +11,8 @@ from aoft_bench.training import hardware
 
 
 @dataclass(frozen=True)
-class Setting:
-    """network: a timm name; size: of images in pixels; batch: images a step; rounds, steps: timed rounds of so many."""
+class Workload:
+    """network: a timm name; size: of images in pixels; batch: images a step; rounds: timed, of `steps` each."""
 
     device: torch.device
     precision: str
@@ -29,8 +29,8 @@ class Setting:
         return [word for name, value in given.items() for word in (f"--{name}", str(value))]
 
 
-def described(setting: Setting) -> dict[str, Any]:
-    """What a table says of where its numbers come from."""
+def describe(setting: Workload) -> dict[str, Any]:
+    """Setting, hardware, versions and commit, for the head of a table."""
     names = ("torch", "timm", "peft", "pytorch-lightning")
     return {
         "setting": {**asdict(setting), "device": setting.device.type},

@@ -1,4 +1,4 @@
-"""A ViT with random weights, random images, and what a step of each case computes."""
+"""ViTs with random weights, random images, and the cases whose steps are timed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ ALL = ["q", "v", "fc1", "fc2"]
 
 
 def vit(name: str, size: int, device: torch.device) -> nn.Module:
-    """A ViT of timm's, or vit_nano, in fp32 on `device`, its head not zero: else all gradients below it would be."""
+    """A ViT of timm, or vit_nano, in fp32 on `device`. Its head is not zero: gradients below a zero head are zero."""
     torch.manual_seed(0)
     timm = import_timm()
     with device:
@@ -42,8 +42,7 @@ def batch(count: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Case:
-    """Something whose step is timed. adapt: makes of a ViT the model that is trained; optimized: whether the step ends
-    with the optimiser's."""
+    """A model whose step is timed. adapt: turns a ViT into it. optimized: whether the step includes the optimizer's."""
 
     name: str
     adapt: Callable[[nn.Module], nn.Module]
@@ -51,7 +50,7 @@ class Case:
 
 
 def floor(model: nn.Module) -> nn.Module:
-    """Everything frozen but the position embedding, so that gradients flow through all blocks and to nothing large."""
+    """Freeze everything but the position embedding, so that gradients flow through all blocks and to nothing large."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name == "pos_embed")
     return model
@@ -62,7 +61,7 @@ def ours(method: str, **options: Any) -> Callable[[nn.Module], nn.Module]:
 
 
 def peft_lora(model: nn.Module) -> nn.Module:
-    """LoRA r = 8 of Hugging Face's peft on qkv, fc1, fc2: it does not cut qkv, so it adapts k too."""
+    """LoRA r = 8 of Hugging Face's peft on qkv, fc1, fc2: it cannot split qkv, so it adapts k too."""
     import peft
 
     config = peft.LoraConfig(r=8, lora_alpha=8, target_modules=["qkv", "fc1", "fc2"], modules_to_save=["head"])
@@ -87,7 +86,7 @@ def others() -> list[Case]:
 
 @dataclass
 class Training:
-    """A case ready to be stepped. graphs: as CUDA graphs, which is how a cell trains on a GPU."""
+    """A case with its data and optimizer. graphs: step as CUDA graphs, as a run does on a GPU."""
 
     case: Case
     model: nn.Module

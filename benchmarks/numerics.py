@@ -1,8 +1,8 @@
 """`python -m benchmarks.numerics PACK WEIGHTS`: losses in bf16 beside those in fp32, step by step, on real images.
 
 A ViT-Ti with the given weights is trained by each method on the same batches of a folder pack, once in each precision,
-and once more in fp32 from weights that are disturbed in their sixth digit, which says how far two runs of the same part
-by themselves. Printed are the losses at the ends and the largest and mean differences.
+and once more in fp32 from weights that are disturbed in their sixth digit, which shows how far two fp32 runs drift
+apart. Prints the first and last losses, and the largest and mean differences.
 """
 
 import argparse

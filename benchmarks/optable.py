@@ -1,11 +1,11 @@
-"""Where the time of a step goes: operations (CPU) or kernels (GPU) by their own time."""
+"""The time of a step by operation (CPU) or kernel (GPU)."""
 
 from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.machine import Setting
+from benchmarks.machine import Workload
 from benchmarks.networks import FLOOR, MAIN
 from benchmarks.steps import training
 from benchmarks.timing import forget
@@ -14,12 +14,12 @@ SHOWN = 18
 STEPS = 3
 
 
-def measure(setting: Setting) -> list[dict[str, Any]]:
+def measure(setting: Workload) -> list[dict[str, Any]]:
     """For the floor and for AOFT: each operation's own milliseconds a step and how often it runs, the longest first."""
     return [row for case in (FLOOR, *MAIN[1:3]) for row in _of(case, setting)]
 
 
-def _of(case: Any, setting: Setting) -> list[dict[str, Any]]:
+def _of(case: Any, setting: Workload) -> list[dict[str, Any]]:
     cuda = setting.device.type == "cuda"
     found = training(case, setting, graphs=False)
     found.step()

@@ -4,11 +4,11 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import Setting
+from benchmarks.machine import Workload
 from benchmarks.timing import seconds_of
 
 
-def matrix_peak(setting: Setting, side: int = 8192) -> float:
+def matrix_peak(setting: Workload, side: int = 8192) -> float:
     """Operations a second of a large product of random matrices, in the setting's precision: the best of ten."""
     if setting.device.type == "cpu":
         side = 2048
@@ -35,7 +35,7 @@ def operations(network: str, size: int) -> float:
     return float(counter.get_total_flops())
 
 
-def shares(setting: Setting, steps: list[dict[str, Any]], scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def shares(setting: Workload, steps: list[dict[str, Any]], scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """MFU of each step, counting a forward and one backward product a layer, and of scoring."""
     peak, forward = matrix_peak(setting), operations(setting.network, setting.size)
     rows = [{"case": "matrix product", "tflops": peak / 1e12, "share": 1.0}]

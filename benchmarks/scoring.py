@@ -1,4 +1,4 @@
-"""Images a second of scoring, and what the data path costs beside the network."""
+"""Images a second of scoring, and the cost of the data path."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from aoft_bench.data.loader import DeviceBatches, StreamedBatches
 from aoft_bench.data.transforms import NORMALIZATIONS, normalize
 from aoft_bench.training.hardware import autocast
 from aoft_bench.training.score import count_correct
-from benchmarks.machine import Setting
+from benchmarks.machine import Workload
 from benchmarks.networks import ALL, CLASSES, FLOOR, batch, vit
 from benchmarks.steps import training
 from benchmarks.timing import Times, alternate, forget, seconds_of
@@ -18,9 +18,9 @@ from benchmarks.timing import Times, alternate, forget, seconds_of
 MEAN, STD = NORMALIZATIONS["half"]
 
 
-def measure(setting: Setting, batch_size: int, batches: int) -> list[dict[str, Any]]:
-    """Scoring of `batches` batches: AOFT merged and unmerged, from images in the computer's memory, against the bare
-    timm network on one batch that is normalised and on the device already."""
+def measure(setting: Workload, batch_size: int, batches: int) -> list[dict[str, Any]]:
+    """Score `batches` batches with AOFT and LoRA, merged and unmerged, from images in the computer's memory. The
+    reference is the plain timm network on one batch that is on the device and normalized already."""
     device = setting.device
     bare = vit(setting.network, setting.size, device).eval()
     ready = normalize(batch(batch_size, setting.size, device)[0], MEAN, STD)
@@ -60,7 +60,7 @@ def _row(name: str, times: Times, images: int) -> dict[str, Any]:
     return {"case": name, "share": 1 / times.ratio, "images_per_second": images / times.median}
 
 
-def data_path(setting: Setting) -> list[dict[str, Any]]:
+def data_path(setting: Workload) -> list[dict[str, Any]]:
     """Milliseconds a batch of the data path alone, and as a share of a step of the floor."""
     device = setting.device
     floor = training(FLOOR, setting, graphs=device.type == "cuda")

@@ -1,7 +1,7 @@
-"""Would several cells of one method, trained together in one process on one frozen network, make a table faster?
+"""Do several cells of one method train faster together, in one process on one frozen network?
 
-K LoRAs (seeds, or learning rates): the frozen products see K batches at once, and each LoRA its own part of them, as
-two thin batched products beside the frozen layer. Against them: K steps of `aoft_bench`, one after the other.
+K LoRAs (seeds, or learning rates): the frozen layers see K batches at once, and each LoRA its own part of them, as
+two thin batched products beside the frozen layer. The reference: K steps of `aoft_bench`, one after the other.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import block_paths
-from benchmarks.machine import Setting
+from benchmarks.machine import Workload
 from benchmarks.networks import ALL, Case, Training, batch, ours, vit
 from benchmarks.steps import training
 from benchmarks.timing import alternate, forget
@@ -43,7 +43,7 @@ def many(count: int) -> Any:
     return adapt
 
 
-def measure(setting: Setting, counts: tuple[int, ...] = (2, 4, 8)) -> list[dict[str, Any]]:
+def measure(setting: Workload, counts: tuple[int, ...] = (2, 4, 8)) -> list[dict[str, Any]]:
     """How many times as fast K cells together are as one after the other."""
     graphs = setting.device.type == "cuda"
     rows = []

@@ -1,4 +1,4 @@
-"""The time and peak memory of a training step, as multiples of the floor's."""
+"""Time and peak memory of a training step, the time as a multiple of the floor's."""
 
 import json
 import subprocess
@@ -9,19 +9,19 @@ import torch
 
 from aoft_bench.training import hardware
 from aoft_bench.training.cuda_graph import CudaGraphStep
-from benchmarks.machine import Setting
+from benchmarks.machine import Workload
 from benchmarks.networks import FLOOR, MAIN, Case, Training, batch, others, vit
 from benchmarks.timing import alternate, forget
 
 
-def training(case: Case, setting: Setting, graphs: bool) -> Training:
+def training(case: Case, setting: Workload, graphs: bool) -> Training:
     images, labels = batch(setting.batch, setting.size, setting.device)
     model = vit(setting.network, setting.size, setting.device)
     return Training(case, model, setting.device, setting.precision, graphs, images, labels)
 
 
-def measure(setting: Setting, every_method: bool) -> list[dict[str, Any]]:
-    """A row for each case, the floor first; on CUDA as one graph and kernel by kernel, each against such a floor."""
+def measure(setting: Workload, every_method: bool) -> list[dict[str, Any]]:
+    """A row for each case, the floor first. On CUDA with and without a CUDA graph, each against such a floor."""
     cuda = setting.device.type == "cuda"
     rows = []
     for graphs in (True, False) if cuda else (False,):
@@ -33,8 +33,8 @@ def measure(setting: Setting, every_method: bool) -> list[dict[str, Any]]:
     return rows
 
 
-def row_of(case: Case, reference: Training, setting: Setting, graphs: bool) -> dict[str, Any]:
-    """Ratio and milliseconds of a case's step; of peak memory too."""
+def row_of(case: Case, reference: Training, setting: Workload, graphs: bool) -> dict[str, Any]:
+    """Ratio, milliseconds and peak memory of a case's step."""
     try:
         found = training(case, setting, graphs)
         times = alternate(found.step, reference.step, setting.rounds, setting.steps, setting.device)
@@ -57,8 +57,8 @@ def row_of(case: Case, reference: Training, setting: Setting, graphs: bool) -> d
     }
 
 
-def peak_of(case: Case, setting: Setting, graphs: bool) -> int:
-    """Peak memory of two steps: allocated on the GPU; on the CPU resident, in a process of its own."""
+def peak_of(case: Case, setting: Workload, graphs: bool) -> int:
+    """Peak memory of two steps: allocated on a GPU; on a CPU resident, in a process of its own."""
     if setting.device.type == "cuda":
         before = torch.cuda.memory_allocated(setting.device)
         hardware.reset_peak_memory(setting.device)
@@ -74,8 +74,8 @@ def peak_of(case: Case, setting: Setting, graphs: bool) -> int:
     return int(json.loads(done.stdout.splitlines()[-1]))
 
 
-def print_peak(name: str, setting: Setting) -> None:
-    """What `peak_of` asks a process of its own for."""
+def print_peak(name: str, setting: Workload) -> None:
+    """Print the peak memory of a case: what the process that `peak_of` starts does."""
     case = next(c for c in [FLOOR, *MAIN, *others()] if c.name == name)
     found = training(case, setting, graphs=False)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Times and memory of steps: medians, and ratios within a round."""
+"""Times of steps: medians, and ratios within a round."""
 
 import gc
 import statistics
@@ -13,14 +13,14 @@ Run = Callable[[], object]
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of one step, a round each, and of the reference in the same rounds."""
+    """Seconds of one step in each round, and of the reference in the same rounds."""
 
     seconds: list[float]
     reference: list[float]
 
     @property
     def ratio(self) -> float:
-        """Median over rounds of what one costs in multiples of the other."""
+        """Seconds as a multiple of the reference's: the median over rounds."""
         return statistics.median(a / b for a, b in zip(self.seconds, self.reference, strict=True))
 
     @property
@@ -34,7 +34,7 @@ class Times:
 
     @property
     def fastest(self) -> float:
-        """The same of the fastest rounds: what is left where other work on the machine makes rounds slow."""
+        """The ratio of the fastest rounds, which other work on the machine disturbs least."""
         return min(self.seconds) / min(self.reference)
 
     @property
@@ -60,7 +60,7 @@ def seconds_of(run: Run, steps: int, device: torch.device) -> float:
 
 
 def alternate(run: Run, reference: Run, rounds: int, steps: int, device: torch.device) -> Times:
-    """Time `run` and `reference` in turn, which goes first changing from round to round, after a warm-up of both."""
+    """Time `run` and `reference` in turn, after a warm-up of both. Which of them goes first alternates."""
     for one in (run, reference):
         seconds_of(one, steps, device)
     times: dict[Run, list[float]] = {run: [], reference: []}
@@ -71,7 +71,7 @@ def alternate(run: Run, reference: Run, rounds: int, steps: int, device: torch.d
 
 
 def forget(device: torch.device) -> None:
-    """Free what nobody holds any longer; CUDA graphs are in reference cycles."""
+    """Free unused memory. CUDA graphs are in reference cycles, which only the garbage collector frees."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -10,7 +10,7 @@ import torch
 
 import aoft_bench
 from benchmarks import cells
-from benchmarks.machine import Setting
+from benchmarks.machine import Workload
 from benchmarks.networks import FLOOR, MAIN, others, vit
 from benchmarks.peak import operations
 from benchmarks.report import markdown, table
@@ -53,7 +53,7 @@ def test_growth_is_per_image_and_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
         return {"train_seconds": 4.0, "peak_memory_bytes": 5e8}
 
     monkeypatch.setattr(cells, "_cost", cost)
-    rows = cells.growth(Setting(torch.device("cpu"), "fp32", "vit_base_patch16_224", 224, 8, 1, 1, 1), epochs=2)
+    rows = cells.growth(Workload(torch.device("cpu"), "fp32", "vit_base_patch16_224", 224, 8, 1, 1, 1), epochs=2)
     assert [row["case"] for row in rows][::3] == ["800 images x 2 epochs", "1,000 images x 2 epochs"]
     assert [row["milliseconds_an_image"] for row in rows] == pytest.approx([2.5, 1.25, 0.625, 2.0, 1.0, 0.5])
     assert {"backbone=vit_nano", "protocol=clean", "recipe.epochs=8"} <= set(asked[-1])
@@ -86,5 +86,5 @@ def test_a_table_has_a_cell_for_every_column() -> None:
 
 
 def test_a_setting_travels_as_words() -> None:
-    setting = Setting(torch.device("cpu"), "fp32", "vit_nano", 16, 2, 1, 1, 1)
+    setting = Workload(torch.device("cpu"), "fp32", "vit_nano", 16, 2, 1, 1, 1)
     assert setting.as_words()[:4] == ["--precision", "fp32", "--network", "vit_nano"]
