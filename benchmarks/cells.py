@@ -61,7 +61,7 @@ def _cell(setting: Workload, folder: Path) -> list[str]:
 
 
 def startup(words: list[str], times: int = 3) -> list[dict[str, Any]]:
-    """Seconds from the start of Python: medians of `times` starts, after one that fills caches and prepares the data."""
+    """Seconds from the start of Python: medians of `times` starts, after one that prepares the data."""
 
     def python(*command: str) -> float:
         start = time.perf_counter()
