@@ -1,7 +1,4 @@
-"""Mirror runs to Weights & Biases: never needed, never blocking, offline without a key.
-
-docs/wandb.md says why this is not Lightning's WandbLogger.
-"""
+"""Mirror runs to Weights & Biases; docs/wandb.md says why not by Lightning's WandbLogger."""
 
 import contextlib
 import functools
