@@ -82,3 +82,12 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 
     for name in edges:
         walk(name, ())
+
+
+def test_no_two_packages_have_a_class_of_the_same_name() -> None:
+    packages: dict[str, set[str]] = {}
+    for name, path in MODULES.items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                packages.setdefault(node.name, set()).add(package_of(name))
+    assert {name: found for name, found in packages.items() if len(found) > 1} == {}

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 @dataclass(frozen=True)
-class Choice:
+class MethodChoice:
     """One choice of `method=`. method: with the options of its YAML; count: of trained parameters on ViT-B/16 without
     the head; setting: what it changes of another choice, or empty if it is a method with its defaults."""
 
@@ -48,7 +48,7 @@ class Choice:
     setting: str
 
 
-def method_choices() -> Iterator[Choice]:
+def method_choices() -> Iterator[MethodChoice]:
     """Every choice of conf/method, sorted by name."""
     from aoft_bench import methods
     from aoft_bench.backbones.layout import VIT_B16
@@ -60,7 +60,7 @@ def method_choices() -> Iterator[Choice]:
         count = method.count(VIT_B16)  # a formula, which the tests compare with what is attached
         if count is None:
             count = methods.attach(_meta_backbone("vit_b16_in21k"), method).trainable_parameters(head=False)
-        yield Choice(choice, method, count, "" if choice == name else _setting(name, options))
+        yield MethodChoice(choice, method, count, "" if choice == name else _setting(name, options))
 
 
 def _setting(name: str, options: dict[str, Any]) -> str:
