@@ -10,8 +10,7 @@ from pydantic.dataclasses import dataclass
 from test_config import config_of, tree
 
 from aoft_bench import methods
-from aoft_bench.config import schema
-from aoft_bench.config.fields import STRICT, added
+from aoft_bench.config.fields import added
 from aoft_bench.config.schema import RecipeOptions, RunConfig, from_dict
 from aoft_bench.utils.errors import UserError
 
@@ -95,18 +94,3 @@ def test_an_option_added_to_a_method_is_left_out_at_its_default() -> None:
     assert plain(dropout=0.5, places=["q"]) == before["method"] | {"dropout": 0.5, "places": ["q"]}
     with pytest.raises(UserError, match=r"method\.dropout: got 1\.5, must be below 1"):
         plain(dropout=1.5)
-
-
-def test_an_option_added_to_a_section_is_left_out_at_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = config_of().as_dict()
-
-    @dataclass(frozen=True, config=STRICT)
-    class Extended(RecipeOptions):
-        beta2: float = added(0.999)
-
-    monkeypatch.setitem(schema.SECTIONS, "recipe", Extended)
-    assert from_dict(before, methods.get).as_dict() == before
-    with_default = before | {"recipe": before["recipe"] | {"beta2": 0.999}}
-    assert from_dict(with_default, methods.get).as_dict() == before
-    changed = before | {"recipe": before["recipe"] | {"beta2": 0.95}}
-    assert from_dict(changed, methods.get).as_dict() == changed

@@ -11,7 +11,8 @@ from pydantic.dataclasses import dataclass
 
 from aoft_bench import methods
 from aoft_bench.config import schema
-from aoft_bench.config.schema import RecipeOptions, RunConfig, added, from_dict
+from aoft_bench.config.fields import STRICT, added
+from aoft_bench.config.schema import RecipeOptions, RunConfig, from_dict
 from aoft_bench.methods.lora import LoRA
 from aoft_bench.records.identity import record_hash
 from aoft_bench.records.schema import check_record
@@ -21,7 +22,7 @@ RECORDS = [json.loads(path.read_text("utf-8")) for path in sorted((Path(__file__
 LORA = next(record for record in RECORDS if record["method"] == "lora")
 
 
-@dataclass(frozen=True, config=schema.STRICT)
+@dataclass(frozen=True, config=STRICT)
 class LaterRecipe(RecipeOptions):
     clip: float = added(0.0)
 
