@@ -17,7 +17,14 @@ os.environ["WANDB_MODE"] = "offline"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 # the same examples every time, and no limit of seconds, since the machine may be busy
-hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, max_examples=100)
+hypothesis.settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    max_examples=100,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("repeatable")
 
 

@@ -63,9 +63,10 @@ def test_the_order_of_keys_does_not_matter(record: dict[str, Any], data: st.Data
 def test_a_value_changes_the_hash_if_it_can_change_the_number(
     record: dict[str, Any], value: Any, data: st.DataObject
 ) -> None:
-    path = data.draw(st.sampled_from([leaf for leaf in leaves(record) if decides(leaf)]))
+    special = ("epochs", "warmup_epochs")  # in the next but one
+    path = data.draw(st.sampled_from([leaf for leaf in leaves(record) if decides(leaf) and leaf[-1] not in special]))
     other = changed(record, path, value)
-    assume(other != record and path[-1] not in ("epochs", "warmup_epochs"))
+    assume(other != record)
     assert record_hash(other) != record["hash"], path
 
 
