@@ -84,9 +84,10 @@ class ConfigData(Section):
     normalization: str
 
 
-class ConfigBackbone(Named):
-    timm: str
+class ConfigBackbone(Section):
     img_size: int
+    timm: str
+    name: str
 
 
 class ConfigMethod(Named):
@@ -102,9 +103,9 @@ class ConfigRecipe(Section):
 class Config(Section):
     """The configuration, as far as every record needs it."""
 
+    backbone: ConfigBackbone
     dataset: Named
     data: ConfigData
-    backbone: ConfigBackbone
     method: ConfigMethod
     recipe: ConfigRecipe
     protocol: Named
@@ -194,4 +195,17 @@ def _text_of(error: ValidationError) -> str:
     if first["type"] == "finite_number":
         return f"{name} is not a finite number; run the cell again"
     got = "missing" if first["type"] == "missing" else repr(first["input"])
+    if first["type"] == "model_type" and first["input"] is None:
+        name += _first_value(first["loc"])
     return f"{name} is {got}; the record is damaged or was edited: run the cell again"
+
+
+def _first_value(section: tuple[int | str, ...]) -> str:
+    """The way from a section to the first value in it, as in .backbone.img_size."""
+    kind, way = RecordSchema, ""
+    for name in section:
+        kind = kind.model_fields[str(name)].annotation  # type: ignore[assignment]
+    while isinstance(kind, type) and issubclass(kind, Section):
+        name, field = next(iter(kind.model_fields.items()))
+        kind, way = field.annotation, f"{way}.{name}"  # type: ignore[assignment]
+    return way

@@ -355,7 +355,7 @@ def _(world: World) -> list[str]:
     return [str(_edited(world.record(), schema=99))]
 
 
-@case("evaluate: configuration taken out", "config is None", "run the cell again", command="evaluate")
+@case("evaluate: configuration taken out", "config.backbone.img_size is None", "run the cell again", command="evaluate")
 def _(world: World) -> list[str]:
     return [str(_edited(world.record(), config=None))]
 
