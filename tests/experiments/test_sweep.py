@@ -105,8 +105,8 @@ def test_a_failed_cell_is_recorded_and_the_sweep_goes_on(
 ) -> None:
     fit = experiment_module.fit
 
-    def fit_or_crash(handle: Any, *args: Any, **kwargs: Any) -> Any:
-        return (crash if type(handle.method).__name__ == "LoRA" else fit)(handle, *args, **kwargs)
+    def fit_or_crash(job: Any, *args: Any, **kwargs: Any) -> Any:
+        return (crash if type(job.handle.method).__name__ == "LoRA" else fit)(job, *args, **kwargs)
 
     monkeypatch.setattr(experiment_module, "fit", fit_or_crash)
     options = ["-m", *words(pack, method="lora,linear,full", recipe__lr="1e-3")]
