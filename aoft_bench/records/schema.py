@@ -207,5 +207,7 @@ def _first_value(section: tuple[int | str, ...]) -> str:
         kind = kind.model_fields[str(name)].annotation  # type: ignore[assignment]
     while isinstance(kind, type) and issubclass(kind, Section):
         name, field = next(iter(kind.model_fields.items()))
+        if not field.is_required():
+            break
         kind, way = field.annotation, f"{way}.{name}"  # type: ignore[assignment]
     return way
