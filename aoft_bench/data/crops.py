@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from aoft_bench.data.image_list import ImageList
-from aoft_bench.data.loader import EpochSeeded, checked_batch_size
+from aoft_bench.data.loader import EpochSeeded
 from aoft_bench.data.transforms import flip
 
 _MOVED = 2**26  # bytes moved to the device at a time
@@ -18,12 +18,13 @@ class CroppedBatches(EpochSeeded):
 
     With `random_crop` top and left are uniform over the H - size + 1 and W - size + 1 positions. Otherwise the crop is
     in the middle, rounded as in torchvision's CenterCrop: top = round((H - size) / 2) with halves to even. The
-    generator of an epoch draws its order, crops and flips, in this sequence; the order is that of `DeviceBatches`. The
-    last, smaller batch is kept.
+    generator of an epoch draws its order, crops and flips, in this sequence; the order is that of `DeviceBatches`.
 
     With `resident` the pixels are kept on `device` and cropped there. Otherwise they stay in their memory map, and only
     crops are moved. The default is resident on a CUDA device where the pixels take less than half of its free memory.
     """
+
+    images: ImageList
 
     def __init__(
         self,
@@ -39,17 +40,9 @@ class CroppedBatches(EpochSeeded):
         seed: int = 0,
         resident: bool | None = None,
     ) -> None:
-        if len(labels) != len(images):
-            raise ValueError(f"{len(images)} images but {len(labels)} labels")
-        super().__init__(seed)
-        self.images = images
-        self.device = torch.device(device)
-        self.labels = torch.as_tensor(np.array(labels) if isinstance(labels, np.ndarray) else labels).to(self.device)
-        self.batch_size = checked_batch_size(batch_size)
-        self.size = size
-        self.shuffle = shuffle
-        self.random_crop = random_crop
-        self.random_flip = random_flip
+        super().__init__(images, labels, batch_size, device)
+        self.size, self.shuffle, self.seed = size, shuffle, seed
+        self.random_crop, self.random_flip = random_crop, random_flip
         resident = _fits(len(images.flat), self.device) if resident is None else resident
         self._rows = _rows_on(images.flat, size, self.device) if resident else None
 
@@ -57,9 +50,6 @@ class CroppedBatches(EpochSeeded):
     def resident(self) -> bool:
         """Whether the pixels are on the device."""
         return self._rows is not None
-
-    def __len__(self) -> int:
-        return -(-len(self.images) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         generator = self.generator()

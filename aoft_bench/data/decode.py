@@ -1,6 +1,8 @@
 """Decode image files to RGB uint8."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +13,14 @@ from aoft_bench.utils.errors import UserError
 
 def image_size(path: Path, where: str) -> tuple[int, int]:
     """(height, width) from the file's header; `where` and errors as for `decode`."""
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except Exception as error:
-        raise _unreadable(path, where, error) from error
+    with _opened(path, path, where) as image:
+        return image.height, image.width
 
 
 def is_grey(path: Path, where: str) -> bool:
     """Whether the pixels are 8-bit grey or black and white, from the file's header; errors as for `decode`."""
-    try:
-        with Image.open(path) as image:
-            return image.mode in ("L", "1")
-    except Exception as error:
-        raise _unreadable(path, where, error) from error
+    with _opened(path, path, where) as image:
+        return image.mode in ("L", "1")
 
 
 def decode(path: Path, where: str) -> np.ndarray:
@@ -34,20 +30,30 @@ def decode(path: Path, where: str) -> np.ndarray:
     1/257 (Pillow would clip it at 255). The first frame of an animation is used; an EXIF orientation is not applied,
     as in TFDS. Raises `UserError` with file and entry for a truncated or 32-bit image, or another file.
     """
-    try:
-        with Image.open(path) as image:
-            return _rgb(image)
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error and others
-        raise _unreadable(path, where, error) from error
+    with _opened(path, path, where) as image:
+        return _rgb(image)
 
 
 def decode_bytes(content: bytes, where: str) -> np.ndarray:
     """An encoded image as (H, W, 3) uint8, converted as in `decode`; `where` names the example."""
+    with _opened(io.BytesIO(content), Path(where), "its encoded bytes") as image:
+        return _rgb(image)
+
+
+@contextmanager
+def _opened(file: Path | io.BytesIO, path: Path, where: str) -> Iterator[Image.Image]:
+    """The image of `file`; `path` and `where` name it in the `UserError` of whatever fails while it is open."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            return _rgb(image)
-    except Exception as error:
-        raise _unreadable(Path(where), "its encoded bytes", error) from error
+        with Image.open(file) as image:
+            yield image
+    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error and others
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = "not an image of a known format"
+        else:
+            reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+        raise UserError(
+            f"cannot read the image {path} ({where}): {reason}; replace the file, or take its line out of the list"
+        ) from error
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
@@ -65,13 +71,3 @@ def _from_16_bit(values: np.ndarray) -> np.ndarray:
         raise ValueError(f"32-bit pixels ({values.min()} to {values.max()}); save the image with 8 or 16 bits")
     grey = ((values + 128) // 257).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)
-
-
-def _unreadable(path: Path, where: str, error: Exception) -> UserError:
-    if isinstance(error, Image.UnidentifiedImageError):
-        reason = "not an image of a known format"
-    else:
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
-    return UserError(
-        f"cannot read the image {path} ({where}): {reason}; replace the file, or take its line out of the list"
-    )

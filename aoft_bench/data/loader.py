@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,17 +24,34 @@ def to_device(images: np.ndarray, size: int, interpolation: str, device: torch.d
     return out
 
 
-class EpochSeeded:
-    """A loader whose epoch e is drawn from a CPU generator seeded by (seed, e).
+class Batches:
+    """Batches of `images`, which have a length, and of `labels` (N,) int64, moved to `device`.
+
+    The last, smaller batch is kept. Raises `ValueError` for another number of labels, and for a batch size below 1.
+    """
+
+    def __init__(self, images: Any, labels: Tensor | np.ndarray, batch_size: int, device: torch.device | str) -> None:
+        if len(labels) != len(images):
+            raise ValueError(f"{len(images)} images but {len(labels)} labels")
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.images, self.batch_size, self.device = images, batch_size, torch.device(device)
+        # np.array copies: torch needs writable memory, and a memory map is read-only
+        self.labels = torch.as_tensor(np.array(labels) if isinstance(labels, np.ndarray) else labels).to(self.device)
+
+    def __len__(self) -> int:
+        return -(-len(self.images) // self.batch_size)
+
+
+class EpochSeeded(Batches):
+    """Batches whose epoch e is drawn from a CPU generator seeded by (seed, e).
 
     An epoch is the same on every device and after a resume. Lightning calls `loader.sampler.set_epoch(epoch)` before
     each epoch; `sampler` is the loader itself. Other training loops must call `set_epoch`, or every epoch is epoch 0.
     """
 
     batch_sampler = None  # read by Lightning from a validation loader that has a sampler
-
-    def __init__(self, seed: int) -> None:
-        self.seed, self.epoch = seed, 0
+    seed = epoch = 0
 
     @property
     def sampler(self) -> "EpochSeeded":
@@ -46,15 +64,19 @@ class EpochSeeded:
 
     def generator(self) -> torch.Generator:
         """A new generator for the current epoch."""
-        return torch.Generator().manual_seed(_epoch_seed(self.seed, self.epoch))
+        # 63 bits, different for each (seed, epoch), unlike seed + epoch
+        entropy = np.random.SeedSequence((self.seed, self.epoch)).generate_state(1, np.uint64)[0]
+        return torch.Generator().manual_seed(int(entropy) >> 1)
 
 
 class DeviceBatches(EpochSeeded):
     """Batches (images (B, C, S, S) uint8, labels (B,) int64) of a set that is on the device.
 
     `images` (N, C, S, S) uint8 have the model's input size already (see `to_device`). The generator of an epoch draws
-    its order with `shuffle`, and the mirrored images with `random_flip`. The last, smaller batch is kept.
+    its order with `shuffle`, and the mirrored images with `random_flip`.
     """
+
+    images: Tensor
 
     def __init__(
         self,
@@ -66,17 +88,8 @@ class DeviceBatches(EpochSeeded):
         random_flip: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__(seed)
-        self.images = images
-        self.labels = torch.as_tensor(np.array(labels) if isinstance(labels, np.ndarray) else labels).to(images.device)
-        if len(self.labels) != len(images):
-            raise ValueError(f"{len(images)} images but {len(self.labels)} labels")
-        self.batch_size = checked_batch_size(batch_size)
-        self.shuffle = shuffle
-        self.random_flip = random_flip
-
-    def __len__(self) -> int:
-        return -(-len(self.images) // self.batch_size)
+        super().__init__(images, labels, batch_size, images.device)
+        self.shuffle, self.random_flip, self.seed = shuffle, random_flip, seed
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         generator = self.generator()
@@ -90,7 +103,7 @@ class DeviceBatches(EpochSeeded):
             yield flip(images, generator) if self.random_flip else images, self.labels[index]
 
 
-class StreamedBatches:
+class StreamedBatches(Batches):
     """Batches in order from arrays that are too large for the device, such as a test split.
 
     Reads slices of `images` (N, H, W, C) uint8, a memory map, one batch ahead, moves them to `device` and resizes them
@@ -107,17 +120,8 @@ class StreamedBatches:
         interpolation: str = "bicubic",
         device: torch.device | str = "cpu",
     ) -> None:
-        if len(labels) != len(images):
-            raise ValueError(f"{len(images)} images but {len(labels)} labels")
-        self.images = images
-        self.labels = torch.from_numpy(np.array(labels, dtype=np.int64)).to(device)
-        self.batch_size = checked_batch_size(batch_size)
-        self.size = size
-        self.interpolation = interpolation
-        self.device = device
-
-    def __len__(self) -> int:
-        return -(-len(self.images) // self.batch_size)
+        super().__init__(images, labels, batch_size, device)
+        self.size, self.interpolation = size, interpolation
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         starts = range(0, len(self.images), self.batch_size)
@@ -129,7 +133,7 @@ class StreamedBatches:
     def _read(self, part: slice) -> Tensor:
         """Images (n, H, W, C) in memory, pinned for a CUDA device, so that they are copied asynchronously."""
         images = self.images[part]
-        batch = torch.empty(images.shape, dtype=torch.uint8, pin_memory=torch.device(self.device).type == "cuda")
+        batch = torch.empty(images.shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
         np.copyto(batch.numpy(), images)
         return batch
 
@@ -143,14 +147,3 @@ def _ahead(read: Callable[[slice], Tensor], parts: list[slice]) -> Iterator[Tens
             pending.append(pool.submit(read, part))
             yield batch
         yield from (one.result() for one in pending)
-
-
-def checked_batch_size(batch_size: int) -> int:
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    return batch_size
-
-
-def _epoch_seed(seed: int, epoch: int) -> int:
-    """A seed of 63 bits, different for each (seed, epoch), unlike seed + epoch."""
-    return int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0]) >> 1
