@@ -8,13 +8,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from aoft_bench.cli import ArgumentParser
 from aoft_bench.utils.errors import UserError, unknown
-
-if TYPE_CHECKING:
-    from aoft_bench.config.schema import BackboneOptions
 
 CHANGES = ("backbone", "backbone.name", "backbone.checkpoint", "out")
 OUT = Path("results/analysis")
@@ -35,10 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "words", nargs="*", metavar="WHAT", help=f"records, folders of records, and name=value: {', '.join(CHANGES)}"
     )
-    return _analyze(parser.parse_args(arguments).words)
-
-
-def _analyze(words: list[str]) -> int:
+    words = parser.parse_args(arguments).words
     paths = [Path(word).expanduser() for word in words if "=" not in word]
     changes = _changes([word for word in words if "=" in word])
     if not paths and "backbone" not in changes:
@@ -50,13 +43,15 @@ def _analyze(words: list[str]) -> int:
     from aoft_bench.analysis.draw import draw
     from aoft_bench.analysis.inputs import MatrixSet, of_backbone, of_records
     from aoft_bench.analysis.summary import csv_text, rows_of, summary
+    from aoft_bench.config.choices import backbone_options
     from aoft_bench.results.settings import Comparison
     from aoft_bench.utils.files import write_text_atomically
 
     sets: list[MatrixSet] = []
     comparisons: dict[str, Comparison] = {}
     if "backbone" in changes:
-        sets.append(of_backbone(_options(changes)))
+        given = {key: changes[f"backbone.{key}"] for key in ("name", "checkpoint") if f"backbone.{key}" in changes}
+        sets.append(of_backbone(backbone_options(changes["backbone"], **given)))
     if paths:
         checkpoint = None if "backbone" in changes else changes.get("backbone.checkpoint")
         found = of_records(paths, checkpoint)
@@ -91,10 +86,3 @@ def _changes(words: list[str]) -> dict[str, str]:
     if "backbone.name" in changes and "backbone" not in changes:
         raise UserError("backbone.name names the backbone of backbone=NAME: give that too")
     return changes
-
-
-def _options(changes: dict[str, str]) -> "BackboneOptions":
-    from aoft_bench.config.choices import backbone_options
-
-    given = {key: changes[f"backbone.{key}"] for key in ("name", "checkpoint") if f"backbone.{key}" in changes}
-    return backbone_options(changes["backbone"], **given)

@@ -6,7 +6,6 @@ doctor --compare A B [dataset=NAME] [--csv FILE]
                                   which images, labels and pixels differ: exit code 0 none, 1 some, 2 a mistake
 """
 
-import argparse
 import json
 import shlex
 import sys
@@ -45,27 +44,21 @@ def main(arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(USAGE)
         return 0
-    given = _parse(arguments)
-    if given.compare:
-        return _compare(given.compare, given.csv, given.words)
-    return _verify(given.words) if given.verify else _report(given.words)
-
-
-def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = ArgumentParser("doctor", add_help=False, allow_abbrev=False)
     parser.add_argument("--verify", action="store_true")
     parser.add_argument("--compare", nargs=2, metavar=("A", "B"))
     parser.add_argument("--csv", type=Path, metavar="FILE")
     parser.add_argument("words", nargs="*")
-
-    given, others = parser.parse_known_intermixed_args(words)
+    given, others = parser.parse_known_intermixed_args(arguments)
     if others:
         raise unknown("flag", others[0], FLAGS)
     if given.verify and given.compare:
         parser.error("--verify and --compare exclude each other, give one")
     if given.csv and not given.compare:
         parser.error("--csv goes with --compare A B")
-    return given
+    if given.compare:
+        return _compare(given.compare, given.csv, given.words)
+    return _verify(given.words) if given.verify else _report(given.words)
 
 
 def _report(words: list[str]) -> int:

@@ -60,16 +60,9 @@ def method_choices() -> Iterator[MethodChoice]:
         count = method.count(VIT_B16)  # a formula, which the tests compare with what is attached
         if count is None:
             count = methods.attach(_meta_backbone("vit_b16_in21k"), method).trainable_parameters(head=False)
-        yield MethodChoice(choice, method, count, "" if choice == name else _setting(name, options))
-
-
-def _setting(name: str, options: dict[str, Any]) -> str:
-    """What `options` change of the method's defaults."""
-    from aoft_bench import methods
-
-    defaults = dataclasses.asdict(methods.build(name, {}))  # type: ignore[call-overload]
-    changed = [f"{key}={value}" for key, value in options.items() if defaults[key] != value]
-    return f"{name} with {', '.join(changed)}"
+        defaults = dataclasses.asdict(methods.build(name, {}))  # type: ignore[call-overload]
+        changed = [f"{key}={value}" for key, value in options.items() if defaults[key] != value]
+        yield MethodChoice(choice, method, count, "" if choice == name else f"{name} with {', '.join(changed)}")
 
 
 def methods_table() -> Table:
@@ -124,12 +117,10 @@ def datasets_table() -> Table:
         title="datasets (dataset=NAME)",
     )
     for name, task in TASKS.items():
-        sizes = task.sizes
-        train = f"{sizes['train800']:,} + {sizes['val200']:,}" if sizes else "yours"
-        test = f"{sizes['test']:,}" if sizes else "yours"
-        table.add_row(
-            name, task.suite, task.group, str(task.classes or "yours"), train, test, task.builder or task.source
-        )
+        numbers = ("yours", "yours", "yours")
+        if sizes := task.sizes:
+            numbers = (str(task.classes), f"{sizes['train800']:,} + {sizes['val200']:,}", f"{sizes['test']:,}")
+        table.add_row(name, task.suite, task.group, *numbers, task.builder or task.source)
     return table
 
 

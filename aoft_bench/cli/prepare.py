@@ -24,12 +24,7 @@ INTERRUPTED = "the same command goes on from here"
 
 def main(arguments: Sequence[str]) -> int:
     """Prepare each task of a command line. Exit code 2 if one could not be prepared."""
-    return run_command(USAGE, arguments, prepare_all)
-
-
-def prepare_all(words: list[str]) -> int:
-    """Prepare each task of a command line and print a line for it; returns how many failed."""
-    return each_task(chosen_tasks(words), "prepared", _prepare)
+    return run_command(USAGE, arguments, lambda words: each_task(chosen_tasks(words), "prepared", _prepare))
 
 
 def _prepare(chosen: ChosenTask) -> tuple[str, Path]:
@@ -39,6 +34,5 @@ def _prepare(chosen: ChosenTask) -> tuple[str, Path]:
     ready = prepare(chosen.task, chosen.locations, image_size=chosen.image_size, interpolation=chosen.interpolation)
     size = " x ".join(map(str, ready.shape)) if ready.shape else "short side resized, cropped in training"
     note = f" [{ready.official_note}]" if ready.official_note else ""
-    size_on_disk = megabytes(ready.directory)
-    line = f"{sum(ready.sizes.values()):,} images ({size}), {size_on_disk}, from {ready.source_note}{note}"
-    return line, ready.directory
+    count, on_disk = sum(ready.sizes.values()), megabytes(ready.directory)
+    return f"{count:,} images ({size}), {on_disk}, from {ready.source_note}{note}", ready.directory

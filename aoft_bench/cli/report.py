@@ -12,8 +12,6 @@ def main(arguments: Sequence[str]) -> int:
     written = write_report(results_folder("report", arguments))
     for path, reason in written.left_out:
         print(f"aoft_bench: left out {path}: {reason}", file=sys.stderr)
-    print(
-        f"{written.records} records, {written.figures} figures -> {written.path} ({written.size / 1e6:.1f} MB); "
-        "open it in a browser"
-    )
+    size = f"{written.size / 1e6:.1f} MB"
+    print(f"{written.records} records, {written.figures} figures -> {written.path} ({size}); open it in a browser")
     return 0

@@ -25,11 +25,6 @@ TUNE = "python -m aoft_bench -cd sweeps -cn tune"
 
 def main(arguments: Sequence[str]) -> int:
     """Write the chosen settings. Raises `UserError`, and writes no file, if anything cannot be decided."""
-    _select(_parse(arguments))
-    return 0
-
-
-def _parse(words: Sequence[str]) -> argparse.Namespace:
     parser = ArgumentParser("select")
     parser.add_argument("results", nargs="?", default="results/tuning", type=Path, help="default: results/tuning")
     parser.add_argument("--methods", metavar="A,B", help="only these rows")
@@ -44,21 +39,32 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
         "--force", action="store_true", help="replace files that were edited, or are of another setting"
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be chosen and write nothing")
-
-    return parser.parse_args(words)
+    _select(parser.parse_args(arguments))
+    return 0
 
 
 def _select(arguments: argparse.Namespace) -> None:
     found = read_evidence(arguments.results)
     for text in found.left_out:
         print(f"aoft_bench: left out: {text}", file=sys.stderr)
-    chosen = [choose(runs) for runs in _groups(_selected(found, arguments)).values()]
+    groups: dict[tuple[str, str], list[TuningRun]] = defaultdict(list)
+    for run in sorted(_selected(found, arguments), key=lambda run: (run.method, run.dataset)):
+        groups[run.method, run.dataset].append(run)
+    check_comparable(groups)
+    chosen = [choose(runs) for runs in groups.values()]
     known = choices([conf_dir(), arguments.conf])
     conf, name = arguments.conf, arguments.name
     hparams.check_set(conf, name)
     written = {hparams.path_of(conf, name, choice): hparams.text_of(choice, name, known) for choice in chosen}
-    if not arguments.force:
-        _check(chosen, conf, name)
+    problems = []
+    for choice, path in zip(chosen, written, strict=True):
+        try:
+            if not arguments.force:
+                hparams.check_replaceable(path, choice)
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError(problems_of(problems))
     if not arguments.dry_run:
         hparams.write(written | hparams.set_file(conf, name))
     for choice, path in zip(chosen, written, strict=True):
@@ -81,52 +87,27 @@ def _selected(found: Evidence, arguments: argparse.Namespace) -> list[TuningRun]
     for option, field in (("methods", "method"), ("datasets", "dataset")):
         given = getattr(arguments, option)
         names = given.split(",") if given is not None else []
+        allowed = {getattr(run, field) for run in runs}
         for name in names:
-            _check_name(field, name, runs)
+            if name not in allowed:
+                raise unknown(field, name, allowed, f"others have no tuning records: {TUNE} {field}=...")
         runs = [run for run in runs if not names or getattr(run, field) in names]
     for name in SETTING_NAMES:
         given = getattr(arguments, name)
-        if given is None:
-            continue
         allowed = {str(getattr(run.setting, name)) for run in runs}
-        if given not in allowed:
+        if given is not None and given not in allowed:
             raise unknown(name, given, allowed, "others have no tuning records")
-        runs = [run for run in runs if str(getattr(run.setting, name)) == given]
+        runs = [run for run in runs if given in (None, str(getattr(run.setting, name)))]
     if not runs:
         raise UserError(f"no tuning records of {arguments.methods} on {arguments.datasets} below {arguments.results}")
     return runs
 
 
-def _check_name(field: str, name: str, runs: list[TuningRun]) -> None:
-    allowed = {getattr(run, field) for run in runs}
-    if name not in allowed:
-        raise unknown(field, name, allowed, f"others have no tuning records: {TUNE} {field}=...")
-
-
-def _groups(runs: list[TuningRun]) -> dict[tuple[str, str], list[TuningRun]]:
-    groups: dict[tuple[str, str], list[TuningRun]] = defaultdict(list)
-    for run in sorted(runs, key=lambda run: (run.method, run.dataset)):
-        groups[run.method, run.dataset].append(run)
-    check_comparable(groups)
-    return groups
-
-
-def _check(chosen: list[Choice], conf: Path, name: str) -> None:
-    problems = []
-    for choice in chosen:
-        try:
-            hparams.check_replaceable(hparams.path_of(conf, name, choice), choice)
-        except UserError as error:
-            problems.append(str(error))
-    if problems:
-        raise UserError(problems_of(problems))
-
-
 def _report(choice: Choice, path: Path, arguments: argparse.Namespace) -> None:
-    tried = len(choice.points)
+    best = choice.best
     print(
-        f"{choice.method} · {choice.dataset} · {choice.setting.backbone}: {choice.best}, "
-        f"val200 top-1 {100 * float(choice.best.score):.2f} %, the best of {tried}, {seeds_text(choice.best.seeds)}"
+        f"{choice.method} · {choice.dataset} · {choice.setting.backbone}: {best}, val200 top-1 "
+        f"{100 * float(best.score):.2f} %, the best of {len(choice.points)}, {seeds_text(best.seeds)}"
     )
     for edge in choice.edges:
         print(f"  {edge}: others beyond may be better")

@@ -70,7 +70,9 @@ def write(
     partial = directory.with_name(f".{directory.name}-{uuid.uuid4().hex}.partial")
     try:
         partial.mkdir(parents=True)
-        _check_space(directory.parent, sum(int(np.prod(split.stored_shape)) for split in splits.values()))
+        needed = sum(int(np.prod(split.stored_shape)) for split in splits.values())
+        if shutil.disk_usage(directory.parent).free < needed:  # now, not after minutes of decoding
+            raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB are needed")
         files: dict[str, str] = {}
         rows = {name: tuple(_write_split(partial, name, split, files)) for name, split in splits.items()}
         shapes = {split.shape for split in splits.values()}
@@ -89,7 +91,11 @@ def write(
         meta["fingerprint"] = fingerprint(meta)
         meta["checksum"] = _checksum(meta)
         (partial / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-        _publish(partial, directory)
+        try:
+            partial.rename(directory)
+        except OSError:
+            if not directory.is_dir():  # else another process wrote it meanwhile
+                raise
     except OSError as error:
         raise unwritable(directory.parent, error) from error
     finally:
@@ -121,12 +127,6 @@ def _write_split(folder: Path, name: str, split: Incoming, files: dict[str, str]
     return rows
 
 
-def _check_space(folder: Path, needed: int) -> None:
-    """Fail before minutes of decoding if the disk is too small."""
-    if shutil.disk_usage(folder).free < needed:
-        raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB are needed")
-
-
 def _write_array(path: Path, shape: tuple[int, ...], dtype: type, blocks: Iterable[np.ndarray]) -> str:
     """Write blocks to an .npy file; returns the SHA-256 of the values' bytes.
 
@@ -151,24 +151,13 @@ def _write_array(path: Path, shape: tuple[int, ...], dtype: type, blocks: Iterab
     return digest.hexdigest()
 
 
-def _publish(partial: Path, directory: Path) -> None:
-    try:
-        partial.rename(directory)
-    except OSError:
-        if not directory.is_dir():  # else another process wrote it meanwhile
-            raise
-
-
 def unwritable(folder: Path, error: OSError) -> UserError:
     """The error of a cache in `folder` that cannot be written."""
+    elsewhere = "choose another folder with data.cache=<folder>"
     if error.errno in _FULL:
-        return UserError(
-            f"the disk is full: cannot write the cache in {folder} ({error.strerror}); free some space "
-            f"or choose another folder with data.cache=<folder>"
-        )
-    return UserError(
-        f"cannot write the cache in {folder}: {error.strerror}; choose another folder with data.cache=<folder>"
-    )
+        why = f"the disk is full: cannot write the cache in {folder} ({error.strerror})"
+        return UserError(f"{why}; free some space or {elsewhere}")
+    return UserError(f"cannot write the cache in {folder}: {error.strerror}; {elsewhere}")
 
 
 def read_meta(directory: Path, task: str) -> dict[str, Any]:
@@ -209,11 +198,6 @@ def read_split(directory: Path, meta: Mapping[str, Any], split: str) -> tuple[np
         return images, labels
     sizes = _read_array(directory / f"{split}_sizes.npy", (count, 2), np.int64, meta["files"])
     return ImageList(images, np.array(sizes)), labels
-
-
-def read_manifest(directory: Path, meta: Mapping[str, Any]) -> manifest.Manifest:
-    """The manifest of a cache, checked; raises `UserError` for a missing or altered one."""
-    return manifest.read(directory / manifest.NAME, meta["manifest"])
 
 
 def _read_array(path: Path, shape: tuple[int, ...], dtype: type, files: Mapping[str, str]) -> np.ndarray:

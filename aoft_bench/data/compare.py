@@ -3,13 +3,13 @@
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from aoft_bench.data.manifest import Manifest, ManifestRow
+from aoft_bench.data.manifest import ManifestRow
 from aoft_bench.data.prepared_task import PreparedTask
 from aoft_bench.data.tasks import SPLITS
 
@@ -85,7 +85,14 @@ def compare(a: PreparedTask, b: PreparedTask) -> CacheComparison:
     rows_a, rows_b = a.read_manifest(), b.read_manifest()
     pixels = _why_no_pixels(a, b)
     splits = tuple(_compare_split(a, b, split, rows_a[split], rows_b[split], not pixels) for split in SPLITS)
-    return CacheComparison(splits, dict(_overlaps(rows_a, rows_b)), pixels)
+    digests = {split: {row.digest for row in rows_b[split]} for split in SPLITS}
+    overlaps = {
+        (of_a, of_b): count
+        for of_b in SPLITS
+        for of_a in SPLITS
+        if of_a != of_b and (count := sum(row.digest in digests[of_b] for row in rows_a[of_a]))
+    }
+    return CacheComparison(splits, overlaps, pixels)
 
 
 def _why_no_pixels(a: PreparedTask, b: PreparedTask) -> str:
@@ -94,15 +101,6 @@ def _why_no_pixels(a: PreparedTask, b: PreparedTask) -> str:
         return ""
     sizes = f"A: {a.size_text}; B: {b.size_text}"
     return f"cached at different sizes ({sizes}): compared by the digests of the native images only"
-
-
-def _overlaps(rows_a: Manifest, rows_b: Manifest) -> Iterator[tuple[tuple[str, str], int]]:
-    for of_b in SPLITS:
-        digests = {row.digest for row in rows_b[of_b]}
-        for of_a in SPLITS:
-            count = sum(row.digest in digests for row in rows_a[of_a])
-            if of_a != of_b and count:
-                yield (of_a, of_b), count
 
 
 def _compare_split(
@@ -121,7 +119,10 @@ def _compare_split(
     ]
     by_id = all(row.id for row in (*rows_a, *rows_b))
     matched = left.match(lambda index, row: row.id) if by_id else left.match(lambda index, row: (index, row.label))
-    errors = _errors(a, b, split, matched) if pixels and matched else [None] * len(matched)
+    errors: list[float | None] = [None] * len(matched)
+    if pixels and matched:
+        images_a, images_b = a.read(split).images, b.read(split).images
+        errors = [_error(images_a[of_a], images_b[of_b]) for of_a, of_b in matched]
 
     def pair(positions: tuple[int, int], error: float | None) -> Pair:
         row_a, row_b = rows_a[positions[0]], rows_b[positions[1]]
@@ -157,11 +158,6 @@ class _Unpaired:
         return pairs
 
 
-def _errors(a: PreparedTask, b: PreparedTask, split: str, pairs: Sequence[tuple[int, int]]) -> list[float | None]:
-    images_a, images_b = a.read(split).images, b.read(split).images
-    return [_error(images_a[of_a], images_b[of_b]) for of_a, of_b in pairs]
-
-
 def _error(image_a: np.ndarray, image_b: np.ndarray) -> float | None:
     """Mean absolute error; a grey image counts as the colour image of equal channels."""
     if image_a.shape[:2] != image_b.shape[:2]:
@@ -174,12 +170,10 @@ def describe(found: CacheComparison) -> list[str]:
     lines = [found.pixels] if found.pixels else []
     for one in found.splits:
         lines += _describe_split(one)
-    lines += [
-        f"overlap: {count:,} images of {of_a} of A are in {of_b} of B" for (of_a, of_b), count in found.overlaps.items()
-    ]
-    if found.same:
-        return [*lines, "A and B hold the same images in the same order with the same labels"]
-    return [*lines, "A and B differ"]
+    for (of_a, of_b), count in found.overlaps.items():
+        lines.append(f"overlap: {count:,} images of {of_a} of A are in {of_b} of B")
+    same = "A and B hold the same images in the same order with the same labels"
+    return [*lines, same if found.same else "A and B differ"]
 
 
 def _describe_split(one: SplitComparison) -> list[str]:

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aoft_bench.data import cache as store
+from aoft_bench.data import manifest as manifests
 from aoft_bench.data.image_list import ImageList, joined
 from aoft_bench.data.locations import Locations, find_pack
-from aoft_bench.data.manifest import Manifest
 from aoft_bench.data.resample import INTERPOLATIONS, resize_short_side, short_side_for_crop, short_side_shape, squash
 from aoft_bench.data.sources.base import Fit, Source
 from aoft_bench.data.sources.choose import SOURCES, choose
@@ -101,9 +101,9 @@ class PreparedTask:
         """Open any of `SPLITS`, verified; runs use `train` and `open_test`."""
         return Split(*store.read_split(self.directory, self.meta, split))
 
-    def read_manifest(self) -> Manifest:
+    def read_manifest(self) -> manifests.Manifest:
         """Ids, labels and digests of every image, those of the test split too: training does not read it."""
-        return store.read_manifest(self.directory, self.meta)
+        return manifests.read(self.directory / manifests.NAME, self.meta["manifest"])
 
 
 def prepare(task: Task, locations: Locations, *, image_size: int, interpolation: str = "bicubic") -> PreparedTask:
@@ -225,7 +225,7 @@ def _write(
     """Write the images of a source, all of one `shape`, or of `sizes` (N, 2) in each split."""
     store.remove_leftovers(directory)
 
-    def about(rows: Manifest) -> dict[str, Any]:
+    def about(rows: manifests.Manifest) -> dict[str, Any]:
         wrong, right = source.compared(rows)
         return {
             "source": source.kind,

@@ -11,7 +11,6 @@ import numpy as np
 
 from aoft_bench.data import cache as store
 from aoft_bench.data import manifest as manifests
-from aoft_bench.data.image_list import ImageList
 from aoft_bench.data.manifest import Manifest, ManifestRow
 from aoft_bench.data.tasks import SPLITS, Task
 from aoft_bench.data.tfds import official
@@ -70,7 +69,7 @@ def verify(task: Task, directory: Path) -> Verdict:
         problems.append(_broken(directory / "meta.json", "has another fingerprint than its arrays"))
     rows: Manifest = {}
     try:
-        rows = store.read_manifest(directory, meta)
+        rows = manifests.read(directory / manifests.NAME, meta["manifest"])
     except UserError as error:
         problems.append(str(error))
     native = meta["squashed_by"] is None
@@ -133,15 +132,10 @@ def _check_split(
     if len(other):
         problems.append(_broken(path, f"has another label than {split}_labels.npy, first at position {other[0]}"))
     if native and len(images) == len(rows):
-        problems += _check_digests(path, split, images, rows)
+        altered = (index for index, row in enumerate(rows) if manifests.digest(images[index]) != row.digest)
+        if (first := next(altered, None)) is not None:
+            problems.append(_broken(path, f"has another digest than the image of {split} at position {first}"))
     return problems
-
-
-def _check_digests(path: Path, split: str, images: np.ndarray | ImageList, rows: Sequence[ManifestRow]) -> list[str]:
-    for index, row in enumerate(rows):
-        if manifests.digest(images[index]) != row.digest:
-            return [_broken(path, f"has another digest than the image of {split} at position {index}")]
-    return []
 
 
 def _broken(path: Path, what: str) -> str:

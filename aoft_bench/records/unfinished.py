@@ -54,7 +54,7 @@ def refuse_other_code(root: Path) -> None:
     Records of two versions side by side would look like one experiment. What a killed process left is no hindrance.
     """
     for path in sorted((root / "unfinished").rglob("*.worker.json")):
-        worker = _read(path)
+        worker = read_notes(path)
         if not worker or worker.get("code") == code_digest():
             continue
         if is_held(path.with_name(path.name.removesuffix(".worker.json") + ".lock")):
@@ -91,12 +91,8 @@ def note_failure(path: Path, label: str, command: str, config: dict[str, Any], e
         write_text_atomically(path, json.dumps(failure, indent=1, ensure_ascii=False, default=str) + "\n")
 
 
-def read_failure(path: Path) -> dict[str, Any] | None:
-    """What `note_failure` wrote; None if there is nothing, or nothing whole."""
-    return _read(path)
-
-
-def _read(path: Path) -> dict[str, Any] | None:
+def read_notes(path: Path) -> dict[str, Any] | None:
+    """What `worker_noted` or `note_failure` wrote; None if there is nothing, or nothing whole."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError):

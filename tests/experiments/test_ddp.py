@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from wandb_files import offline_folders, read_run
 
 from aoft_bench.records.files import read_record
-from aoft_bench.records.unfinished import read_failure
+from aoft_bench.records.unfinished import read_notes
 
 METHODS = ("aoft", "full", "bitfit")
 EPOCHS = 3
@@ -242,7 +242,7 @@ def test_an_error_of_one_process_ends_the_others(cell: dict[str, str], tmp_path:
     (line,) = done.err.strip().splitlines()
     assert line.startswith("aoft_bench: cannot write ") and ".ckpt: " in line and "results.root=DIR" in line
     (failure,) = (tmp_path / "results/failures").rglob("*.json")
-    assert read_failure(failure)["explained"]
+    assert read_notes(failure)["explained"]
     assert not list((tmp_path / "results").rglob("*.ckpt*"))
 
 

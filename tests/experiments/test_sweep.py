@@ -16,7 +16,7 @@ from aoft_bench.cli.status import CellStatus, time_left
 from aoft_bench.cli.status import summary as summary_of_cells
 from aoft_bench.experiments.sweep import Job, summary
 from aoft_bench.records.files import read_record
-from aoft_bench.records.unfinished import read_failure
+from aoft_bench.records.unfinished import read_notes
 from aoft_bench.utils.locks import claim, is_held
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,7 +116,7 @@ def test_a_failed_cell_is_recorded_and_the_sweep_goes_on(
     assert "Traceback" not in result.err
     assert len(records(tmp_path)) == 2
     (path,) = files(tmp_path / "results/failures", ".json") or (tmp_path / "results/failures").rglob("*.json")
-    failure: Any = read_failure(path)
+    failure: Any = read_notes(path)
     assert failure["error"] == "RuntimeError: CUDA out of memory\nmore of it"
     assert 'raise RuntimeError("CUDA out of memory' in failure["traceback"]
     assert "method=lora" in failure["command"] and not failure["explained"]

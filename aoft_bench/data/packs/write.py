@@ -40,8 +40,6 @@ _THREADS = 4  # Pillow encodes without holding the interpreter lock
 _BLOCK = 256  # images between two updates of the progress bar
 _SAMPLE = 32  # images encoded to estimate the size of all
 _CLUSTER = 4096  # files take multiples of this on the disk
-_TAKEN = (EEXIST, ENOTEMPTY)
-_FULL = (ENOSPC, EDQUOT, EFBIG)
 
 
 def pack_folder(task: Task, out: Path) -> Path:
@@ -69,7 +67,9 @@ def export(
             try:
                 process.run(task, locations, image_size, interpolation, target)
             except BaseException:
-                _remove_leftovers(target)  # an interrupted process may not have done it
+                # an interrupted process may not have done it
+                with suppress(UserError, OSError), _locked(target):
+                    _clear(target)
                 raise
     else:
         write_pack(ready, SOURCES[ready.source](task, locations).read, target)
@@ -104,7 +104,10 @@ def write_pack(ready: PreparedTask, read: Read, target: Path) -> None:
                 partial.mkdir()
                 _write_images(ready, _checked(ready, read, rows), partial)
                 _write_texts(ready, rows, partial)
-                _publish(partial, target)
+                refuse_existing(target)
+                if target.is_dir():
+                    target.rmdir()
+                partial.rename(target)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
@@ -177,17 +180,15 @@ def _name(split: str, index: int) -> str:
 
 
 def _write_texts(ready: PreparedTask, rows: manifest.Manifest, folder: Path) -> None:
+    texts = {"README.txt": readme(ready)}
     for name, splits in LISTS.items():
         lines = [f"{_name(split, index)} {row.label}\n" for split in splits for index, row in enumerate(rows[split])]
-        _write_text(folder / f"{name}.txt", "".join(lines))
+        texts[f"{name}.txt"] = "".join(lines)
     if ready.class_names:
-        _write_text(folder / "classes.txt", "".join(f"{name}\n" for name in ready.class_names))
+        texts["classes.txt"] = "".join(f"{name}\n" for name in ready.class_names)
+    for name, text in texts.items():
+        (folder / name).write_bytes(text.encode())  # line feeds and UTF-8 on every operating system
     shutil.copyfile(ready.directory / manifest.NAME, folder / manifest.NAME)
-    _write_text(folder / "README.txt", readme(ready))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_bytes(text.encode())  # line feeds and UTF-8 on every operating system
 
 
 @contextmanager
@@ -230,29 +231,15 @@ def _clear(target: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _remove_leftovers(target: Path) -> None:
-    """`_clear`, unless another process is writing."""
-    with suppress(UserError, OSError), _locked(target):
-        _clear(target)
-
-
-def _publish(partial: Path, target: Path) -> None:
-    refuse_existing(target)
-    if target.is_dir():
-        target.rmdir()
-    partial.rename(target)
-
-
 def _taken(target: Path) -> UserError:
     return UserError(f"the folder {target} is not empty; choose another with out=<folder>, or delete it")
 
 
 def _unwritable(target: Path, error: OSError) -> UserError:
-    if error.errno in _TAKEN and target.is_dir():
+    if error.errno in (EEXIST, ENOTEMPTY) and target.is_dir():
         return _taken(target)
-    if error.errno in _FULL:
-        return UserError(
-            f"the disk is full: cannot write the pack {target} ({error.strerror}; each image is a file of its own); "
-            f"free some space or choose another folder with out=<folder>"
-        )
-    return UserError(f"cannot write the pack {target}: {error.strerror}; choose another folder with out=<folder>")
+    elsewhere = "choose another folder with out=<folder>"
+    if error.errno in (ENOSPC, EDQUOT, EFBIG):
+        why = f"cannot write the pack {target} ({error.strerror}; each image is a file of its own)"
+        return UserError(f"the disk is full: {why}; free some space or {elsewhere}")
+    return UserError(f"cannot write the pack {target}: {error.strerror}; {elsewhere}")

@@ -46,6 +46,10 @@ class _Order:
     def size(self) -> int | None:
         return int(self.info.size) if self.info else None
 
+    def check_stopped(self) -> None:
+        if self.stop.is_set():
+            raise _StoppedError
+
     def arrived(self) -> int:
         """The number of bytes on the disk, of a complete or partial file."""
         for path in (part_of(self.target), self.target):
@@ -174,15 +178,15 @@ class ResumingDownloader:
         """Fetch a file, move it to its destination, and make TFDS's DownloadResult."""
         from tensorflow_datasets.core.download import checksums, downloader
 
-        info, size = order.info, order.size
-        _check_stopped(order.stop)
+        info = order.info
+        order.check_stopped()
         shown = self._progress(order)
 
         def advance(count: int) -> None:
-            _check_stopped(order.stop)
+            order.check_stopped()
             shown.advance(count)
 
-        sha256 = info.checksum if info else None
+        size, sha256 = order.size, info.checksum if info else None
         by_hand = self._manual / info.filename if info and info.filename else None
         fetch(order.url, order.target, size=size, sha256=sha256, advance=advance, verify=order.verify, by_hand=by_hand)
         shown.finish()
@@ -210,11 +214,6 @@ class ResumingDownloader:
         if self._bars:
             self._bars.stop()
         self._bars = None
-
-
-def _check_stopped(stop: threading.Event) -> None:
-    if stop.is_set():
-        raise _StoppedError
 
 
 @contextlib.contextmanager

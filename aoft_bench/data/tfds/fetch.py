@@ -96,7 +96,11 @@ class _Download:
             self._check()
             os.fsync(self.file.fileno())
             os.replace(self.part, self.target)
-            _sync_folder(self.target.parent)
+            folder = os.open(self.target.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)  # writes the rename to the disk
+            finally:
+                os.close(folder)
             self.sidecar.unlink(missing_ok=True)
 
     @contextlib.contextmanager
@@ -169,7 +173,9 @@ class _Download:
             if code != 200 and not (code == 206 and self.done):
                 raise self._failed(f"the server answers {code} ({response.reason});")
             total = total_of(response, self.done)
-            self._check_offer(total)
+            # refused before the part is discarded: another file, such as an error page
+            if self.size is not None and total is not None and total != self.size:
+                raise self._failed(f"the server offers {total} bytes instead of {self.size}: another file;")
             if code == 200 and self.done:
                 self._begin_again()
             self.connected, self.origin = True, origin
@@ -213,11 +219,6 @@ class _Download:
         say(f"{urlsplit(self.url).hostname} cannot go on at {amount(self.done)} of {self.target.name}: from the start")
         self.advance(-self.done)
         self._empty()
-
-    def _check_offer(self, total: int | None) -> None:
-        """Refuse a file of another size, such as an error page, before the part is discarded."""
-        if self.size is not None and total is not None and total != self.size:
-            raise self._failed(f"the server offers {total} bytes instead of {self.size}: another file;")
 
     def _store(self, response: requests.Response) -> None:
         try:
@@ -280,12 +281,3 @@ def _is_at(file: io.FileIO, path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _sync_folder(folder: Path) -> None:
-    """Write a rename in `folder` to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

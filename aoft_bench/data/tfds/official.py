@@ -101,33 +101,24 @@ def read_list(path: Path) -> dict[str, tuple[str, ...]]:
     return blocks
 
 
-def _numbered(digits: int) -> Callable[[str, str], str]:
-    """`train_00042`: TFDS's split, and the key, which is an index, with this number of digits."""
-    return lambda split, key: f"{split}_{int(key):0{digits}d}"
-
-
-def _unchanged(split: str, key: str) -> str:
-    return key
-
-
 def _without_folder(split: str, key: str) -> str:
     """`river_7.jpg` of the key `river_river_7.jpg`: folder, `_`, file name; the file name begins with the folder."""
     twice, _, number = key.rpartition("_")
     return f"{twice[len(twice) // 2 + 1 :]}_{number}"
 
 
-# from the builders' _generate_examples, tensorflow_datasets 4.9.10
+# builder -> (split, key) -> id, from the builders' _generate_examples, tensorflow_datasets 4.9.10
 _ID_OF_KEY: Mapping[str, Callable[[str, str], str]] = MappingProxyType(
     {
-        "cifar100": _numbered(5),
-        "clevr": _unchanged,
+        "cifar100": lambda split, key: f"{split}_{int(key):05d}",
+        "clevr": lambda split, key: key,
         "dsprites": lambda split, key: f"{int(key):06d}",  # since 2.1.0
         "eurosat": _without_folder,
-        "patch_camelyon": _unchanged,
+        "patch_camelyon": lambda split, key: key,
         "resisc45": _without_folder,
-        "smallnorb": _numbered(5),  # since 2.1.0
-        "sun397": _unchanged,
-        "svhn_cropped": _numbered(6),  # since 3.1.0
+        "smallnorb": lambda split, key: f"{split}_{int(key):05d}",  # since 2.1.0
+        "sun397": lambda split, key: key,
+        "svhn_cropped": lambda split, key: f"{split}_{int(key):06d}",  # since 3.1.0
     }
 )
 

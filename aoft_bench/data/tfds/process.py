@@ -42,21 +42,19 @@ def require(task: Task, locations: Locations) -> None:
     pack = f"a folder pack under data/packs or data.root=<folder> ({LAYOUT})"
     if locations.source == "auto":
         pack += "; public, lossy copy: XiN0919/VTAB-1k on the Hugging Face hub"
-    if not prepared_folder(task, locations).is_dir() and not importlib.util.find_spec("tensorflow"):
+    prepared = prepared_folder(task, locations).is_dir()
+    if not prepared and not importlib.util.find_spec("tensorflow"):
         raise UserError(
             f"no data for {task.name}: preparing the originals needs TensorFlow, once and for preparing only; "
             f"{EXTRA}, then run again. Or give {pack}"
         )
     builder = facts(task.builder)
-    if builder.manual and not prepared_folder(task, locations).is_dir() and not _has_files(locations.manual):
+    archives = locations.manual.is_dir() and any(locations.manual.iterdir())
+    if builder.manual and not archives and not prepared:
         raise UserError(
             f"no data for {task.name}: it cannot be downloaded by a program. By hand: {builder.manual}, where "
             f"<manual_dir> is {locations.manual} (data.manual_dir). Or give {pack}"
         )
-
-
-def _has_files(path: Path) -> bool:
-    return path.is_dir() and any(path.iterdir())
 
 
 def run(task: Task, locations: Locations, image_size: int, interpolation: str, pack: Path | None = None) -> None:

@@ -39,7 +39,7 @@ def from_tfds(task: Task, locations: Locations) -> Source:
     features = builder.info.features
     # decoded here: TFDS uses OpenCV if it is installed, else Pillow, and keeps the alpha channel of some files
     images = [feature for feature in features if isinstance(features[feature], tfds.features.Image)]
-    encoded = {feature: tfds.decode.make_decoder()(_undecoded)() for feature in images}
+    encoded = {feature: tfds.decode.make_decoder()(lambda content, feature: content)() for feature in images}
     splits = {split: builder.as_data_source(task.slices[split], decoders=encoded) for split in SPLITS}
     sizes = {split: len(splits[split]) for split in SPLITS}
     name, version = builder_name(task.builder), str(builder.version)
@@ -57,13 +57,14 @@ def from_tfds(task: Task, locations: Locations) -> Source:
         return Example(image, label, _text(example[identifier]) if identifier else "")
 
     note = "; ".join(task.deviations(sizes, task.classes))
+    names = getattr(features["label"], "names", None) if task.label_map == "label" else None
     return Source(
         kind="tfds",
         note=f"TFDS {name}/{version}, {', '.join(task.slices[split] for split in SPLITS)}",
         official=not note,
         official_note=note,
         classes=task.classes,
-        class_names=_class_names(task, features),
+        class_names=tuple(names) if names else None,
         stamp=stamp(task),
         sizes=sizes,
         native_shape=lambda limit: _shape(features, limit),
@@ -78,22 +79,13 @@ def _compared(task: Task, rows: Manifest) -> tuple[str, str]:
     differing = official.differences(task, rows)
     if differing is None:
         return "", "members not compared: no official list of them, or no ids"
-    return (
-        ("not the official examples: " + "; ".join(differing), "") if differing else ("", "ids are the official ones")
-    )
-
-
-def _undecoded(content: bytes, feature: Any) -> bytes:
-    return content
+    if differing:
+        return f"not the official examples: {'; '.join(differing)}", ""
+    return "", "ids are the official ones"
 
 
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _class_names(task: Task, features: Mapping[str, Any]) -> tuple[str, ...] | None:
-    names = getattr(features["label"], "names", None) if task.label_map == "label" else None
-    return tuple(names) if names else None
 
 
 def _shape(features: Mapping[str, Any], limit: int) -> Shape | None:
