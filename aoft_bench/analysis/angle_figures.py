@@ -71,7 +71,9 @@ def of_backbone(backbone: MatrixSet) -> Drawing:
     for line, which in zip(panels, kinds, strict=True):
         for axes, target in zip(line, targets, strict=True):
             found = histograms[which, target]
-            _lines(axes, found, [colors(i / max(1, layers - 1)) for i in range(layers)], span)
+            for layer, one in enumerate(found):
+                axes.stairs(*_heights(one, span), color=colors(layer / max(1, layers - 1)), lw=0.6)
+            _reference_and_axes(axes, found, span)
             mark = "*" if any(one.too_many for one in found) else ""
             axes.set_title(f"{PAPER.get(target, f'W_{target}')}, {which}{mark}")
         line[0].set_ylabel("density")
@@ -86,13 +88,6 @@ def of_backbone(backbone: MatrixSet) -> Drawing:
         "each matrix W (in, out), one line a layer; * more vectors than dimensions, so that not all can be orthogonal"
     )
     return Drawing("angles", figure, caption)
-
-
-def _lines(axes: Axes, histograms: list[Histogram], colors: list[Any], span: float) -> None:
-    for one, color in zip(histograms, colors, strict=False):
-        axes.stairs(*_heights(one, span), color=color, lw=0.6)
-    _reference(axes, histograms, span)
-    _dress(axes, span)
 
 
 def of_methods(sets: list[MatrixSet], styles: Styles) -> list[Drawing]:
@@ -141,8 +136,7 @@ def _by_method(
                 axes.stairs(*_heights(start, span), fill=True, color=START)
             if trained:
                 axes.stairs(*_heights(trained, span), color=styles[label].color, lw=0.9)
-            _reference(axes, [one for one in (start, trained) if one], span)
-            _dress(axes, span)
+            _reference_and_axes(axes, [one for one in (start, trained) if one], span)
         line[0].set_ylabel(label if len(label) < 16 else label.replace("_", "_\n").replace(" ", "\n"))
     for axes, side in zip(panels[0], sides, strict=True):
         axes.set_title(f"W_{side[0]}, {side[1]}{mark}")
@@ -171,33 +165,24 @@ def _span(histograms: Iterable[Histogram]) -> float:
     """Half the width of the axis in degrees: 99 % of the angles, and four standard deviations of random ones."""
     reach = [0.0]
     for one in histograms:
-        reach += [_reach(one, 0.99), 4 * (reference(2, one.length).std_angle or 0)]
+        below, above = one.counts.reshape(2, -1)  # of 90 degrees
+        both = np.cumsum(below[::-1] + above)
+        reach.append(BIN * (1 + int(np.searchsorted(both, 0.99 * both[-1]))))
+        reach.append(4 * (reference(2, one.length).std_angle or 0))
     return min(90.0, 5 * float(np.ceil(max(reach) / 5)))
-
-
-def _reach(one: Histogram, share: float) -> float:
-    """Half the width in degrees, around 90, of what holds this share of the angles."""
-    off = one.counts.reshape(2, -1)
-    both = np.cumsum(off[0][::-1] + off[1])
-    return BIN * (1 + int(np.searchsorted(both, share * both[-1])))
 
 
 def _heights(one: Histogram, span: float) -> tuple[Array, Array]:
     """(densities, edges) of the bins that show 90 - span to 90 + span."""
     together = next(n for n in (2, 4, 10) if 2 * span / (n * BIN) <= 90)
-    width = together * BIN
-    shown = one.counts.reshape(-1, together).sum(axis=1) / (one.counts.sum() * width)
-    edges = np.linspace(0, 180, len(shown) + 1)
-    return shown, edges
+    shown = one.counts.reshape(-1, together).sum(axis=1) / (one.counts.sum() * together * BIN)
+    return shown, np.linspace(0, 180, len(shown) + 1)
 
 
-def _reference(axes: Axes, histograms: list[Histogram], span: float) -> None:
+def _reference_and_axes(axes: Axes, histograms: list[Histogram], span: float) -> None:
     for length in sorted({one.length for one in histograms if one.length > 1}):
         at = np.linspace(max(90 - span, 0.1), min(90 + span, 179.9), 400)
         axes.plot(at, density(length, at), **REFERENCE)
-
-
-def _dress(axes: Axes, span: float) -> None:
     axes.set_xlim(90 - span, 90 + span)
     axes.set_ylim(bottom=0)
     step = 45 if span > 60 else 30 if span > 40 else 20 if span > 20 else 10

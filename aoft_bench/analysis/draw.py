@@ -17,27 +17,22 @@ def draw(
 ) -> dict[str, str]:
     """Write every figure into `folder` as PDF and PNG; returns name without the ending -> caption."""
     captions = {}
-    with drawing_style():
-        for name, drawing in _drawings(sets, rows, comparisons):
+
+    def write(prefix: str, drawings: list[Drawing]) -> None:
+        for drawing in drawings:
+            name = f"{prefix}-{drawing.name}"
             save(drawing.figure, folder / name)
             captions[name] = drawing.caption
-    return captions
 
-
-def _drawings(
-    sets: list[MatrixSet], rows: list[Measurement], comparisons: dict[str, Comparison]
-) -> list[tuple[str, Drawing]]:
-    named: list[tuple[str, Drawing]] = []
-    for one in sets:
-        if one.state == "pretrained":
-            mine = [row for row in rows if row["state"] == "pretrained" and row["weights"] == one.weights[:12]]
-            made = [angle_figures.of_backbone(one), layer_figures.of_backbone(mine)]
-            named += [(f"{slug(one.backbone)}-{one.weights[:6]}-{drawing.name}", drawing) for drawing in made]
     methods = method_styles(row.method for comparison in comparisons.values() for row in comparison.rows)
-    for setting, comparison in comparisons.items():
-        styles = row_styles(comparison, methods)
-        theirs = [one for one in sets if one.setting == setting]
-        mine = [row for row in rows if row["setting"] == setting]
-        made = angle_figures.of_methods(theirs, styles) + layer_figures.of_methods(mine, styles)
-        named += [(f"{setting}-{drawing.name}", drawing) for drawing in made]
-    return named
+    with drawing_style():
+        for one in (one for one in sets if one.state == "pretrained"):
+            mine = [row for row in rows if row["state"] == "pretrained" and row["weights"] == one.weights[:12]]
+            drawings = [angle_figures.of_backbone(one), layer_figures.of_backbone(mine)]
+            write(f"{slug(one.backbone)}-{one.weights[:6]}", drawings)
+        for setting, comparison in comparisons.items():
+            styles = row_styles(comparison, methods)
+            theirs = [one for one in sets if one.setting == setting]
+            mine = [row for row in rows if row["setting"] == setting]
+            write(setting, angle_figures.of_methods(theirs, styles) + layer_figures.of_methods(mine, styles))
+    return captions

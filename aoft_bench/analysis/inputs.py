@@ -75,9 +75,17 @@ def of_records(paths: list[Path], checkpoint: str | None) -> Found:
     if without_factors:
         names = ", ".join(sorted(set(without_factors)))
         left_out.append(f"{len(without_factors)} records of methods that have no W_down and W_up: {names}")
-    comparisons = {stem(one): one for one in build_comparisons([record for record, _ in loaded.values()])}
-    labelled = _labelled(comparisons, {id(record): sets for record, sets in loaded.values()})
-    found, missing = _backbones_of([record for record, _ in loaded.values()], checkpoint)
+    records = [record for record, _ in loaded.values()]
+    comparisons = {stem(one): one for one in build_comparisons(records)}
+    of_record = {id(record): sets for record, sets in loaded.values()}
+    labelled = [
+        replace(one, row=row.label, setting=setting)
+        for setting, comparison in comparisons.items()
+        for row in comparison.rows
+        for record in row.records
+        for one in of_record[id(record)]
+    ]
+    found, missing = _backbones_of(records, checkpoint)
     return Found(found + labelled, comparisons, left_out + missing)
 
 
@@ -106,8 +114,8 @@ def _of_record(record: Record, path: Path) -> list[MatrixSet]:
     from aoft_bench.training.model import build_model
 
     if not _has_factors(record):
-        able = ", ".join(methods.names_with_factors())
-        raise UserError(f"{path}: {record['method']} has no W_down and W_up to look at; methods that have: {able}")
+        others = ", ".join(methods.names_with_factors())
+        raise UserError(f"{path}: {record['method']} has no W_down and W_up to look at; methods that have: {others}")
     trained = path.with_suffix(".safetensors")
     if not trained.is_file():
         raise UserError(
@@ -135,17 +143,6 @@ def _of_record(record: Record, path: Path) -> list[MatrixSet]:
         return [one, replace(one, state="trained", matrices=factor_matrices(handle))]
     except UserError as error:
         raise UserError(f"{trained}: {error}") from None
-
-
-def _labelled(comparisons: dict[str, Comparison], of_record: dict[int, list[MatrixSet]]) -> list[MatrixSet]:
-    """The sets with the labels of their rows, in the order of the comparisons. of_record: by the record's id()."""
-    return [
-        replace(one, row=row.label, setting=setting)
-        for setting, comparison in comparisons.items()
-        for row in comparison.rows
-        for record in row.records
-        for one in of_record[id(record)]
-    ]
 
 
 def _backbones_of(records: list[Record], checkpoint: str | None) -> tuple[list[MatrixSet], list[str]]:

@@ -73,12 +73,12 @@ def _norms(rows: list[Measurement], styles: Styles) -> Drawing:
                 _means(axes, start, "spectral_norm", color=style.color, ls=":", lw=0.8)
         if any(row["spectral_norm"] > 0 for row in chosen):
             axes.set_yscale("log")
-            low, high = axes.get_ylim()
-            log_ticks(axes.yaxis, low, high)
+            log_ticks(axes.yaxis, *axes.get_ylim())
         axes.set_title(title)
         _layers(axes)
     panels[0].set_ylabel("spectral norm")
-    legend_below(figure, _handles(styles), 0.27)
+    start_handle = Line2D([], [], color="0.3", ls=":", lw=0.8, label="at the start")
+    legend_below(figure, [*_handles(styles), start_handle], 0.27)
     caption = (
         "spectral norms by layer of W_down, W_up and of the whole update with its scales (of an adapter: the product "
         "of its two matrices, without the activation); mean over matrices, datasets and seeds, band from the smallest "
@@ -103,7 +103,8 @@ def _orthogonality(rows: list[Measurement], styles: Styles) -> Drawing:
     for axes, label in zip(panels[0], MEASURES.values(), strict=True):
         axes.set_title(label)
         axes.set_xlabel("")
-    handles = _handles({name: style for name, style in styles.items() if _has_pairs(rows, name)}, start=False)
+    with_pairs = {row["row"] for row in rows if row["pairs"] and _is_long(row)}
+    handles = _handles({name: style for name, style in styles.items() if name in with_pairs})
     legend_below(figure, [*handles, Line2D([], [], label="random Gaussian", **REFERENCE)], 0.27)
     caption = (
         "how far the d columns of W_down and the d rows of W_up are from orthogonal after training, by layer; mean "
@@ -117,22 +118,16 @@ def _is_long(row: Measurement) -> bool:
     return row["part"] in LONG and row["vectors"] == LONG[row["part"]]
 
 
-def _has_pairs(rows: list[Measurement], label: str) -> bool:
-    return any(row["pairs"] for row in rows if row["row"] == label and _is_long(row))
-
-
 def _by_layer(axes: Axes, rows: list[Measurement], measured: str, style: SeriesStyle) -> None:
     at, values = _values(rows, measured)
     if at:
-        axes.plot(at, [np.mean(found) for found in values], markersize=3, lw=0.8, **style.curve())
-        axes.fill_between(
-            at, [min(found) for found in values], [max(found) for found in values], color=style.color, alpha=0.12, lw=0
-        )
+        axes.plot(at, list(map(np.mean, values)), markersize=3, lw=0.8, **style.curve())
+        axes.fill_between(at, list(map(min, values)), list(map(max, values)), color=style.color, alpha=0.12, lw=0)
 
 
 def _means(axes: Axes, rows: list[Measurement], measured: str, **line: Any) -> None:
     at, values = _values(rows, measured)
-    axes.plot(at, [np.mean(found) for found in values], **line)
+    axes.plot(at, list(map(np.mean, values)), **line)
 
 
 def _values(rows: list[Measurement], measured: str) -> tuple[list[int], list[list[float]]]:
@@ -148,8 +143,5 @@ def _layers(axes: Axes) -> None:
     axes.set_xlabel("layer")
 
 
-def _handles(styles: Styles, start: bool = True) -> list[Line2D]:
-    handles = [Line2D([], [], label=label, markersize=3, lw=0.8, **style.curve()) for label, style in styles.items()]
-    if start:
-        handles.append(Line2D([], [], color="0.3", ls=":", lw=0.8, label="at the start"))
-    return handles
+def _handles(styles: Styles) -> list[Line2D]:
+    return [Line2D([], [], label=label, markersize=3, lw=0.8, **style.curve()) for label, style in styles.items()]

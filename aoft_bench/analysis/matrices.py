@@ -38,16 +38,12 @@ class LayerMatrix:
 
 def backbone_matrices(model: nn.Module) -> list[LayerMatrix]:
     """W_q, W_k, W_v, W_o (`proj`), fc1 and fc2 of every block of a network that is not adapted."""
-    return [
-        LayerMatrix(layer, target, "weight", _weight(block, target))
-        for layer, (_, block) in enumerate(block_paths(model))
-        for target in get_args(Target)
-    ]
-
-
-def _weight(block: nn.Module, target: str) -> Array:
-    matrix = matrix_of(block, target)
-    return _array(matrix.layer.weight[matrix.rows].T)
+    found = []
+    for layer, (_, block) in enumerate(block_paths(model)):
+        for target in get_args(Target):
+            matrix = matrix_of(block, target)
+            found.append(LayerMatrix(layer, target, "weight", _array(matrix.layer.weight[matrix.rows].T)))
+    return found
 
 
 def factor_matrices(handle: Handle) -> list[LayerMatrix]:

@@ -1,7 +1,5 @@
 """The measures of all matrices as CSV rows, and a summary over layers and seeds in Markdown."""
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -14,6 +12,7 @@ from aoft_bench.analysis.gaussian import reference, spectral_ratio
 from aoft_bench.analysis.inputs import MatrixSet
 from aoft_bench.analysis.matrices import LayerMatrix, Vectors
 from aoft_bench.analysis.measures import measure, spectral_norm
+from aoft_bench.results.writers.csv import csv_of
 
 ORIGIN = ("setting", "backbone", "weights", "row", "dataset", "seed", "hash", "state", "layer", "matrix", "part")
 SHAPE = ("vectors", "count", "length", "fit", "zero", "pairs")
@@ -70,15 +69,9 @@ def _angles(matrix: LayerMatrix, which: Vectors) -> Measurement:
 
 def csv_text(rows: Iterable[Measurement]) -> str:
     """The rows as CSV; measures with four significant digits, absent ones empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-    return text.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    return f"{value:.4g}" if isinstance(value, float) else value
+    return csv_of(
+        [{k: f"{value:.4g}" if isinstance(value, float) else value for k, value in row.items()} for row in rows]
+    )
 
 
 def summary(rows: list[Measurement]) -> str:
@@ -101,10 +94,9 @@ def _summary(title: str, rows: list[Measurement]) -> str:
         name = f"W_{row['matrix']}" if row["part"] == "weight" else f"{row['row']} {row['part']}"
         shape = f"{row['count']} {row['vectors']} of length {row['length']}" if row["vectors"] else ""
         groups[name, row["state"], shape].append(row)
-    for (name, state, shape), members in groups.items():
-        measured = ("mean_abs_from_90", "std_angle", "coherence", "gram_unit", "gram_raw", "spectral_norm")
-        cells = [_mean_and_reference(members, measure_name) for measure_name in measured]
-        lines.append(f"| {name} | {state} | {shape} | {' | '.join(cells)} |")
+    for (of, state, shape), members in groups.items():
+        cells = [_mean_and_reference(members, name) for name in OF_REFERENCE]
+        lines.append(f"| {of} | {state} | {shape} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

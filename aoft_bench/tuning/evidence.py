@@ -13,6 +13,7 @@ from typing import Any
 
 from aoft_bench.records.schema import Record
 from aoft_bench.results.collect import collect
+from aoft_bench.results.settings import triple
 
 
 @dataclass(frozen=True)
@@ -116,13 +117,12 @@ def _run(record: Record) -> TuningRun:
 
 def _setting(record: Record) -> TuningSetting:
     config, data = record["config"], record["data"]
-    mean, std = ("/".join(dict.fromkeys(f"{value:g}" for value in data[name])) for name in ("mean", "std"))
     return TuningSetting(
         backbone=record["backbone"],
         weights=record["weights"]["sha256"][:12],
         px=config["backbone"]["img_size"],
         interpolation=config["data"]["interpolation"],
-        normalization=f"{mean}±{std}",
+        normalization=f"{triple(data['mean'])}±{triple(data['std'])}",
         precision=record["precision"],
         epochs=config["recipe"]["epochs"],
         data=data["fingerprint"][:12],

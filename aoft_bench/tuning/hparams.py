@@ -63,7 +63,8 @@ def text_of(choice: Choice, name: str, known: Collection[str]) -> str:
     default that changes later does not change the choice.
     """
     lines = ["# @package _global_", *_header(choice, name, known), *_body(choice.best.runs[0].values)]
-    lines.insert(_header_end(lines), DIGEST + _digest(lines))
+    header_end = next(i for i, line in enumerate(lines) if not line.startswith("#"))
+    lines.insert(header_end, DIGEST + _digest(lines))
     return "\n".join(lines) + "\n"
 
 
@@ -142,17 +143,11 @@ def _body(values: dict[str, Any]) -> list[str]:
     lines = []
     for section in ("method", "recipe"):
         inside = {name.removeprefix(f"{section}."): v for name, v in values.items() if name.startswith(f"{section}.")}
-        if inside:
-            lines += [f"{section}:", *(f"  {name}: {_scalar(value)}" for name, value in inside.items())]
+        lines += [f"{section}:"] if inside else []
+        for name, value in inside.items():
+            text = yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
+            lines.append(f"  {name}: {text}")
     return lines
-
-
-def _scalar(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
-
-
-def _header_end(lines: list[str]) -> int:
-    return next(i for i, line in enumerate(lines) if not line.startswith("#"))
 
 
 def _text(path: Path) -> str:

@@ -16,8 +16,20 @@ def to_long_csv(tables: Sequence[Table]) -> str:
     for table, line, (first, *entries) in _rows(tables):
         for entry, column in zip(entries, table.columns[1:], strict=True):
             if entry.values or entry == MISSING:
-                lines.append(line | {"row": first.text, "column": column.name} | _numbers(entry))
-    return _written(lines)
+                values = entry.values
+                lines.append(
+                    {
+                        **line,
+                        "row": first.text,
+                        "column": column.name,
+                        "mean": f"{statistics.fmean(values):.6g}" if values else "",
+                        "std": f"{statistics.stdev(values):.6g}" if len(values) > 1 else "",
+                        "n": len(values),
+                        "seeds": " ".join(map(str, entry.seeds)),
+                        "mark": entry.mark,
+                    }
+                )
+    return csv_of(lines)
 
 
 def to_wide_csv(tables: Sequence[Table]) -> str:
@@ -30,7 +42,7 @@ def to_wide_csv(tables: Sequence[Table]) -> str:
             if entry.spread:
                 line[f"{column.name} std"] = entry.spread
         lines.append(line)
-    return _written(lines)
+    return csv_of(lines)
 
 
 def _rows(tables: Sequence[Table]) -> Iterator[tuple[Table, dict[str, Any], Sequence[Entry]]]:
@@ -41,18 +53,7 @@ def _rows(tables: Sequence[Table]) -> Iterator[tuple[Table, dict[str, Any], Sequ
                 yield table, {"table": table.title, **table.shared, "block": block.heading}, entries
 
 
-def _numbers(entry: Entry) -> dict[str, Any]:
-    values = entry.values
-    return {
-        "mean": f"{statistics.fmean(values):.6g}" if values else "",
-        "std": f"{statistics.stdev(values):.6g}" if len(values) > 1 else "",
-        "n": len(values),
-        "seeds": " ".join(map(str, entry.seeds)),
-        "mark": entry.mark,
-    }
-
-
-def _written(lines: Sequence[dict[str, Any]]) -> str:
+def csv_of(lines: Sequence[dict[str, Any]]) -> str:
     """CSV with the columns of all lines; `<column> std` follows its column."""
     names = dict.fromkeys(name for line in lines for name in line)
     pairs = ((name, f"{name} std") for name in names if not name.endswith(" std"))
