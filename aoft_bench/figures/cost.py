@@ -41,10 +41,9 @@ def plans(comparison: Comparison, styles: Styles) -> list[Plan]:
         if names != {""} and images and peaks:
             point = _Point(row.label, mean, spread, statistics.fmean(images), max(peaks) / 2**30)
             machines[names.pop()].append(point)
-    several = len(machines) > 1
     small = without_records(comparison)
     found: list[Plan] = [
-        partial(_figure, small, machine, shown, styles, mixed, f"cost-{slug(machine)}" if several else "cost")
+        partial(_figure, small, machine, shown, styles, mixed, f"cost-{slug(machine)}" if len(machines) > 1 else "cost")
         for machine, shown in sorted(machines.items())
         if len(shown) > 1
     ]
@@ -54,12 +53,7 @@ def plans(comparison: Comparison, styles: Styles) -> list[Plan]:
 
 
 def _figure(
-    comparison: Comparison,
-    machine: str,
-    shown: list[_Point],
-    styles: Styles,
-    mixed: list[str],
-    name: str,
+    comparison: Comparison, machine: str, shown: list[_Point], styles: Styles, mixed: list[str], name: str
 ) -> Drawing:
     figure = new_figure(2.1)
     speed, memory = figure.subplots(1, 2, sharey=True)

@@ -59,9 +59,8 @@ def _figure(comparison: Comparison, ours: str, series: dict[str, dict[str, list[
             **styles[base].marks(),
         )
         bar[0].set_gid(base)
-    axes.set_yticks(
-        range(len(lines)), [comparison.header(n) if n != "mean" else f"mean of {len(datasets)}" for n in lines]
-    )
+    names = [comparison.header(name) if name != "mean" else f"mean of {len(datasets)}" for name in lines]
+    axes.set_yticks(range(len(lines)), names)
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
@@ -95,8 +94,5 @@ def _separate(axes: Axes, groups: list[str]) -> None:
     for start in named:
         stop = min([s for s in starts if s > start], default=len(groups))
         if stop - start > 2:  # else the name is longer than its room
-            middle = (start + stop - 1) / 2
-            transform = axes.get_yaxis_transform()
-            axes.text(
-                1.02, middle, groups[start], transform=transform, rotation=270, ha="left", va="center", color="0.3"
-            )
+            middle, beside = (start + stop - 1) / 2, axes.get_yaxis_transform()
+            axes.text(1.02, middle, groups[start], transform=beside, rotation=270, ha="left", va="center", color="0.3")

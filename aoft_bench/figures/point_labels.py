@@ -1,7 +1,5 @@
 """Names beside points, placed where they touch neither each other nor a point."""
 
-from typing import Any
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
@@ -41,7 +39,9 @@ def label_points(
     settle(figure)
     pixel = figure.dpi / 72  # pixels of a point
     frame = axes.get_window_extent()
-    taken = [_around(axes.transData.transform(mark), 6 * pixel, 6 * pixel) for mark in marks]
+    taken = [
+        Bbox.from_bounds(x - 3 * pixel, y - 3 * pixel, 6 * pixel, 6 * pixel) for x, y in axes.transData.transform(marks)
+    ]
     for start, end in lines:
         (x0, y0), (x1, y1) = axes.transData.transform([start, end])
         taken.append(Bbox.from_extents(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
@@ -65,8 +65,3 @@ def label_points(
                 )
                 taken.append(box)
                 break
-
-
-def _around(center: Any, width: float, height: float) -> Bbox:
-    x, y = center
-    return Bbox.from_bounds(x - width / 2, y - height / 2, width, height)

@@ -1,6 +1,7 @@
 """Text that fits: its width, line breaks, and legends below a figure."""
 
-import string
+import re
+from itertools import pairwise
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -27,7 +28,7 @@ def text_width(text: str) -> float:
 def wrapped(text: str, width: float) -> str:
     """`text` broken into lines of at most `width` inches: after a comma or space, else anywhere."""
     lines, line = [], ""
-    for word in _words(printable(text)):
+    for word in re.findall(r"[^\s,]*[\s,]|[^\s,]+", printable(text), re.ASCII):
         if line and text_width((line + word).rstrip()) > width:
             lines.append(line.rstrip())
             line = ""
@@ -63,23 +64,9 @@ def _legend_width(sizes: list[tuple[float, int]], columns: int) -> float:
 def _in_columns(entries: list[Any], columns: int) -> list[list[Any]]:
     """As matplotlib fills a legend: column by column, the first ones longer by one where it does not go even."""
     short, longer = divmod(len(entries), columns)
-    filled, start = [], 0
-    for i in range(columns):
-        stop = start + short + (i < longer)
-        filled.append(entries[start:stop])
-        start = stop
-    return filled
+    starts = [i * short + min(i, longer) for i in range(columns + 1)]
+    return [entries[start:stop] for start, stop in pairwise(starts)]
 
 
 def _font() -> FontProperties:
     return FontProperties(family=WHOLE, size=FONT_SIZE)
-
-
-def _words(text: str) -> list[str]:
-    words, word = [], ""
-    for c in text:
-        word += c
-        if c in string.whitespace + ",":
-            words.append(word)
-            word = ""
-    return [*words, word] if word else words

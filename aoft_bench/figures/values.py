@@ -83,9 +83,8 @@ def hardware(record: Record) -> str:
     if not machine.get("cpu"):
         return ""
     threads = machine.get("threads")
-    return f"{machine['cpu']}, {machine.get('cores')} cores" + (
-        f", {threads} thread{'s' * (threads != 1)}" if threads else ""
-    )
+    used = f", {threads} thread{'s' * (threads != 1)}" if threads else ""
+    return f"{machine['cpu']}, {machine.get('cores')} cores{used}"
 
 
 def without_records(comparison: Comparison) -> Comparison:

@@ -68,9 +68,8 @@ def write_figures(root: Path, found: Collected, processes: int = 1) -> int:
     write_text_atomically(folder / "README.md", "\n".join([_HEAD, *_left_out(root, found), *map(_text, sections)]))
     drawn = [figure for section in sections for figure in section.drawn]
     write_index(folder, drawn)
-    for name in {name for figure in before for name in figure.files} - {
-        name for figure in drawn for name in figure.files
-    }:
+    kept = {name for figure in drawn for name in figure.files}
+    for name in {name for figure in before for name in figure.files} - kept:
         (folder / name).unlink(missing_ok=True)
     return len(drawn)
 

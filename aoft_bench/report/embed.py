@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import itertools
 import json
 import re
 from dataclasses import dataclass
@@ -46,11 +45,6 @@ def figures(root: Path) -> list[EmbeddedFigure]:
         title = re.sub(r"[-_]+", " ", name.removesuffix(".png"))
         found.append(EmbeddedFigure("", title, "", png(path), *png_size(path)))
     return found
-
-
-def by_setting(found: list[EmbeddedFigure]) -> list[tuple[str, list[EmbeddedFigure]]]:
-    """The figures of each setting, in their order."""
-    return [(setting, list(some)) for setting, some in itertools.groupby(found, key=lambda figure: figure.setting)]
 
 
 def pack(records: list[dict[str, Any]]) -> dict[str, Any]:

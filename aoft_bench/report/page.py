@@ -1,6 +1,7 @@
 """The page of a results folder: read the records, fill the template, write the file."""
 
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def render(
         sections=shown,
         record_numbers=record_numbers,
         chips=view.chips(shown),
-        figures=embed.by_setting(drawn),
+        figures=[(setting, list(some)) for setting, some in groupby(drawn, key=lambda figure: figure.setting)],
         published=published,
         left_out=left_out,
         data=embed.pack(records),
@@ -104,10 +105,9 @@ def _breakable(text: str) -> Markup:
 
 
 def _summary(records: list[dict[str, Any]], shown: list[view.ShownSetting]) -> str:
-    rows = sum(len(section.lines) for section in shown)
     counts = [
         (len(records), "run"),
-        (rows, "row"),
+        (sum(len(section.lines) for section in shown), "row"),
         (len({record["method"] for record in records}), "method"),
         (len({record["dataset"] for record in records}), "dataset"),
         (len(shown), "setting"),

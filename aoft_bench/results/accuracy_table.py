@@ -25,16 +25,11 @@ from aoft_bench.results.table import (
 FLAT, GROUPED = "mean", "mean of groups"
 
 
-def not_available(row: PublishedRow) -> Entry:
-    """The entry of published rows in a column that papers do not print."""
-    return NOT_AVAILABLE
-
-
 @dataclass(frozen=True)
 class AccuracyColumn(Column[Row]):
-    """A column of the accuracy table. published: what stands in it, of a published row."""
+    """A column of the accuracy table. published: what stands in it, of a published row; by default, nothing does."""
 
-    published: Callable[[PublishedRow], Entry] = not_available
+    published: Callable[[PublishedRow], Entry] = lambda row: NOT_AVAILABLE
 
 
 def accuracy_columns(
@@ -116,9 +111,9 @@ def _score_columns(
             printed = partial(_printed_group, group)
             columns.append(column(f"{group} mean", partial(_group_score, datasets, group), above, published=printed))
     if vtab or len(datasets) > 1:
-        columns.append(column(FLAT, partial(_flat_score, datasets), published=partial(_printed_mean, "mean19")))
+        columns.append(column(FLAT, partial(_mean_score, datasets, 0), published=partial(_printed_mean, "mean19")))
     if vtab or len(set(sizes.values())) > 1:  # else it is the flat mean
-        columns.append(column(GROUPED, partial(_grouped_score, datasets), published=partial(_printed_mean, "group3")))
+        columns.append(column(GROUPED, partial(_mean_score, datasets, 1), published=partial(_printed_mean, "group3")))
     return columns
 
 
@@ -133,12 +128,9 @@ def _group_score(datasets: Sequence[str], group: str, row: Row) -> Entry:
     return _over_all(group_mean(row.scores, datasets, group), row)
 
 
-def _flat_score(datasets: Sequence[str], row: Row) -> Entry:
-    return _over_all(means(row.scores, datasets)[0], row)
-
-
-def _grouped_score(datasets: Sequence[str], row: Row) -> Entry:
-    return _over_all(means(row.scores, datasets)[1], row)
+def _mean_score(datasets: Sequence[str], kind: int, row: Row) -> Entry:
+    """kind: which of the two `means`."""
+    return _over_all(means(row.scores, datasets)[kind], row)
 
 
 def _over_all(mean: float | None, row: Row) -> Entry:

@@ -54,7 +54,9 @@ def collect(root: Path, protocol: str | None = None) -> Collected:
     others = 0
     for path in sorted((root / "records").rglob("*.json")):
         try:
-            record = _parse(path)
+            if path.name.endswith(".failed.json"):
+                raise UserError("is not a result but the trace of a run that failed; run the cell again")
+            record = parse_record(path)
             if protocol and _protocol_of(record) not in (None, protocol):
                 others += 1
                 continue
@@ -76,12 +78,6 @@ def collect(root: Path, protocol: str | None = None) -> Collected:
         [LeftOut(path, reasons[path]) for path in sorted(reasons)],
         others,
     )
-
-
-def _parse(path: Path) -> Record:
-    if path.name.endswith(".failed.json"):
-        raise UserError("is not a result but the trace of a run that failed; run the cell again")
-    return parse_record(path)  # type: ignore[no-any-return]
 
 
 def _protocol_of(record: Record) -> str | None:

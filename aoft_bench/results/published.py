@@ -138,13 +138,11 @@ def _unlike(what: str, theirs: str, ours: str) -> str:
 
 
 def _normalization(setting: Setting) -> str:
-    known: dict[tuple[tuple[float, ...], tuple[float, ...]], str] = {
-        ((0.5,) * 3, (0.5,) * 3): "half",
-        ((0.0,) * 3, (1.0,) * 3): "none",
-    }
-    if [round(value, 3) for value in (*setting.mean, *setting.std)] == [0.485, 0.456, 0.406, 0.229, 0.224, 0.225]:
+    known: dict[tuple[float, ...], str] = {(0.5,) * 6: "half", (0.0,) * 3 + (1.0,) * 3: "none"}
+    values = (*setting.mean, *setting.std)
+    if [round(value, 3) for value in values] == [0.485, 0.456, 0.406, 0.229, 0.224, 0.225]:
         return "ImageNet"
-    return known.get((setting.mean, setting.std), "of its own")
+    return known.get(values, "of its own")
 
 
 def _lines(path: Path) -> Iterator[dict[str, str]]:
@@ -157,15 +155,14 @@ def _lines(path: Path) -> Iterator[dict[str, str]]:
 def _row(line: dict[str, str], benchmark: str, factors: Sequence[dict[str, str]]) -> PublishedRow:
     method, source = line["method"], line["source"]
     cells = {_NAMES.get(name, name): value for name, value in line.items() if _NAMES.get(name, name) in TASKS and value}
-    printed = dict(zip(_GROUPS, ("printed_N", "printed_S", "printed_X"), strict=True))
-    groups = {name: line.get(column, "") for name, column in printed.items()}
+    printed = ("printed_N", "printed_S", "printed_X")
+    groups = {name: line.get(column, "") for name, column in zip(_GROUPS, printed, strict=True)}
     if not cells:  # else these columns were computed from the cells
         groups |= {name: line.get(name, "") for name in _GROUPS}
     known = {"checkpoint": UNKNOWN, "images": UNKNOWN, "normalization": UNKNOWN}
     for factor in factors:
-        if factor["method"] and method not in factor["method"].split(";"):
-            continue
-        if not factor["source"] or factor["source"] == source:
+        of_method = not factor["method"] or method in factor["method"].split(";")
+        if of_method and factor["source"] in ("", source):
             known |= {name: factor[name] for name in known if factor[name]}
     return PublishedRow(
         method=method,

@@ -10,12 +10,14 @@ Mark = Literal["", "best", "second"]
 
 def rounded(value: float, digits: int = 1) -> str:
     """A number with so many decimals, halves away from zero: 82.25 is 82.3 (Python's format would say 82.2)."""
-    return str(_half_up(value, digits))
+    exact = Decimal(f"{value:.9f}")  # 9 decimals undo what binary arithmetic adds to a mean
+    found = exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+    return str(found if found else abs(found))  # no -0.0
 
 
 def printed(value: float) -> float:
     """The number that a reader of a table sees: `value` to one decimal."""
-    return float(_half_up(value, 1))
+    return float(rounded(value))
 
 
 def printed_mean(values: Sequence[float]) -> float:
@@ -47,9 +49,3 @@ def positions(values: Sequence[float | None]) -> list[float | None]:
     numbers = [value for value in shown if value is not None]
     low, high = (min(numbers), max(numbers)) if numbers else (0.0, 0.0)
     return [None if value is None or high == low else round((value - low) / (high - low), 3) for value in shown]
-
-
-def _half_up(value: float, digits: int) -> Decimal:
-    exact = Decimal(f"{value:.9f}")  # 9 decimals undo what binary arithmetic adds to a mean
-    found = exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
-    return found if found else abs(found)  # no -0.0

@@ -102,37 +102,37 @@ class Comparison:
 
 def build_comparisons(records: Sequence[Record]) -> list[Comparison]:
     """The rows of every setting, VTAB-1k first, each with a title of its own."""
-    settings: dict[Setting, list[Record]] = defaultdict(list)
-    for setting, members in _by_setting(records).items():
-        for number, some in enumerate(_by_images(members)):
-            if some:
-                settings[replace(setting, images=number)] += some
+    by_setting: dict[Setting, list[Record]] = defaultdict(list)
+    for record in records:
+        by_setting[_setting_of(record)].append(record)
+    settings = {
+        replace(setting, images=number): some
+        for setting, members in by_setting.items()
+        for number, some in enumerate(_by_images(members))
+        if some
+    }
     suites = list(_SUITES)
     ordered = sorted(settings, key=lambda s: (suites.index(s.suite), not s.official, s))
     return _titled([_comparison(setting, settings[setting]) for setting in ordered])
 
 
-def _by_setting(records: Sequence[Record]) -> dict[Setting, list[Record]]:
-    found: dict[Setting, list[Record]] = defaultdict(list)
-    for record in records:
-        config, data = record["config"], record["data"]
-        setting = Setting(
-            suite=TASKS[record["dataset"]].suite,
-            backbone=record["backbone"],
-            img_size=config["backbone"]["img_size"],
-            protocol=record["protocol"]["name"],
-            split=record["metrics"]["split"],
-            epochs=config["recipe"]["epochs"],
-            precision=record["precision"],
-            interpolation=config["data"]["interpolation"],
-            mean=tuple(data["mean"]),
-            std=tuple(data["std"]),
-            sha256=record["weights"]["sha256"],
-            official=data["official"],
-            source=data["source"],
-        )
-        found[setting].append(record)
-    return found
+def _setting_of(record: Record) -> Setting:
+    config, data = record["config"], record["data"]
+    return Setting(
+        suite=TASKS[record["dataset"]].suite,
+        backbone=record["backbone"],
+        img_size=config["backbone"]["img_size"],
+        protocol=record["protocol"]["name"],
+        split=record["metrics"]["split"],
+        epochs=config["recipe"]["epochs"],
+        precision=record["precision"],
+        interpolation=config["data"]["interpolation"],
+        mean=tuple(data["mean"]),
+        std=tuple(data["std"]),
+        sha256=record["weights"]["sha256"],
+        official=data["official"],
+        source=data["source"],
+    )
 
 
 def _by_images(records: list[Record]) -> list[list[Record]]:
@@ -152,14 +152,14 @@ def _by_images(records: list[Record]) -> list[list[Record]]:
 def _comparison(setting: Setting, records: list[Record]) -> Comparison:
     present = {record["dataset"] for record in records}
     layout = _layout(setting, present)
-    shown = [name for name, task in TASKS.items() if name in present or task.suite == layout]
-    unofficial = set() if setting.official else present
+    suite = BENCHMARKS.get(layout) or _SUITES[setting.suite]
     rows, notes = build_rows(records)
     return Comparison(
-        title=_title(setting, layout),
+        title=f"{suite}: {setting.backbone}, protocol {setting.protocol}, {setting.img_size} px, "
+        f"{setting.epochs} epochs",
         caption=_caption(setting, rows),
-        datasets=shown,
-        unofficial=unofficial,
+        datasets=[name for name, task in TASKS.items() if name in present or task.suite == layout],
+        unofficial=set() if setting.official else present,
         rows=rows,
         notes=[*_notes(setting, records), *notes],
         setting=setting,
@@ -174,11 +174,6 @@ def _layout(setting: Setting, present: set[str]) -> Layout:
     if setting.suite == "vtab1k" and (setting.official or 2 * len(present) > whole):
         return "vtab1k"
     return "fgvc" if setting.suite == "fgvc" else "plain"
-
-
-def _title(setting: Setting, layout: Layout) -> str:
-    suite = BENCHMARKS.get(layout) or _SUITES[setting.suite]
-    return f"{suite}: {setting.backbone}, protocol {setting.protocol}, {setting.img_size} px, {setting.epochs} epochs"
 
 
 def _titled(comparisons: list[Comparison]) -> list[Comparison]:
@@ -220,10 +215,12 @@ def _over_seeds(rows: list[Row]) -> str:
     seeds = {tuple(row.seeds(name)) for row in rows for name in row.cells}
     if len(seeds) == 1:
         (only,) = seeds
-        return f"seed {only[0]}" if len(only) == 1 else f"mean ± standard deviation over seeds {_listed(only)}"
+        return (
+            f"seed {only[0]}" if len(only) == 1 else f"mean ± standard deviation over seeds {', '.join(map(str, only))}"
+        )
     counts = sorted({len(some) for some in seeds})
     few = f"{counts[0]} to {counts[-1]} of the" if len(counts) > 1 else f"{counts[0]} of the"
-    every = _listed(sorted({seed for some in seeds for seed in some}))
+    every = ", ".join(map(str, sorted({seed for some in seeds for seed in some})))
     return f"mean ± standard deviation over {few} seeds {every}, not the same in every cell"
 
 
@@ -240,10 +237,6 @@ def _notes(setting: Setting, records: list[Record]) -> list[str]:
     if setting.split != "test":
         notes.append(f"Scored on {setting.split}, for choosing hyper-parameters: these are not results.")
     return notes
-
-
-def _listed(seeds: Sequence[int]) -> str:
-    return ", ".join(map(str, seeds))
 
 
 def triple(values: Sequence[float]) -> str:

@@ -1,7 +1,6 @@
 """The statistics of a comparison as tables: ranks and intervals of its rows, and AOFT against each other row."""
 
 from collections.abc import Callable
-from functools import partial
 
 from aoft_bench.results.ranking import rounded
 from aoft_bench.results.settings import Comparison
@@ -78,7 +77,11 @@ def _paired_table(comparison: Comparison, pairs: list[Paired]) -> Table:
         return Column(name, lambda pair: number_entry(number(pair), 0))
 
     def p_column(name: str, value: Callable[[Paired], float | None]) -> Column[Paired]:
-        return Column(name, partial(_p_entry, value), text=True)
+        def entry(pair: Paired) -> Entry:
+            number = value(pair)
+            return Entry(pair.reason) if number is None else Entry(p_value(number), number)
+
+        return Column(name, entry, text=True)
 
     columns: list[Column[Paired]] = [
         Column("AOFT", lambda pair: Entry(pair.first), text=True),
@@ -106,11 +109,6 @@ def _interval(interval: Interval) -> Entry:
     if interval.low is None or interval.high is None:
         return Entry(interval.reason)
     return Entry(f"{rounded(interval.low)} to {rounded(interval.high)}")
-
-
-def _p_entry(value: Callable[[Paired], float | None], pair: Paired) -> Entry:
-    number = value(pair)
-    return Entry(pair.reason) if number is None else Entry(p_value(number), number)
 
 
 def p_value(value: float) -> str:

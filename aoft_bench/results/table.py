@@ -6,6 +6,7 @@ A writer chooses what it shows and how. It computes nothing and reads no number 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
@@ -116,10 +117,4 @@ def make_block(columns: Sequence[Column[RowT]], rows: Iterable[RowT], heading: s
 
 def spans(columns: Sequence[Column[Any]]) -> list[tuple[str, int]]:
     """The groups above the columns from left to right, with how many columns each spans; "" above none."""
-    found: list[tuple[str, int]] = []
-    for column in columns:
-        if found and found[-1][0] == column.group:
-            found[-1] = (column.group, found[-1][1] + 1)
-        else:
-            found.append((column.group, 1))
-    return found
+    return [(group, len(list(some))) for group, some in groupby(column.group for column in columns)]

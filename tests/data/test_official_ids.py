@@ -9,7 +9,7 @@ from aoft_bench.data import TASKS, task
 from aoft_bench.data.manifest import ManifestRow
 from aoft_bench.data.tasks import SPLITS
 from aoft_bench.data.tfds import official
-from aoft_bench.data.tfds.official import differences, id_of_key, official_ids
+from aoft_bench.data.tfds.official import ID_OF_KEY, differences, official_ids
 
 # the first keys of each list, written by hand in the form of the examples (docs/splits.md)
 FIRST_IDS = {
@@ -86,7 +86,7 @@ def test_ids_are_those_that_tfds_builders_write(wanted, feature, tmp_path):
     for split, examples in raw.splits.items():
         keys = official.tfds_order(split, [example.key for example in examples])
         got = [record[feature].decode() for record in builder.as_data_source(split)]
-        assert got == [id_of_key(name, split, key) for key in keys]
+        assert got == [ID_OF_KEY[name](split, key) for key in keys]
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,16 @@ def choose(task: Task, locations: Locations, cached_from_tfds: bool) -> str:
     choose), and where source and root contradict each other.
     """
     if locations.source == "tfds":
-        _check_tfds(task, locations)
+        if "tfds" not in task.sources:
+            raise UserError(
+                f"{task.name}: data.source=tfds is for VTAB-1k, it does not come from TensorFlow Datasets; "
+                f"leave data.source at auto"
+            )
+        if locations.root is not None:
+            raise UserError(
+                f"data.source=tfds and data.root={locations.root} contradict each other; data.root is for folder "
+                f"packs, data.tfds_dir for TensorFlow Datasets"
+            )
         return "tfds"
     if "tfds" not in task.sources or locations.source == "folder" or locations.root is not None:
         return task.sources[0]
@@ -43,16 +52,3 @@ def choose(task: Task, locations: Locations, cached_from_tfds: bool) -> str:
             f"their numbers differ; choose one with data.source=folder or data.source=tfds"
         )
     return task.sources[0] if pack else "tfds"
-
-
-def _check_tfds(task: Task, locations: Locations) -> None:
-    if "tfds" not in task.sources:
-        raise UserError(
-            f"{task.name}: data.source=tfds is for VTAB-1k, it does not come from TensorFlow Datasets; "
-            f"leave data.source at auto"
-        )
-    if locations.root is not None:
-        raise UserError(
-            f"data.source=tfds and data.root={locations.root} contradict each other; data.root is for folder packs, "
-            f"data.tfds_dir for TensorFlow Datasets"
-        )

@@ -3,19 +3,19 @@
 import ast
 import hashlib
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.sources.base import Example, Shape, Source
 from aoft_bench.data.sources.embedded_images import LOADERS
 from aoft_bench.data.tasks import Task
+from aoft_bench.records.code_version import version_of
 
 
 def from_embedded(task: Task, locations: Locations) -> Source:
     """One of the generators of `embedded_images.LOADERS`; needs no files."""
     # the drawn images may change with the code and with NumPy's generators, the digits with scikit-learn
-    parts = [_images_code(), task.name, _version("numpy"), _version("scikit-learn")]
+    parts = [_images_code(), task.name, *(version_of(package) or "" for package in ("numpy", "scikit-learn"))]
     splits = cache(LOADERS[task.name])
 
     def native_shape(limit: int) -> Shape | None:
@@ -49,10 +49,3 @@ def _images_code() -> str:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             del node.body[0]
     return ast.unparse(tree)
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""

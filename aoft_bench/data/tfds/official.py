@@ -28,20 +28,33 @@ from aoft_bench.utils.errors import UserError
 if TYPE_CHECKING:
     from aoft_bench.data.manifest import Manifest
 
-LISTS = (
-    "cifar100",
-    "clevr",
-    "dsprites",
-    "eurosat",
-    "patch_camelyon",
-    "resisc45",
-    "smallnorb",
-    "sun397",
-    "svhn_cropped",
-)
 FOLDER = Path(__file__).with_name("lists")
 
 _Key = TypeVar("_Key", str, int)
+
+
+def _without_folder(split: str, key: str) -> str:
+    """`river_7.jpg` of the key `river_river_7.jpg`: folder, `_`, file name; the file name begins with the folder."""
+    twice, _, number = key.rpartition("_")
+    return f"{twice[len(twice) // 2 + 1 :]}_{number}"
+
+
+# The builders with lists, and the `id`, `file_name` or `filename` that each writes into the example of (split, key),
+# of TFDS's split. From their _generate_examples, tensorflow_datasets 4.9.10; older versions of some write none.
+ID_OF_KEY: Mapping[str, Callable[[str, str], str]] = MappingProxyType(
+    {
+        "cifar100": lambda split, key: f"{split}_{int(key):05d}",
+        "clevr": lambda split, key: key,
+        "dsprites": lambda split, key: f"{int(key):06d}",  # since 2.1.0
+        "eurosat": _without_folder,
+        "patch_camelyon": lambda split, key: key,
+        "resisc45": _without_folder,
+        "smallnorb": lambda split, key: f"{split}_{int(key):05d}",  # since 2.1.0
+        "sun397": lambda split, key: key,
+        "svhn_cropped": lambda split, key: f"{split}_{int(key):06d}",  # since 3.1.0
+    }
+)
+LISTS = tuple(ID_OF_KEY)
 
 
 def tfds_order(split: str, keys: Iterable[_Key]) -> list[_Key]:
@@ -101,40 +114,10 @@ def read_list(path: Path) -> dict[str, tuple[str, ...]]:
     return blocks
 
 
-def _without_folder(split: str, key: str) -> str:
-    """`river_7.jpg` of the key `river_river_7.jpg`: folder, `_`, file name; the file name begins with the folder."""
-    twice, _, number = key.rpartition("_")
-    return f"{twice[len(twice) // 2 + 1 :]}_{number}"
-
-
-# builder -> (split, key) -> id, from the builders' _generate_examples, tensorflow_datasets 4.9.10
-_ID_OF_KEY: Mapping[str, Callable[[str, str], str]] = MappingProxyType(
-    {
-        "cifar100": lambda split, key: f"{split}_{int(key):05d}",
-        "clevr": lambda split, key: key,
-        "dsprites": lambda split, key: f"{int(key):06d}",  # since 2.1.0
-        "eurosat": _without_folder,
-        "patch_camelyon": lambda split, key: key,
-        "resisc45": _without_folder,
-        "smallnorb": lambda split, key: f"{split}_{int(key):05d}",  # since 2.1.0
-        "sun397": lambda split, key: key,
-        "svhn_cropped": lambda split, key: f"{split}_{int(key):06d}",  # since 3.1.0
-    }
-)
-
-
-def id_of_key(builder: str, split: str, key: str) -> str:
-    """The `id`, `file_name` or `filename` that a TFDS builder in `LISTS` writes into the example with this key.
-
-    `split` is TFDS's own. Older versions of some builders write none.
-    """
-    return _ID_OF_KEY[builder](split, key)
-
-
 def official_ids(task: Task) -> dict[str, tuple[str, ...]] | None:
     """The ids of the official examples of each split, in order, as they stand in the examples; None without a list.
 
-    These are the keys of `example_ids`, written by `id_of_key`: eurosat's and resisc45's lack the folder, which is the
+    These are the keys of `example_ids`, written by `ID_OF_KEY`: eurosat's and resisc45's lack the folder, which is the
     class.
     """
     keys = example_ids(task)
@@ -143,7 +126,7 @@ def official_ids(task: Task) -> dict[str, tuple[str, ...]] | None:
     assert task.builder is not None and task.slices is not None
     builder = re.split("[:/]", task.builder)[0]
     splits = {split: re.split(r"\W", task.slices[split])[0] for split in SPLITS}
-    return {split: tuple(id_of_key(builder, splits[split], key) for key in keys[split]) for split in SPLITS}
+    return {split: tuple(ID_OF_KEY[builder](splits[split], key) for key in keys[split]) for split in SPLITS}
 
 
 def differences(task: Task, manifest: "Manifest") -> list[str] | None:
