@@ -18,7 +18,6 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import block_paths, checked_width
@@ -41,7 +40,6 @@ class Bottleneck(nn.Module):
 
 
 @method("adapter")
-@dataclass(frozen=True)
 class Adapter(Method):
     """Options of the adapter. bottleneck: width d."""
 

@@ -23,7 +23,6 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import block_paths, checked_width, norm_paths
@@ -49,7 +48,6 @@ class ResidualBottleneck(nn.Module):
 
 
 @method("adapter_houlsby")
-@dataclass(frozen=True)
 class AdapterHoulsby(Method):
     """Options of Houlsby's adapters. bottleneck: width d; positions, bias, tune_norms: as in the module's text."""
 

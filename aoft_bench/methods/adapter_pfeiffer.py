@@ -25,7 +25,6 @@ adapter and one around the feed-forward part, are the one sum above.
 from typing import Annotated, ClassVar
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import nn
 
 from aoft_bench.backbones.layout import block_paths, checked_width, replace
@@ -35,7 +34,6 @@ from aoft_bench.methods.registry import Method, Shape, method
 
 
 @method("adapter_pfeiffer")
-@dataclass(frozen=True)
 class AdapterPfeiffer(Method):
     """Options of Pfeiffer's adapter. bottleneck: width d."""
 

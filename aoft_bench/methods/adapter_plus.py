@@ -20,7 +20,6 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import block_paths, checked_width, replace
@@ -46,7 +45,6 @@ class ChannelScaledBottleneck(nn.Module):
 
 
 @method("adapter_plus")
-@dataclass(frozen=True)
 class AdapterPlus(Method):
     """Options of Adapter+. bottleneck: width d."""
 

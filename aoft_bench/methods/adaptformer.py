@@ -23,7 +23,6 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import (
@@ -71,7 +70,6 @@ class BesideFeedForward(nn.Module):
 
 
 @method("adaptformer")
-@dataclass(frozen=True)
 class AdaptFormer(Method):
     """Options of AdaptFormer. bottleneck: width d; scale: s; learn_scale: train s."""
 

@@ -105,14 +105,13 @@ class AOUpdate(LowRank):
         """The projection (..., D, d) of vectors (..., D); of q / |q| where orthogonality is exact."""
         return ao_matrix(q / q.norm(dim=-1, keepdim=True) if self.orthogonal else q, self.rank, self.constant)
 
-    def build_factors(self) -> tuple[Tensor, Tensor]:
-        """A = AO(q_down) diag(lambda) (in, d) and B = AO(q_up) (out, d); twice as wide where a start is subtracted."""
-        return self.build_factors_of([self])[0]
-
     @classmethod
     def build_factors_of(cls, updates: list[Any]) -> list[tuple[Tensor, Tensor]]:
-        """The factors of updates that have the same rank and options. AO of all vectors of one width is one batch of
-        outer products; built one at a time, the 96 matrices of a ViT-B take 2,000 small operations."""
+        """A = AO(q_down) diag(lambda) (in, d) and B = AO(q_up) (out, d); twice as wide where a start is subtracted.
+
+        The updates have the same rank and options. AO of all vectors of one width is one batch of outer products;
+        built one at a time, the 96 matrices of a ViT-B take 2,000 small operations.
+        """
         first = updates[0]
         downs = cls._matrices(updates, "q_down", scaled=first.lambda_ is not None)
         ups = cls._matrices(updates, "q_up")
@@ -205,7 +204,6 @@ class PairOptions(Method):
 
 
 @method("aoft")
-@dataclass(frozen=True)
 class AOFT(PairOptions):
     """Options of LoRA+AOFT. targets: matrices of each block; the rest as in `PairOptions`."""
 

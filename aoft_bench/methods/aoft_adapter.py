@@ -21,7 +21,6 @@ Differs from the authors' code: ``constant: paper``, ``init: zero`` and a traine
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import block_paths, checked_width, replace, require_plain_block
@@ -43,7 +42,6 @@ class AOAdapter(AOUpdate):
 
 
 @method("aoft_adapter")
-@dataclass(frozen=True)
 class AOFTAdapter(PairOptions):
     """Options of Adapter+AOFT. positions, norm: as in the module's text; the rest as in `PairOptions`."""
 

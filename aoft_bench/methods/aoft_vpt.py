@@ -19,7 +19,6 @@ random unit q is that of ``init: zero`` in aoft.py. No dropout on the prompts.
 from typing import Annotated, ClassVar
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import check_rank
@@ -41,7 +40,6 @@ class AOPrompts(nn.Module):
 
 
 @method("aoft_vpt")
-@dataclass(frozen=True)
 class AOFTVPT(Method):
     """Options of VPT-Deep+AOFT. prompts: tokens a block, d; constant: c of Q(q), as in aoft.py."""
 

@@ -24,7 +24,6 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import check_rank, matrices
@@ -57,7 +56,6 @@ class Recomposed(Mergeable):
 
 
 @method("arc")
-@dataclass(frozen=True)
 class ARC(Method):
     """Options of ARC. bottleneck: width d, null for the authors' 50, but at most half the width of the network; init:
     as in the module's text."""

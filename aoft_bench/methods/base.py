@@ -23,7 +23,7 @@ class Factors:
 
 
 class Method:
-    """Base class of methods: a pydantic dataclass whose fields are the options of its YAML.
+    """Base class of methods. `@method` makes a subclass a pydantic dataclass; its fields are the options of its YAML.
 
     A subclass must define `source` and `count`, and `attach` if it inserts modules. The rest has defaults.
 

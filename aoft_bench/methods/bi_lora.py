@@ -27,7 +27,6 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import Target
@@ -56,9 +55,6 @@ class BinaryUpdate(LowRank):
         self.a = nn.Parameter(torch.empty(inputs, rank).uniform_(-1 / math.sqrt(inputs), 1 / math.sqrt(inputs)))
         self.b = nn.Parameter(nn.init.trunc_normal_(torch.empty(outputs, rank), std=0.001, a=-0.002, b=0.002))
 
-    def build_factors(self) -> tuple[Tensor, Tensor]:
-        return self.build_factors_of([self])[0]
-
     @classmethod
     def build_factors_of(cls, updates: list[Any]) -> list[tuple[Tensor, Tensor]]:
         scale = updates[0].scale
@@ -68,7 +64,6 @@ class BinaryUpdate(LowRank):
 
 
 @method("bi_lora")
-@dataclass(frozen=True)
 class BiLoRA(Method):
     """Options of Bi-LoRA. rank r; scale s of the update; targets: matrices of each block."""
 

@@ -14,7 +14,6 @@ and 0.14 M (with the average head of VTAB-1k) for the same parameters.
 
 from typing import ClassVar
 
-from pydantic.dataclasses import dataclass
 from torch import nn
 
 from aoft_bench.backbones.layout import block_paths
@@ -22,7 +21,6 @@ from aoft_bench.methods.registry import Method, Shape, method
 
 
 @method("bitfit")
-@dataclass(frozen=True)
 class BitFit(Method):
     """BitFit has no options."""
 

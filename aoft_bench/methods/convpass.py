@@ -27,7 +27,6 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import (
@@ -84,7 +83,6 @@ def _gate(z: Tensor) -> Tensor:
 
 
 @method("convpass")
-@dataclass(frozen=True)
 class Convpass(Method):
     """Options of Convpass. bottleneck: width d; scale: s; positions, init: as in the module's text."""
 

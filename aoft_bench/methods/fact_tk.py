@@ -25,7 +25,6 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.methods.fact_tt import SharedFactors, SharedUpdate, insert, slices_of
@@ -58,7 +57,6 @@ class TuckerUpdate(SharedUpdate):
 
 
 @method("fact_tk")
-@dataclass(frozen=True)
 class FacTTK(Method):
     """Options of FacT-TK. rank r; scale s of the update."""
 

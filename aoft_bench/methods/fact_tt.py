@@ -28,7 +28,6 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import block_paths, check_rank, matrices, matrix_of, width_of
@@ -66,9 +65,6 @@ class SharedUpdate(LowRank):
     def cores_of(cls, updates: list[Any]) -> list[Tensor]:
         """C (n, r, r) of each update."""
         raise NotImplementedError(f"{cls.__name__} must define cores_of()")
-
-    def build_factors(self) -> tuple[Tensor, Tensor]:
-        return self.build_factors_of([self])[0]
 
     @classmethod
     def build_factors_of(cls, updates: list[Any]) -> list[tuple[Tensor, Tensor]]:
@@ -133,7 +129,6 @@ def insert(model: nn.Module, n: int, make: Callable[[str, int], SharedUpdate]) -
 
 
 @method("fact_tt")
-@dataclass(frozen=True)
 class FacTTT(Method):
     """Options of FacT-TT. rank r; scale s of the update."""
 

@@ -7,14 +7,12 @@ Source: the baseline of every table of the field; nothing is inserted.
 
 from typing import ClassVar
 
-from pydantic.dataclasses import dataclass
 from torch import nn
 
 from aoft_bench.methods.registry import Method, Shape, method
 
 
 @method("full")
-@dataclass(frozen=True)
 class Full(Method):
     """Full fine-tuning has no options."""
 

@@ -29,7 +29,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -56,9 +55,6 @@ class HouseholderUpdate(LowRank):
         if extra_rank:
             self.a = nn.Parameter(inputs**-0.5 * torch.randn(inputs, extra_rank))
             self.b = nn.Parameter(torch.zeros(outputs, extra_rank))
-
-    def build_factors(self) -> tuple[Tensor, Tensor]:
-        return self.build_factors_of([self])[0]
 
     @classmethod
     def build_factors_of(cls, updates: list[Any]) -> list[tuple[Tensor, Tensor]]:
@@ -149,7 +145,6 @@ class HouseholderOutput(Mergeable):
 
 
 @method("hta")
-@dataclass(frozen=True)
 class HTA(Method):
     """Options of HTA. targets: matrices of each block, or outputs `mha` and `ffn`; extra_rank: k, the paper's D', 0
     for none; normalize: reflections that are exactly orthogonal."""

@@ -10,13 +10,10 @@ zero-initialised head) as for all other methods, on the features that the backbo
 
 from typing import ClassVar
 
-from pydantic.dataclasses import dataclass
-
 from aoft_bench.methods.registry import Method, Shape, method
 
 
 @method("linear")
-@dataclass(frozen=True)
 class Linear(Method):
     """The linear probe has no options."""
 

@@ -19,7 +19,6 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import Target
@@ -41,7 +40,6 @@ class LoRAUpdate(LowRank):
 
 
 @method("lora")
-@dataclass(frozen=True)
 class LoRA(Method):
     """Options of LoRA. rank r; alpha: numerator of the scale; targets: matrices of each block."""
 

@@ -12,7 +12,6 @@ Differs from the paper: nothing that is trained; the recipe is the common one.
 
 from typing import ClassVar
 
-from pydantic.dataclasses import dataclass
 from torch import nn
 
 from aoft_bench.backbones.layout import norm_paths
@@ -20,7 +19,6 @@ from aoft_bench.methods.registry import Method, Shape, method
 
 
 @method("norm")
-@dataclass(frozen=True)
 class Norm(Method):
     """Norm tuning has no options."""
 

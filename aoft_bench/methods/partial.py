@@ -12,7 +12,6 @@ Differs from the paper: nothing that is trained; the recipe is the common one.
 from typing import Annotated, ClassVar
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import nn
 
 from aoft_bench.backbones.layout import FINAL_NORM, block_paths
@@ -21,7 +20,6 @@ from aoft_bench.utils.errors import UserError
 
 
 @method("partial")
-@dataclass(frozen=True)
 class Partial(Method):
     """Options of partial fine-tuning. blocks: how many of the last blocks are trained."""
 

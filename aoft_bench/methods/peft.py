@@ -59,7 +59,6 @@ from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import nn
 
 from aoft_bench.backbones.layout import Matrix, Target, block_paths, check_rank, matrix_of
@@ -85,7 +84,6 @@ REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, Runtim
 
 
 @method("peft")
-@dataclass(frozen=True)
 class Peft(Method):
     """Options of the bridge to peft. rank, targets: as in the module's text; options: the rest of peft's own."""
 

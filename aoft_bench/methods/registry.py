@@ -1,28 +1,34 @@
 """The registry of methods: one file that declares `@method`, one YAML of the same name, nothing else to edit."""
 
+import dataclasses
 import functools
 import importlib
 import pkgutil
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from pydantic.dataclasses import dataclass
+from typing_extensions import dataclass_transform
+
 from aoft_bench.methods.base import Factors, Method, Shape
 from aoft_bench.utils.errors import UserError, unknown
 
 __all__ = ["Factors", "Method", "Shape", "build", "get", "method", "names", "names_with_factors"]
 
-M = TypeVar("M", bound=type[Any])  # of `Method`, but pydantic's decorator hides it from mypy
+M = TypeVar("M", bound=Method)
 _METHODS: dict[str, type[Method]] = {}
 
 
-def method(name: str) -> Callable[[M], M]:
-    """Class decorator that registers a method under the name of its YAML; a name taken twice is an error."""
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
+def method(name: str) -> Callable[[type[M]], type[M]]:
+    """Class decorator: a frozen pydantic dataclass, registered under the name of its YAML; each name once."""
 
-    def register(cls: M) -> M:
+    def register(cls: type[M]) -> type[M]:
         if name in _METHODS:
             raise ValueError(f"two methods are called {name!r}: {_METHODS[name].__module__} and {cls.__module__}")
-        _METHODS[name] = cls
-        return cls
+        registered: Any = dataclass(frozen=True)(cls)
+        _METHODS[name] = registered
+        return registered  # type: ignore[no-any-return]
 
     return register
 

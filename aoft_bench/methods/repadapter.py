@@ -25,7 +25,6 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import check_rank, matrices
@@ -67,7 +66,6 @@ class RepAdapted(Mergeable):
 
 
 @method("repadapter")
-@dataclass(frozen=True)
 class RepAdapter(Method):
     """Options of RepAdapter. bottleneck: width d; groups: parts of B, a divisor of d and of D; scale: s."""
 

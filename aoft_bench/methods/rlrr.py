@@ -32,7 +32,6 @@ import math
 from typing import Any, ClassVar
 
 import torch
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -98,7 +97,6 @@ class _RescaledLinear(torch.autograd.Function):
 
 
 @method("rlrr")
-@dataclass(frozen=True)
 class RLRR(Method):
     """Options of RLRR. init: as in the module's text."""
 

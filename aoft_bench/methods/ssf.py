@@ -24,7 +24,6 @@ import copy
 from typing import ClassVar, Literal
 
 import torch
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import block_paths, is_patch_merging, layers, replace
@@ -68,7 +67,6 @@ def rescale(model: nn.Module, path: str, layer: nn.Module, init: Init) -> None:
 
 
 @method("ssf")
-@dataclass(frozen=True)
 class SSF(Method):
     """Options of SSF. init: as in the module's text."""
 

@@ -20,7 +20,6 @@ average pooling then means the average over patches.
 from typing import Annotated, ClassVar
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import nn
 
 from aoft_bench.methods.parts.prompts import insert_prompts, prompts_of_vpt
@@ -28,7 +27,6 @@ from aoft_bench.methods.registry import Method, Shape, method
 
 
 @method("vpt_deep")
-@dataclass(frozen=True)
 class VPTDeep(Method):
     """Options of VPT-Deep. prompts: tokens a block, n."""
 

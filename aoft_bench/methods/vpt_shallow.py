@@ -20,7 +20,6 @@ there are n tokens more than timm expects, so its ``forward_intermediates`` work
 from typing import Annotated, ClassVar
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import nn
 
 from aoft_bench.methods.parts.prompts import insert_prompts, prompts_of_vpt
@@ -28,7 +27,6 @@ from aoft_bench.methods.registry import Method, Shape, method
 
 
 @method("vpt_shallow")
-@dataclass(frozen=True)
 class VPTShallow(Method):
     """Options of VPT-Shallow. prompts: tokens, n."""
 

@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 class LowRank(nn.Module):
-    """A trained update B A^T of one matrix W (out, in). Subclasses define `build_factors`.
+    """A trained update B A^T of one matrix W (out, in). Subclasses define `build_factors` or `build_factors_of`.
 
     During a forward pass of the whole model the factors of all updates are built once, before the first block, see
     parts/step_hooks.py; `factors` then returns those.
@@ -28,15 +28,15 @@ class LowRank(nn.Module):
 
     def factors(self) -> tuple[Tensor, Tensor]:
         """(A, B) with shapes (in, k) and (out, k); the update of the weight is B A^T."""
-        return self.build_factors() if self.prebuilt is None else self.prebuilt
+        return self.build_factors_of([self])[0] if self.prebuilt is None else self.prebuilt
 
     def build_factors(self) -> tuple[Tensor, Tensor]:
         """`factors`, computed from the parameters."""
-        raise NotImplementedError(f"{type(self).__name__} must define build_factors()")
+        raise NotImplementedError(f"{type(self).__name__} must define build_factors() or build_factors_of()")
 
     @classmethod
     def build_factors_of(cls, updates: list[Any]) -> list[tuple[Tensor, Tensor]]:
-        """`build_factors` of many updates of this class. Override it where a batch of them costs less."""
+        """The factors of many updates of this class. Define it where a batch of them costs less."""
         return [update.build_factors() for update in updates]
 
     def weight(self) -> Tensor:
