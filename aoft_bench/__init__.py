@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aoft_bench import backbones, data, methods
-    from aoft_bench.backbones import load_backbone
+    from aoft_bench.backbones.networks import load_backbone
     from aoft_bench.methods import Handle, attach
 
 __version__ = "0.1.0"
 __all__ = ["Handle", "__version__", "attach", "backbones", "data", "load_backbone", "methods"]
 
 _MODULES = ("backbones", "data", "methods")
-_NAMES = {"attach": "methods", "Handle": "methods", "load_backbone": "backbones"}
+_NAMES = {"attach": "methods", "Handle": "methods", "load_backbone": "backbones.networks"}
 
 
 def __getattr__(name: str) -> Any:

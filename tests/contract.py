@@ -12,13 +12,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from networks import TIGHT, batch, perturb, vit
+from networks import TIGHT, batch, perturb, shape_of, vit
 from torch import Tensor, nn
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import aoft_bench
-from aoft_bench.backbones.layout import shape_of
 from aoft_bench.methods import Handle, Method
 
 Network = Callable[..., nn.Module]

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from aoft_bench.backbones.layout import Shape, block_paths, head_parameters, matrix_of
 from aoft_bench.methods import Handle
 from aoft_bench.utils.fast_imports import import_timm
 
@@ -25,6 +26,14 @@ def swin() -> nn.Module:
         img_size=32, patch_size=4, window_size=4, embed_dim=16, depths=(1, 1), num_heads=(1, 2), num_classes=5
     )
     return alive(model).double().eval()
+
+
+def shape_of(model: nn.Module) -> Shape:
+    """The sizes of a plain ViT that formulas of parameter counts are written in."""
+    blocks, head = block_paths(model), head_parameters(model)
+    fc1 = matrix_of(blocks[0][1], "fc1")
+    parameters = sum(p.numel() for name, p in model.named_parameters() if name not in head)
+    return Shape(len(blocks), fc1.inputs, fc1.outputs, parameters)
 
 
 @torch.no_grad()

@@ -7,8 +7,10 @@ from typing import Literal
 
 import torch
 
-from aoft_bench import backbones, methods
+from aoft_bench import methods
 from aoft_bench.analysis.matrices import LayerMatrix, backbone_matrices, factor_matrices
+from aoft_bench.backbones.networks import build
+from aoft_bench.backbones.weights import file_sha256, weight_file
 from aoft_bench.config.schema import BackboneOptions, from_dict
 from aoft_bench.figures.names import stem
 from aoft_bench.records.files import read_record
@@ -48,7 +50,7 @@ class Found:
 
 def of_backbone(options: BackboneOptions) -> MatrixSet:
     """A backbone's own matrices."""
-    backbone = backbones.build(options, num_classes=0)
+    backbone = build(options, num_classes=0)
     return MatrixSet(options.name, backbone.sha256, "pretrained", backbone_matrices(backbone.model))
 
 
@@ -155,7 +157,7 @@ def _backbones_of(records: list[Record], checkpoint: str | None) -> tuple[list[M
             continue
         options = replace(options, checkpoint=checkpoint or options.checkpoint)
         try:
-            if backbones.file_sha256(backbones.weight_file(options)) != sha256:
+            if file_sha256(weight_file(options)) != sha256:
                 raise UserError("the weight file here is not the one of the record")
             found[sha256] = of_backbone(options)
         except UserError as error:

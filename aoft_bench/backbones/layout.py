@@ -123,18 +123,6 @@ def matrix_of(block: nn.Module, target: str) -> Matrix:
     return Matrix(target, parent, attribute, slice(start, start + width))
 
 
-def shape_of(model: nn.Module) -> Shape:
-    """`Shape` of a plain ViT; `UserError` for a backbone whose blocks differ in width (Swin)."""
-    blocks = [block for _, block in block_paths(model)]
-    found = {(width_of(b), matrix_of(b, "fc1").outputs) for b in blocks}
-    if len(found) > 1:
-        raise UserError(f"{type(model).__name__} has blocks of several widths; count formulas hold for plain ViTs only")
-    width, hidden = found.pop()
-    head = head_parameters(model)
-    parameters = sum(p.numel() for name, p in model.named_parameters() if name not in head)
-    return Shape(len(blocks), width, hidden, parameters)
-
-
 def check_rank(rank: int, inputs: int, outputs: int, where: str, option: str = "method.rank") -> None:
     """Raise `UserError` unless rank <= min(inputs, outputs)."""
     if rank > min(inputs, outputs):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from aoft_bench.backbones.weights import check_name, file_sha256, weight_file, weights_name
+from aoft_bench.backbones.weights import check_name, file_sha256, weight_file
 from aoft_bench.config.schema import BackboneOptions
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.fast_imports import import_timm
@@ -20,13 +20,12 @@ HEAD_PREFIXES = ("head.", "head_dist.", "fc.", "classifier.")
 @dataclass(frozen=True)
 class Backbone:
     """A network with its weights. mean, std: what its inputs in [0, 1] were normalised with in pre-training; sha256:
-    of the weight file; source: the timm name, "embedded", or the file's name."""
+    of the weight file, empty without one."""
 
     model: nn.Module
     mean: tuple[float, ...]
     std: tuple[float, ...]
     sha256: str
-    source: str
 
 
 def load_backbone(name: str, num_classes: int, checkpoint: str | None = None) -> nn.Module:
@@ -67,7 +66,7 @@ def build(options: BackboneOptions, num_classes: int, *, drop_path: float = 0.0,
         _load_weights(model, path)
     for parameter in model.get_classifier().parameters():
         nn.init.zeros_(parameter)
-    return Backbone(model, mean, std, file_sha256(path) if path else "", weights_name(options))
+    return Backbone(model, mean, std, file_sha256(path) if path else "")
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:

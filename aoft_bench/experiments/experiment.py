@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from safetensors.torch import save
 
-from aoft_bench import backbones, data
-from aoft_bench.backbones.weights import weights_name
+from aoft_bench import data
+from aoft_bench.backbones.weights import file_sha256, weight_file, weights_name
 from aoft_bench.config.check import problems_of
 from aoft_bench.config.schema import RunConfig
 from aoft_bench.data.crops import CroppedBatches
@@ -38,7 +38,7 @@ from aoft_bench.training.model import AdaptedModel, build_model
 from aoft_bench.training.progress import with_progress
 from aoft_bench.training.score import count_correct
 from aoft_bench.training.shards import Shard
-from aoft_bench.training.wandb import EpochLogger, mirror_of
+from aoft_bench.training.wandb import EpochLogger, Mirror
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import write_atomically
 
@@ -80,47 +80,31 @@ class Experiment:
 
     def train_batches(self) -> DeviceBatches | CroppedBatches:
         """Shuffled batches of the protocol's training split, resized to the model's input, on the device."""
-        c = self.config
+        c, size = self.config, self.config.backbone.img_size
         images, labels = self.prepared.train(self.protocol.train)
         options: dict[str, Any] = {"shuffle": True, "random_flip": c.recipe.flip, "seed": c.seed}
         if isinstance(images, ImageList):
-            return CroppedBatches(
-                images, labels, c.recipe.batch_size, size=c.backbone.img_size, device=self.device, **options
-            )
-        on_device = to_device(images, c.backbone.img_size, c.data.interpolation, self.device)
+            return CroppedBatches(images, labels, c.recipe.batch_size, size=size, device=self.device, **options)
+        on_device = to_device(images, size, c.data.interpolation, self.device)
         return DeviceBatches(on_device, labels, c.recipe.batch_size, **options)
 
     def score_batches(self) -> StreamedBatches | CroppedBatches:
         """Batches of `scored_split`, in order. Images that are cropped (FGVC) are cropped at their center."""
-        c, (images, labels) = self.config, self.scored_split
+        images, labels = self.scored_split
+        batch_size = self.config.trainer.eval_batch_size
+        options: dict[str, Any] = {"size": self.config.backbone.img_size, "device": self.device}
         if isinstance(images, ImageList):
-            return CroppedBatches(
-                images,
-                labels,
-                c.trainer.eval_batch_size,
-                size=c.backbone.img_size,
-                device=self.device,
-                random_crop=False,
-            )
-        return StreamedBatches(
-            images,
-            labels,
-            c.trainer.eval_batch_size,
-            size=c.backbone.img_size,
-            interpolation=c.data.interpolation,
-            device=self.device,
-        )
+            return CroppedBatches(images, labels, batch_size, random_crop=False, **options)
+        return StreamedBatches(images, labels, batch_size, interpolation=self.config.data.interpolation, **options)
 
     def job(self, adapted: AdaptedModel, logger: EpochLogger | None, shard: Shard | None = None) -> TrainingJob:
         """The training of `adapted`; of several processes, the shard of this one."""
         return TrainingJob(
             label=self.label,
-            handle=adapted.handle,
+            adapted=adapted,
             batches=self.train_batches(),
             recipe=self.config.recipe,
             trainer=self.config.trainer,
-            mean=adapted.mean,
-            std=adapted.std,
             device=self.device,
             precision=self.precision,
             checkpoint=self.files.checkpoint,
@@ -147,7 +131,7 @@ def prepare_experiment(config: RunConfig) -> Experiment:
     precision = precision_of(config.trainer, device)
     task = data.task(config.dataset.name)
     weights = _check_data_and_weights(config, task)
-    sha256 = backbones.file_sha256(weights)
+    sha256 = file_sha256(weights)
     prepared = prepare(
         task, Locations.of(config.data), image_size=config.backbone.img_size, interpolation=config.data.interpolation
     )
@@ -164,7 +148,7 @@ def run_experiment(experiment: Experiment, command: str, processes: int = 1) -> 
     hardware.reset_peak_memory(experiment.device)
     adapted = experiment.build_model()
     official = experiment.prepared.official
-    with mirror_of(config, label=experiment.label, digest=experiment.digest, official=official) as mirror:
+    with Mirror(config, label=experiment.label, digest=experiment.digest, official=official) as mirror:
         if processes == 1:
             trained = fit(experiment.job(adapted, mirror.logger))
         else:
@@ -173,7 +157,8 @@ def run_experiment(experiment: Experiment, command: str, processes: int = 1) -> 
             )
         score = score_model(experiment, adapted)
         record = describe(experiment, adapted, trained, score, command)
-        write_atomically(files.trained, lambda partial: _save(adapted, partial))
+        # not safetensors' save_file: on a full disk it raises an error of its own, without the errno
+        write_atomically(files.trained, lambda partial: partial.write_bytes(save(adapted.handle.state_dict())))
         record["cost"]["trained_file_bytes"] = files.trained.stat().st_size
         write_record(files.record, record)
         mirror.summarize(record)
@@ -266,7 +251,7 @@ def _check_data_and_weights(config: RunConfig, task: Task) -> Path:
     """The weight file. Raises one `UserError` for all images and weights that are missing."""
     missing = []
     try:
-        weights = backbones.weight_file(config.backbone)
+        weights = weight_file(config.backbone)
     except UserError as error:
         missing.append(str(error))
     try:
@@ -276,8 +261,3 @@ def _check_data_and_weights(config: RunConfig, task: Task) -> Path:
     if missing:
         raise UserError(problems_of(missing))
     return weights
-
-
-def _save(adapted: AdaptedModel, path: Path) -> None:
-    # not safetensors' save_file: on a full disk it raises an error of its own, without the errno
-    path.write_bytes(save(adapted.handle.state_dict()))

@@ -36,7 +36,8 @@ class EpochCheckpoint(pl.callbacks.Checkpoint):
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         # not earlier: Lightning draws random numbers before the first epoch too
         if trainer.global_rank > 0:
-            torch.manual_seed(_rank_seed(self.seed, trainer.current_epoch, trainer.global_rank))
+            seeds = np.random.SeedSequence((self.seed, trainer.current_epoch, trainer.global_rank))
+            torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0]) >> 1)
         elif self._generators is not None:
             _set_generators(self._generators, module.device)
         self._generators = None
@@ -106,10 +107,6 @@ def _versions() -> dict[str, str]:
         "torch": str(torch.__version__),
         "pytorch-lightning": str(version_of("pytorch-lightning")),
     }
-
-
-def _rank_seed(seed: int, epoch: int, rank: int) -> int:
-    return int(np.random.SeedSequence((seed, epoch, rank)).generate_state(1, np.uint64)[0]) >> 1
 
 
 def _generators(device: torch.device) -> dict[str, torch.Tensor]:

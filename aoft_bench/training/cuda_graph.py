@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.training.determinism import NOT_DETERMINISTIC
-from aoft_bench.training.hardware import autocast
+from aoft_bench.training.hardware import NOT_DETERMINISTIC, autocast
 
 Step = Callable[[Tensor, Tensor], Tensor]  # (images, labels) -> loss
 

@@ -15,7 +15,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from aoft_bench.training.checkpoint import EpochCheckpoint, usable_checkpoint
 from aoft_bench.training.compile import compiled_blocks
 from aoft_bench.training.cuda_graph import CudaGraphStep
-from aoft_bench.training.determinism import deterministic
+from aoft_bench.training.hardware import deterministic
 from aoft_bench.training.job import TrainingJob, TrainingResult
 from aoft_bench.training.module import FineTuning
 from aoft_bench.training.progress import RunProgress
@@ -36,7 +36,7 @@ def fit(job: TrainingJob) -> TrainingResult:
     callbacks = [RunProgress(progress, job.label, images, job.recipe.epochs), checkpoint]
     with (
         _quiet_lightning(),
-        compiled_blocks(job.model, job.trainer.compile),
+        compiled_blocks(job.adapted.model, job.trainer.compile),
         _cuda_graphs(module),
         deterministic(job.label),
         _interruptible(),
@@ -48,7 +48,7 @@ def fit(job: TrainingJob) -> TrainingResult:
             ckpt_path=usable_checkpoint(job.checkpoint, job.label, silent=not job.is_main_process),
             weights_only=True,
         )
-    job.model.to(job.device)
+    job.adapted.model.to(job.device)
     return TrainingResult(
         module.curves, checkpoint.seconds, images * job.recipe.epochs / checkpoint.seconds, checkpoint.resumed
     )
@@ -106,7 +106,7 @@ def _cuda_graphs(module: FineTuning) -> Iterator[None]:
     job = module.job
     on_gpu = job.device.type == "cuda"
     if on_gpu and job.trainer.cuda_graphs and job.shard is None:
-        module.step = CudaGraphStep(module.loss, job.model, job.precision)
+        module.step = CudaGraphStep(module.loss, job.adapted.model, job.precision)
     try:
         yield
     finally:

@@ -1,18 +1,22 @@
-"""The hardware of a run: its memory, threads and attention kernels, and what is recorded of it."""
+"""The hardware of a run: its memory, threads and kernels, and what is recorded of it."""
 
 import ctypes
 import os
 import platform
 import resource
 import sys
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from aoft_bench.utils.errors import UserError
+
 GLIBC = "libc.so.6"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names of glibc's malloc.h
+NOT_DETERMINISTIC = "does not have a deterministic implementation"  # from torch's error message
 
 
 def autocast(device: torch.device, precision: str, *, cache: bool = True) -> AbstractContextManager[Any]:
@@ -74,6 +78,26 @@ def prefer_fast_attention(model: torch.nn.Module, device: torch.device) -> None:
     for module in model.modules():
         if hasattr(module, "fused_attn"):
             module.fused_attn = bool(module.fused_attn) and device.type == "cuda"
+
+
+@contextmanager
+def deterministic(label: str) -> Iterator[None]:
+    """Raise `UserError` for an operation that torch refuses since it is not deterministic.
+
+    The trainer's `deterministic=True` turns the refusal on. It also fills every new tensor, which costs a pass over its
+    memory and is not needed here: no code reads uninitialized memory.
+    """
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        yield
+    except RuntimeError as error:
+        if NOT_DETERMINISTIC not in str(error):
+            raise
+        operation = str(error).partition(NOT_DETERMINISTIC)[0].strip()
+        raise UserError(
+            f"{label}: {operation} is not deterministic on this GPU, so a run that is stopped could not go on bit for "
+            "bit; allow it by trainer.deterministic=false"
+        ) from None
 
 
 def prepare_cpu(threads: int | None, processes: int = 1) -> None:

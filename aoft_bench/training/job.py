@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from aoft_bench.config.schema import RecipeOptions, TrainerOptions
 from aoft_bench.data.crops import CroppedBatches
 from aoft_bench.data.loader import DeviceBatches, StreamedBatches
-from aoft_bench.methods import Handle
+from aoft_bench.training.model import AdaptedModel
 from aoft_bench.training.shards import Shard
 from aoft_bench.training.wandb import EpochLogger
 
@@ -18,20 +17,18 @@ from aoft_bench.training.wandb import EpochLogger
 class TrainingJob:
     """One training run: the model, its data and its settings.
 
-    label: name of the run in messages. handle: the adapted model, trained in place. batches: the training images.
-    mean, std: normalization of pixel values in [0, 1]. precision: "fp32" or "bf16" (mixed). checkpoint: file that is
-    written after each epoch, and from which a stopped run goes on. scored: split whose accuracy is the result ("val200"
-    or "test"). score_batches: its images, to be scored after each epoch; None under the protocol `clean`. logger: the
-    W&B run. shard: the part of this process in every batch, where several train one model together.
+    label: name of the run in messages. adapted: the model, trained in place. batches: the training images. precision:
+    "fp32" or "bf16" (mixed). checkpoint: file that is written after each epoch, and from which a stopped run goes on.
+    scored: split whose accuracy is the result ("val200" or "test"). score_batches: its images, to be scored after each
+    epoch; None under the protocol `clean`. logger: the W&B run. shard: the part of this process in every batch, where
+    several train one model together.
     """
 
     label: str
-    handle: Handle
+    adapted: AdaptedModel
     batches: DeviceBatches | CroppedBatches
     recipe: RecipeOptions
     trainer: TrainerOptions
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
     device: torch.device
     precision: str
     checkpoint: Path
@@ -39,10 +36,6 @@ class TrainingJob:
     score_batches: StreamedBatches | CroppedBatches | None = None
     logger: EpochLogger | None = None
     shard: Shard | None = None
-
-    @property
-    def model(self) -> nn.Module:
-        return self.handle.model
 
     @property
     def is_main_process(self) -> bool:

@@ -1,18 +1,19 @@
-"""The model of a run: a seeded backbone with a method attached."""
+"""The model of a run: a seeded backbone with the recipe's dropouts and a method attached."""
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from aoft_bench import backbones, methods
-from aoft_bench.config.schema import RunConfig
+from aoft_bench import methods
+from aoft_bench.backbones.networks import build
+from aoft_bench.config.schema import RecipeOptions, RunConfig
 from aoft_bench.data.transforms import NORMALIZATIONS
 from aoft_bench.methods import Handle
 from aoft_bench.training.hardware import prefer_fast_attention
-from aoft_bench.training.regularization import regularize
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,29 @@ def build_model(config: RunConfig, classes: int, device: torch.device, *, weight
     weights=False leaves out the pretrained weights: the architecture alone needs no file.
     """
     seed_everything(config.seed)
-    backbone = backbones.build(config.backbone, classes, drop_path=config.recipe.drop_path, weights=weights)
+    backbone = build(config.backbone, classes, drop_path=config.recipe.drop_path, weights=weights)
     regularize(backbone.model, config.recipe)
     prefer_fast_attention(backbone.model, device)
     handle = methods.attach(backbone.model, config.method.options)
     name = config.data.normalization
     mean, std = (backbone.mean, backbone.std) if name == "backbone" else NORMALIZATIONS[name]
     return AdaptedModel(handle, mean, std)
+
+
+def regularize(model: nn.Module, recipe: RecipeOptions) -> None:
+    """Apply the recipe's dropouts to a timm model that was built with its `drop_path` rate, in place.
+
+    drop_path_kind "sample" drops a residual branch for a whole image (timm's DropPath); "element" drops single values.
+    mlp_dropout acts after the activation and after the output of every MLP.
+    """
+    for module in model.modules():
+        child: Any
+        for name, child in list(module.named_children()):
+            if recipe.drop_path_kind == "element" and type(child).__name__ == "DropPath":
+                setattr(module, name, nn.Dropout(child.drop_prob))
+        if type(module).__name__ == "Mlp":
+            module.drop1 = nn.Dropout(recipe.mlp_dropout)
+            module.drop2 = nn.Dropout(recipe.mlp_dropout)
 
 
 def seed_everything(seed: int) -> None:

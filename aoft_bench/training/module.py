@@ -28,22 +28,22 @@ class FineTuning(pl.LightningModule):
     def __init__(self, job: TrainingJob) -> None:
         super().__init__()
         self.job = job
-        self.model = job.model  # an attribute, so that Lightning finds the parameters
+        self.model = job.adapted.model  # an attribute, so that Lightning finds the parameters
         self.criterion = nn.CrossEntropyLoss(label_smoothing=job.recipe.label_smoothing)
         self.curves: dict[str, list[float]] = {"train_loss": []}
         self.step: Step = self.loss
-        self._saved = {f"model.{name}" for name in job.handle.state_dict()}  # not the frozen weights
+        self._saved = {f"model.{name}" for name in job.adapted.handle.state_dict()}  # not the frozen weights
         self._losses: list[Tensor] = []  # of the batches of this epoch
         self._counts: list[Tensor] = []  # (correct, images) of each scored batch
 
     def configure_optimizers(self) -> Any:
-        optimizer = adamw(self.job.handle.groups(), self.job.recipe)
+        optimizer = adamw(self.job.adapted.handle.groups(), self.job.recipe)
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = schedule(optimizer, self.job.recipe, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model(normalize(images, self.job.mean, self.job.std))  # type: ignore[no-any-return]
+        return self.model(normalize(images, self.job.adapted.mean, self.job.adapted.std))  # type: ignore[no-any-return]
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of a batch."""

@@ -90,15 +90,12 @@ class RunProgress(pl.Callback):
             )
 
     def on_train_end(self, *_: Any) -> None:
-        self._stop()
-
-    def on_exception(self, *_: Any) -> None:
-        self._stop()
-
-    def _stop(self) -> None:
         if self.bar:
             self.bar.stop()
             self.bar = None
+
+    def on_exception(self, *_: Any) -> None:
+        self.on_train_end()
 
     def _rate(self) -> float:
         return (self.done - self.before) / max(1e-9, time.monotonic() - self.start)

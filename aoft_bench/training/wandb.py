@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -17,7 +17,7 @@ import requests
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from aoft_bench.config.schema import LoggerOptions, RunConfig
+from aoft_bench.config.schema import RunConfig
 
 MAX_NAME = 128  # characters of a W&B name
 MAX_TAG = 64
@@ -102,27 +102,31 @@ class EpochLogger(Logger):
 
 
 class Mirror:
-    """A context with a W&B run, where options ask for one. An error of W&B is a line on stderr, and nothing else.
+    """A context with the W&B run of a cell, if its options ask for one. An error of W&B is a line on stderr.
 
-    logger: the Lightning logger of the run, or None. name, group, run_id, job_type, tags: as in `wandb.init`. config:
-    what W&B shows as the configuration of the run. If W&B has a run of this id, that run is resumed.
+    label: name of the run; digest: hash of the cell; official: whether its images are proven to be the official split.
+    The run's id holds the names and the hash of the record, so a run that goes on is the same run. Its group is
+    backbone, method and dataset: the seeds of one cell of a table. Its job type is the protocol. Its configuration
+    names the groups of conf/ as a command does (method, dataset, backbone, protocol).
+    logger: the Lightning logger of the run, or None.
     """
 
-    def __init__(
-        self,
-        options: LoggerOptions,
-        *,
-        name: str,
-        group: str,
-        run_id: str,
-        config: dict[str, Any],
-        job_type: str | None = None,
-        tags: Sequence[str] = (),
-    ) -> None:
-        self.options, self.config = options, config
-        self._folder = Path(options.dir).expanduser().absolute()  # W&B's process may have another working folder
-        self._description: dict[str, Any] = {"name": name, "group": group, "job_type": job_type, "tags": list(tags)}
-        self._identity: dict[str, Any] = {"id": run_id, "project": options.project, "entity": options.entity}
+    def __init__(self, config: RunConfig, *, label: str, digest: str, official: bool) -> None:
+        self.options = config.logger
+        self._folder = Path(self.options.dir).expanduser().absolute()  # W&B's process may have another working folder
+        tree, protocol, backbone = config.as_dict(), config.protocol.name, config.backbone.name
+        names = {"dataset": config.dataset.name, "backbone": backbone, "method": config.method.label}
+        self.config = {section: tree[section] for section in ("recipe", "data", "trainer", "seed")}
+        self.config |= {f"{section}_options": tree[section] for section in ("backbone", "method")}
+        self.config |= {**names, "protocol": protocol, "hash": digest}
+        self._description: dict[str, Any] = {
+            "name": label[:MAX_NAME],
+            "group": f"{backbone}/{config.method.label}/{config.dataset.name}"[:MAX_NAME],
+            "job_type": protocol,
+            "tags": [backbone[:MAX_TAG], protocol, "official split" if official else "not the official split"],
+        }
+        project, entity = self.options.project, self.options.entity
+        self._identity: dict[str, Any] = {"id": run_id(config, digest), "project": project, "entity": entity}
         self.logger: EpochLogger | None = None
 
     def __enter__(self) -> "Mirror":
@@ -199,30 +203,6 @@ class Mirror:
         new = {name: value for name, value in self.config.items() if name not in run.config}  # a sweep locks its own
         run.config.update(new)  # type: ignore[no-untyped-call]
         return run
-
-
-def mirror_of(config: RunConfig, *, label: str, digest: str, official: bool) -> Mirror:
-    """The W&B run of a cell. Its id holds the names and the hash of the record, so a run that goes on is the same run.
-
-    label: name of the run; digest: hash of the cell; official: whether its images are proven to be the official split.
-    The group is backbone, method and dataset: the seeds of one cell of a table. The job type is the protocol. The
-    run's configuration names the groups of conf/ as a command does (method, dataset, backbone, protocol).
-    """
-    tree = config.as_dict()
-    protocol, backbone = config.protocol.name, config.backbone.name
-    shown: dict[str, Any] = {section: tree[section] for section in ("recipe", "data", "trainer", "seed")}
-    shown |= {f"{section}_options": tree[section] for section in ("backbone", "method")}
-    shown |= {"dataset": config.dataset.name, "backbone": backbone, "method": config.method.label}
-    shown |= {"protocol": protocol, "hash": digest}
-    return Mirror(
-        config.logger,
-        name=label[:MAX_NAME],
-        group=f"{backbone}/{config.method.label}/{config.dataset.name}"[:MAX_NAME],
-        run_id=run_id(config, digest),
-        config=shown,
-        job_type=protocol,
-        tags=[backbone[:MAX_TAG], protocol, "official split" if official else "not the official split"],
-    )
 
 
 def run_id(config: RunConfig, digest: str) -> str:

@@ -12,25 +12,22 @@ from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
 
-_OPTIONAL_IN_TIMM = ("wandb",)
-_OPTIONAL_IN_TORCHMETRICS = ("matplotlib", "scipy", "torchvision", "transformers")
-
 
 def import_timm() -> Any:
     """Import timm without wandb and return it."""
-    with _hidden(_OPTIONAL_IN_TIMM):
+    with _hidden("wandb"):
         return importlib.import_module("timm")
 
 
 def import_lightning() -> None:
     """Import Lightning without torchmetrics' optional dependencies, so that a later import statement costs nothing."""
     if "pytorch_lightning" not in sys.modules and "torchmetrics" not in sys.modules:
-        with _hidden(_OPTIONAL_IN_TORCHMETRICS):
+        with _hidden("matplotlib", "scipy", "torchvision", "transformers"):
             importlib.import_module("pytorch_lightning")
 
 
 @contextmanager
-def _hidden(names: tuple[str, ...]) -> Iterator[None]:
+def _hidden(*names: str) -> Iterator[None]:
     """Make these packages look as if they were not installed, except those that are imported already."""
     hidden = [name for name in names if name not in sys.modules]
     # torchmetrics asks this module for the versions of its optional dependencies

@@ -23,7 +23,7 @@ def check_writable(path: Path) -> None:
         ) from None
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write` with the path of a temporary file in the same folder, then rename that file to `path`.
 
     Raises `UserError` if the disk is full or the folder cannot be written. The temporary file is removed on failure.
@@ -48,8 +48,4 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_text_atomically(path: Path, text: str) -> None:
     """Write `text` in UTF-8 by `write_atomically`."""
-    write_atomically(path, lambda partial: _write_text(partial, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))

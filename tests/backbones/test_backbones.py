@@ -136,7 +136,7 @@ def test_every_layout_of_a_file_loads_all_but_the_head(layout, teacher, tmp_path
     backbone = build(nano(path), 7)
     check_equal(backbone.model, teacher)
     assert backbone.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert backbone.source == path.name == weights_name(nano(path))
+    assert weights_name(nano(path)) == path.name
     assert all(p.dtype == torch.float32 for p in backbone.model.parameters())
 
 
@@ -374,7 +374,7 @@ def test_the_package_itself_imports_nothing_heavy():
 def test_weight_files_are_found_without_torch():
     code = f"""
 import sys
-from aoft_bench.backbones import weight_file, weights_name
+from aoft_bench.backbones.weights import weight_file, weights_name
 from aoft_bench.config.schema import BackboneOptions
 options = BackboneOptions(name="vit_nano", timm="vit_nano", checkpoint=None, img_size=32)
 assert weights_name(options) == "embedded" and weight_file(options).name == "vit_nano.safetensors"

@@ -8,13 +8,13 @@ import contract
 import pytest
 import torch
 from method_cases import COUNTS, VARIANTS
-from networks import perturb, swin, timm, vit
+from networks import perturb, shape_of, swin, timm, vit
 from omegaconf import OmegaConf
 from torch import nn
 
 import aoft_bench
 from aoft_bench import methods
-from aoft_bench.backbones.layout import VIT_B16, shape_of
+from aoft_bench.backbones.layout import VIT_B16
 from aoft_bench.config import choices
 from aoft_bench.config.schema import conf_dir
 from aoft_bench.utils.errors import UserError

@@ -8,8 +8,8 @@ from networks import batch, timm, vit
 from torch import nn
 
 from aoft_bench.config.schema import RecipeOptions
+from aoft_bench.training.model import regularize
 from aoft_bench.training.optim import adamw, learning_rate, schedule
-from aoft_bench.training.regularization import regularize
 
 
 def recipe(**changes) -> RecipeOptions:

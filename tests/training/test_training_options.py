@@ -13,7 +13,7 @@ from torch import Tensor
 
 import aoft_bench
 from aoft_bench.training.compile import compiled_blocks
-from aoft_bench.training.determinism import NOT_DETERMINISTIC
+from aoft_bench.training.hardware import NOT_DETERMINISTIC
 from aoft_bench.training.module import FineTuning
 
 

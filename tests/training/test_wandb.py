@@ -22,7 +22,7 @@ from wandb_files import offline_folders, read_run
 from aoft_bench.config.schema import RunConfig
 from aoft_bench.records.files import read_record
 from aoft_bench.training.checkpoint import EpochCheckpoint
-from aoft_bench.training.wandb import Mirror, metric_name, mirror_of, run_id
+from aoft_bench.training.wandb import Mirror, metric_name, run_id
 
 SIZES = {"train800": 24, "val200": 8, "test": 20}
 
@@ -162,7 +162,7 @@ def mirrored_in(folder: Path) -> RunConfig:
 
 
 def mirror(config: RunConfig) -> Mirror:
-    return mirror_of(config, label="a cell", digest="0123456789", official=True)
+    return Mirror(config, label="a cell", digest="0123456789", official=True)
 
 
 def train(config: RunConfig, start: int, stop: int) -> None:

@@ -18,7 +18,7 @@ from wandb_server import Server, Stored, serving
 
 from aoft_bench.config.schema import RunConfig
 from aoft_bench.training import wandb as wandb_mirror
-from aoft_bench.training.wandb import Mirror, mirror_of
+from aoft_bench.training.wandb import Mirror
 
 DIGEST = "0123456789"
 ID = f"aoft-cifar100-vit_b16_in21k-seed0-{DIGEST}"
@@ -57,7 +57,7 @@ def offline(config: RunConfig) -> RunConfig:
 
 
 def mirror(config: RunConfig) -> Mirror:
-    return mirror_of(config, label="a cell", digest=DIGEST, official=True)
+    return Mirror(config, label="a cell", digest=DIGEST, official=True)
 
 
 def train(config: RunConfig, start: int, stop: int, *, end: int | None = None) -> None:

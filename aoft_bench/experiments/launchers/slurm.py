@@ -23,7 +23,6 @@ from aoft_bench.experiments.launchers.worker import STOPPED, Numbered, Sweep, re
 from aoft_bench.utils.errors import UserError
 
 _AT_LEAST_1 = Annotated[int, Field(ge=1)]
-_ENDED = ("Invalid job id",)  # what squeue says of jobs that it has forgotten
 _THREADS = (  # srun does not take over sbatch's number, and torch would use all cores of the node
     'if [ -n "$SLURM_CPUS_PER_TASK" ]; then export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK '
     "OMP_NUM_THREADS=${OMP_NUM_THREADS:-$SLURM_CPUS_PER_TASK}; fi"
@@ -108,27 +107,19 @@ def _sbatch_parameters(options: Options) -> dict[str, Any]:
 
 def _wait(array: str, seconds: float) -> None:
     """Until no job of the array is pending or running. Needs no accounting database, unlike sacct."""
-    while _queued(array):
+    command = ["squeue", "--noheader", "--jobs", array, "--format", "%i"]
+    while True:
+        done = subprocess.run(command, capture_output=True, text=True)
+        # an error is no end: the controller may not answer now. But Slurm forgets jobs that have ended
+        if not done.stdout.strip() if done.returncode == 0 else "Invalid job id" in done.stderr:
+            return
         time.sleep(seconds)
-
-
-def _queued(array: str) -> bool:
-    done = subprocess.run(["squeue", "--noheader", "--jobs", array, "--format", "%i"], capture_output=True, text=True)
-    if done.returncode == 0:
-        return bool(done.stdout.strip())
-    return not any(text in done.stderr for text in _ENDED)  # else the controller does not answer now
 
 
 def _finished(job: Any) -> bool:
     """Whether all tasks of a job came to the end of their cells."""
-    return all(_outcome(job.task(i).paths.result_pickle) == "success" for i in range(job.num_tasks))
-
-
-def _outcome(path: Path) -> str:
-    if not path.is_file():
-        return "none"
-    with path.open("rb") as file:
-        return str(pickle.load(file)[0])
+    paths = [job.task(i).paths.result_pickle for i in range(job.num_tasks)]
+    return all(path.is_file() and pickle.loads(path.read_bytes())[0] == "success" for path in paths)
 
 
 @dataclass(frozen=True)

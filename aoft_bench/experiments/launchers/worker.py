@@ -101,9 +101,4 @@ def say(text: str) -> None:
 
 def returned(cells: list[Numbered]) -> list[JobReturn]:
     """What Hydra's sweeper wants of each cell. How it ended is in its note."""
-    results = []
-    for _, overrides in cells:
-        result = JobReturn(overrides=overrides)
-        result.status, result.return_value = JobStatus.COMPLETED, None
-        results.append(result)
-    return results
+    return [JobReturn(overrides=overrides, status=JobStatus.COMPLETED) for _, overrides in cells]

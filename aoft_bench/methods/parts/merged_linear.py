@@ -28,10 +28,6 @@ class Transposed(NamedTuple):
     down: Tensor
     ups: list[Tensor]
 
-    @property
-    def ranks(self) -> list[int]:
-        return [len(up) for up in self.ups]
-
 
 class Merged(NamedTuple):
     """What a layer needs in a forward pass. factors: (A, B) of every update, part of the autograd graph; weight
@@ -93,7 +89,8 @@ class AdaptedLinear(Mergeable):
         frozen = self.base.weight
         weight = torch.empty_like(frozen, dtype=dtype)
         done = 0
-        parts = zip(self.rows.values(), torch.split(transposed.down, transposed.ranks), transposed.ups, strict=True)
+        downs = torch.split(transposed.down, [len(up) for up in transposed.ups])
+        parts = zip(self.rows.values(), downs, transposed.ups, strict=True)
         for part, down, up in sorted(parts, key=lambda one: one[0].start):
             weight[done : part.start].copy_(frozen[done : part.start])
             if dtype == frozen.dtype == down.dtype:

@@ -83,10 +83,6 @@ HARMLESS = (
 )
 
 
-def _rank(rank: int, sizes: list[Size]) -> Options:
-    return {"r": rank}
-
-
 def _low_rank(inputs: int, outputs: int, o: Options) -> int:
     return int(o["r"]) * (inputs + outputs)
 
@@ -115,10 +111,6 @@ def _factors(width: int, wanted: int) -> Size:
     return m, width // m
 
 
-def _bases(inputs: int, outputs: int, o: Options) -> int:
-    return math.ceil(min(inputs, outputs) / o["r"])
-
-
 def _road(outputs: int, o: Options) -> int:
     return outputs * {"road_1": 1, "road_2": 2, "road_4": 4}[o.get("variant", "road_1")]
 
@@ -129,13 +121,11 @@ def _psoft(o: Options) -> int:
     return int(core + r * (o.get("psoft_mag_a", True) + o.get("psoft_mag_b", True)))
 
 
-def _block(name: str) -> Callable[[int, list[Size]], Options]:
-    return lambda rank, sizes: {name: rank}
-
-
 def _lora(**extra: Any) -> Callable[[int, list[Size]], Options]:
     return lambda rank, sizes: {"r": rank, **extra}
 
+
+_rank = _lora()
 
 TUNERS: dict[str, Tuner] = {
     "adamss": Tuner(
@@ -144,7 +134,7 @@ TUNERS: dict[str, Tuner] = {
     ),
     "beft": Tuner("BEFT", lambda r, s: {}, lambda i, o, c: o, ranked=False),
     "boft": Tuner(
-        "BOFT", _block("boft_block_size"),
+        "BOFT", lambda r, s: {"boft_block_size": r},
         lambda i, o, c: c.get("boft_n_butterfly_factor", 1) * i * c["boft_block_size"] + o,
         counted=frozenset({"boft_n_butterfly_factor"}), divides=True, least=2, dense=True,
     ),
@@ -180,7 +170,7 @@ TUNERS: dict[str, Tuner] = {
         counted=frozenset({"mini_r"}),
     ),
     "oft": Tuner(
-        "OFT", _block("oft_block_size"), lambda i, o, c: i * (c["oft_block_size"] - 1) // 2, divides=True,
+        "OFT", lambda r, s: {"oft_block_size": r}, lambda i, o, c: i * (c["oft_block_size"] - 1) // 2, divides=True,
         least=2,
     ),
     "olora": Tuner("LORA", _lora(init_lora_weights="olora"), _low_rank, single=True, residual=True),
@@ -195,7 +185,7 @@ TUNERS: dict[str, Tuner] = {
     ),
     "pvera": Tuner("PVERA", _rank, lambda i, o, c: o + 2 * c["r"], seed="projection_prng_key"),
     "randlora": Tuner(
-        "RANDLORA", _rank, lambda i, o, c: _bases(i, o, c) * (c["r"] + min(i, o)),
+        "RANDLORA", _rank, lambda i, o, c: math.ceil(min(i, o) / c["r"]) * (c["r"] + min(i, o)),
         seed="projection_prng_key", dense=True,
     ),
     "road": Tuner(

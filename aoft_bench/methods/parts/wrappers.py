@@ -46,14 +46,9 @@ class WithAdapters(nn.Module):
 
 def insert_after(block: nn.Module, sublayer: Sublayer, adapter: nn.Module) -> None:
     """Put `adapter` after a sublayer of `block`, in the type and on the device of the block's weights."""
-    _wrap(After, block, sublayer, adapter)
+    setattr(block, sublayer, After(getattr(block, sublayer), adapter.to(next(block.parameters()))))
 
 
 def insert_beside(block: nn.Module, sublayer: Sublayer, adapter: nn.Module) -> None:
     """Put `adapter` beside a sublayer of `block`, in the type and on the device of the block's weights."""
-    _wrap(Beside, block, sublayer, adapter)
-
-
-def _wrap(wrapper: type[After] | type[Beside], block: nn.Module, sublayer: Sublayer, adapter: nn.Module) -> None:
-    weight = next(block.parameters())
-    setattr(block, sublayer, wrapper(getattr(block, sublayer), adapter.to(weight)))
+    setattr(block, sublayer, Beside(getattr(block, sublayer), adapter.to(next(block.parameters()))))
