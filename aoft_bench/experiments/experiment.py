@@ -26,7 +26,6 @@ from aoft_bench.data.tasks import Task
 from aoft_bench.experiments.ddp import fit_in_processes
 from aoft_bench.experiments.device import device_of, precision_of
 from aoft_bench.experiments.locate import files_of, hash_of
-from aoft_bench.methods.counts import parameter_counts
 from aoft_bench.records.code_version import code_digest, git_state, version_of
 from aoft_bench.records.files import CellFiles, write_record
 from aoft_bench.records.protocols import PROTOCOLS, Protocol
@@ -213,7 +212,7 @@ def describe(
         "protocol": {"name": protocol.name, "train": protocol.train, "score": protocol.score, "epoch": "last"},
         "metrics": metrics,
         "curves": trained.curves,
-        "parameters": parameter_counts(adapted.handle),
+        "parameters": adapted.handle.parameter_counts(),
         "data": {
             "fingerprint": prepared.fingerprint,
             "manifest": prepared.manifest,

@@ -1,5 +1,7 @@
 """Run a cell of a table once: skip it if its record exists, wait if another process runs it, else run it."""
 
+import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -8,7 +10,7 @@ from aoft_bench import data
 from aoft_bench.config.schema import RunConfig
 from aoft_bench.experiments.device import device_of, processes_of
 from aoft_bench.experiments.experiment import prepare_experiment, run_experiment
-from aoft_bench.methods.counts import parameter_table
+from aoft_bench.methods import Handle
 from aoft_bench.records.code_version import code_digest, git_state
 from aoft_bench.records.files import read_record
 from aoft_bench.records.unfinished import note_failure, refuse_other_code, remove_leftovers, worker_noted
@@ -72,3 +74,21 @@ def dry_run(config: RunConfig) -> None:
     classes = task.classes or prepare_experiment(config).prepared.classes
     adapted = build_model(config, classes, device_of(config.trainer), weights=False)
     print(parameter_table(adapted.handle, f"{config.method.label} on {config.backbone.name}, {classes} classes"))
+
+
+def parameter_table(handle: Handle, title: str) -> str:
+    """A text table of what is trained, blocks summed, and what is frozen."""
+    counts = handle.parameter_counts()
+    rows: Counter[str] = Counter()
+    for name, parameter in handle.trained():
+        rows[re.sub(r"\.\d+(?=\.|$)", ".*", name)] += parameter.numel()
+    width = max(map(len, [*rows, "trained without the head"]))
+    lines = [title] + [f"  {name:<{width}}  {count:>12,}" for name, count in rows.items()]
+    share = 100 * counts["trained"] / counts["backbone"]
+    lines += [
+        "  " + "-" * (width + 14),
+        f"  {'trained without the head':<{width}}  {counts['trained']:>12,}   {share:.3f} % of the backbone",
+        f"  {'trained with the head':<{width}}  {counts['trained_with_head']:>12,}",
+        f"  {'backbone':<{width}}  {counts['backbone']:>12,}",
+    ]
+    return "\n".join(lines)

@@ -98,9 +98,11 @@ class Handle:
             groups.setdefault(scales, []).append(parameter)
         return groups
 
-    def backbone_parameters(self) -> int:
-        """Number of parameters of the network itself: neither what the method inserted nor the head."""
-        return self._size - sum(p.numel() for name, p in self.trained() if name in self._head)
+    def parameter_counts(self) -> dict[str, int]:
+        """trained: without the head; head; trained_with_head; backbone: of the network itself, without its head."""
+        trained, both = self.trainable_parameters(head=False), self.trainable_parameters()
+        head = both - trained
+        return {"trained": trained, "head": head, "trained_with_head": both, "backbone": self._size - head}
 
     def factors(self) -> dict[str, Factors]:
         """W_down and W_up of every module that the method inserted, by its path; empty where the method has none."""

@@ -135,8 +135,10 @@ class Peft(Method):
         tuner, mapping = TUNERS[self.tuner], _mapping()
         if tuner.kind not in mapping:
             raise UserError(f"the installed peft has no {self.tuner}; a newer one has: pip install -U peft")
+        from peft.config import PeftConfig  # its fields are not options of a tuner
+
         cls = mapping[tuner.kind]
-        allowed = {f.name for f in dataclasses.fields(cls)} - {f.name for f in dataclasses.fields(_base(cls))} - OURS
+        allowed = {f.name for f in dataclasses.fields(cls)} - {f.name for f in dataclasses.fields(PeftConfig)} - OURS
         for name in self.options:
             if name not in allowed:
                 raise unknown(f"option of peft's {self.tuner}", name, allowed)
@@ -166,8 +168,3 @@ def _mapping() -> dict[str, Any]:
             f"method peft needs the peft library ({error}); pip install -e '.[peft]' in the checkout"
         ) from None
     return {kind.name: cls for kind, cls in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
-
-
-def _base(cls: type[Any]) -> type[Any]:
-    """PeftConfig itself, whose fields are not options of a tuner."""
-    return next(base for base in cls.__mro__ if base.__name__ == "PeftConfig")

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.strategies import DDPStrategy
+from torch import nn
 
+from aoft_bench.backbones.layout import block_paths
 from aoft_bench.training.checkpoint import EpochCheckpoint, usable_checkpoint
-from aoft_bench.training.compile import compiled_blocks
 from aoft_bench.training.cuda_graph import CudaGraphStep
 from aoft_bench.training.hardware import deterministic
 from aoft_bench.training.job import TrainingJob, TrainingResult
@@ -98,6 +100,27 @@ def _quiet_lightning() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric|lightning_utilities")
         yield
+
+
+@contextmanager
+def compiled_blocks(model: nn.Module, enabled: bool = True) -> Iterator[None]:
+    """Run every block compiled inside this context, and eagerly again after it.
+
+    All blocks have one shape, so one compilation serves them. What surrounds attention and the matrix products (layer
+    norms, casts, additions) is fused, which saves passes over the activations. The first step takes seconds longer.
+    """
+    if not enabled:
+        yield
+        return
+    blocks = [block for _, block in block_paths(model)]
+    for block in blocks:
+        block.compile(dynamic=False)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            block._compiled_call_impl = None
+        torch._dynamo.reset()
 
 
 @contextmanager

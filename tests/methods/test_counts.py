@@ -4,7 +4,6 @@ import pytest
 from networks import vit
 
 from aoft_bench import methods
-from aoft_bench.methods.counts import parameter_counts
 
 
 class Biases(methods.Method):
@@ -22,7 +21,7 @@ def test_the_backbone_counts_its_own_parameters_only(method):
     fresh = vit()
     head = sum(p.numel() for p in fresh.head.parameters())
     own = sum(p.numel() for p in fresh.parameters()) - head
-    counts = parameter_counts(methods.attach(fresh, method))
+    counts = methods.attach(fresh, method).parameter_counts()
     assert (counts["backbone"], counts["head"]) == (own, head)
     assert counts["trained_with_head"] == counts["trained"] + head
 
@@ -30,4 +29,4 @@ def test_the_backbone_counts_its_own_parameters_only(method):
 def test_a_part_of_the_network_is_counted_as_trained():
     fresh = vit()
     biases = sum(p.numel() for name, p in fresh.named_parameters() if name.endswith("bias") and "head" not in name)
-    assert parameter_counts(methods.attach(fresh, Biases()))["trained"] == biases
+    assert methods.attach(fresh, Biases()).parameter_counts()["trained"] == biases

@@ -12,7 +12,7 @@ from test_resume import finished
 from torch import Tensor
 
 import aoft_bench
-from aoft_bench.training.compile import compiled_blocks
+from aoft_bench.training.fit import compiled_blocks
 from aoft_bench.training.hardware import NOT_DETERMINISTIC
 from aoft_bench.training.module import FineTuning
 

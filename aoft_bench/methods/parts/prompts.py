@@ -16,14 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import (
-    block_paths,
-    patch_area,
-    prefix_tokens,
-    replace,
-    require_plain_block,
-    width_of,
-)
+from aoft_bench.backbones.layout import block_paths, patch_area, prefix_tokens, replace, require_plain_block, width_of
 
 
 class Prompts(nn.Module):
