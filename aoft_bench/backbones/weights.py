@@ -17,7 +17,12 @@ NANO_WEIGHTS = Path(__file__).parent / "vit_nano.safetensors"
 
 
 def weight_file(options: BackboneOptions) -> Path:
-    """The file that the weights come from: the one given, the embedded one, or the hub's; `UserError` if missing."""
+    """The file that the weights come from, downloaded from the hub if need be; `UserError` if it is missing."""
+    return weights_here(options) or _download(options.timm)
+
+
+def weights_here(options: BackboneOptions) -> Path | None:
+    """`weight_file` without a download: None for a hub model whose weights are not on this machine."""
     if options.checkpoint:
         path = Path(options.checkpoint).expanduser()
         if not path.is_file():
@@ -28,15 +33,10 @@ def weight_file(options: BackboneOptions) -> Path:
     if options.timm == "vit_nano":
         return NANO_WEIGHTS
     check_name(options)
-    return hub_file(options.timm)
+    import huggingface_hub as hub
 
-
-def weights_here(options: BackboneOptions) -> Path | None:
-    """`weight_file` without a download: None for a hub model whose weights are not on this machine."""
-    if options.checkpoint or options.timm == "vit_nano":
-        return weight_file(options)
-    check_name(options)
-    return _cached(*_at_the_hub(options.timm))
+    cached = hub.try_to_load_from_cache(*_at_the_hub(options.timm))
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def weights_name(options: BackboneOptions) -> str:
@@ -46,14 +46,11 @@ def weights_name(options: BackboneOptions) -> str:
     return "embedded" if options.timm == "vit_nano" else options.timm
 
 
-def hub_file(timm_name: str) -> Path:
-    """The local copy of a hub model's weights, downloaded if need be; fails at once where the hub cannot be reached."""
+def _download(timm_name: str) -> Path:
+    """Download a hub model's weights; fails at once where the hub cannot be reached."""
     import huggingface_hub as hub
 
     repository, name = _at_the_hub(timm_name)
-    cached = _cached(repository, name)
-    if cached:
-        return cached
     try:
         # one request first: the download retries for 23 to 46 s before it gives up
         hub.get_hf_file_metadata(hub.hf_hub_url(repository, name), timeout=5)
@@ -72,13 +69,6 @@ def _at_the_hub(timm_name: str) -> tuple[str, str]:
     """(repository, file) of a model's weights."""
     config = import_timm().get_pretrained_cfg(timm_name)
     return config.hf_hub_id, config.hf_hub_filename or "model.safetensors"
-
-
-def _cached(repository: str, name: str) -> Path | None:
-    import huggingface_hub as hub
-
-    cached = hub.try_to_load_from_cache(repository, name)
-    return Path(cached) if isinstance(cached, str) else None
 
 
 def file_sha256(path: Path) -> str:

@@ -134,11 +134,6 @@ class AOUpdate(LowRank):
 
         return grouped(updates, lambda update: len(getattr(update, name)), batch)
 
-    def projections(self) -> Factors:
-        """W_down = AO(q_down), W_up = AO(q_up)^T, and the update."""
-        down, up = self.matrix(self.q_down), self.matrix(self.q_up)
-        return Factors(down, up.T, self.factors())
-
 
 @dataclass(frozen=True)
 class PairOptions(Method):
@@ -172,7 +167,9 @@ class PairOptions(Method):
         return (self.lambda_lr, self.lambda_decay) if name.endswith(".lambda_") else (1.0, 1.0)
 
     def factors(self, module: nn.Module) -> Factors | None:
-        return module.projections() if isinstance(module, AOUpdate) else None
+        if not isinstance(module, AOUpdate):
+            return None
+        return Factors(module.matrix(module.q_down), module.matrix(module.q_up).T, module.factors())
 
     def update_options(self, lambda_: Tensor) -> dict[str, Any]:
         """Keywords of `AOUpdate`; lambda_: where lambda starts, if it is learned."""

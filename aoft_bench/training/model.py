@@ -34,7 +34,10 @@ def build_model(config: RunConfig, classes: int, device: torch.device, *, weight
 
     weights=False leaves out the pretrained weights: the architecture alone needs no file.
     """
-    seed_everything(config.seed)
+    # the generators that a library may draw from: of torch on every device, NumPy, Python
+    torch.manual_seed(config.seed)
+    np.random.seed(config.seed)
+    random.seed(config.seed)
     backbone = build(config.backbone, classes, drop_path=config.recipe.drop_path, weights=weights)
     regularize(backbone.model, config.recipe)
     prefer_fast_attention(backbone.model, device)
@@ -58,10 +61,3 @@ def regularize(model: nn.Module, recipe: RecipeOptions) -> None:
         if type(module).__name__ == "Mlp":
             module.drop1 = nn.Dropout(recipe.mlp_dropout)
             module.drop2 = nn.Dropout(recipe.mlp_dropout)
-
-
-def seed_everything(seed: int) -> None:
-    """Seed the generators that a library may draw from: of torch on every device, NumPy, Python."""
-    torch.manual_seed(seed)
-    np.random.seed(seed)
-    random.seed(seed)

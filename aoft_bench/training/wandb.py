@@ -156,7 +156,9 @@ class Mirror:
         self.logger.summarize(summary)
 
     def _start(self, logger: EpochLogger) -> None:
-        _check_writable(self._folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self._folder):  # W&B would silently use the system's temporary folder instead
+            pass
         mode = self.options.mode if self.options.mode != "auto" else os.environ.get("WANDB_MODE", "auto")
         if mode == "disabled":
             return
@@ -249,13 +251,6 @@ def _end_process() -> None:
         import wandb
 
         wandb.teardown()
-
-
-def _check_writable(folder: Path) -> None:
-    # W&B silently writes to the system's temporary folder where it cannot write here
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-        pass
 
 
 def _clear_earlier_starts(folder: Path, run_id: str) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from aoft_bench.backbones.networks import NANO, build, load_backbone
-from aoft_bench.backbones.weights import file_sha256, hub_file, weights_name
+from aoft_bench.backbones.weights import file_sha256, weight_file, weights_name
 from aoft_bench.config.choices import backbone_options
 from aoft_bench.config.schema import BackboneOptions, conf_dir
 from aoft_bench.utils.errors import UserError
@@ -332,7 +332,7 @@ def test_an_unreachable_hub_fails_at_once_in_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     with pytest.raises(UserError, match=r"cannot be reached .*give backbone\.checkpoint=FILE") as failure:
-        hub_file("vit_tiny_patch16_224.augreg_in21k")
+        weight_file(options("vit_tiny_patch16_224.augreg_in21k"))
     assert "\n" not in str(failure.value)
 
 
@@ -346,7 +346,7 @@ def test_a_file_in_the_hubs_cache_is_used_without_the_hub(tmp_path, monkeypatch)
     (folder / "snapshots" / "abc" / "model.safetensors").write_bytes(b"x")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    found = hub_file("vit_tiny_patch16_224.augreg_in21k")
+    found = weight_file(options("vit_tiny_patch16_224.augreg_in21k"))
     assert found == folder / "snapshots" / "abc" / "model.safetensors"
 
 
