@@ -43,13 +43,10 @@ class CroppedBatches(EpochSeeded):
         super().__init__(images, labels, batch_size, device)
         self.size, self.shuffle, self.seed = size, shuffle, seed
         self.random_crop, self.random_flip = random_crop, random_flip
-        resident = _fits(len(images.flat), self.device) if resident is None else resident
+        if resident is None:
+            resident = self.device.type == "cuda" and len(images.flat) < torch.cuda.mem_get_info(self.device)[0] // 2
+        self.resident = resident
         self._rows = _rows_on(images.flat, size, self.device) if resident else None
-
-    @property
-    def resident(self) -> bool:
-        """Whether the pixels are on the device."""
-        return self._rows is not None
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         generator = self.generator()
@@ -58,7 +55,8 @@ class CroppedBatches(EpochSeeded):
         corners = self._corners(order, generator)
         crops = self._from_memory(order, corners) if self._rows is None else self._on_device(self._rows, order, corners)
         chosen = order.to(self.device)
-        for start, images in zip(range(0, count, self.batch_size), crops, strict=True):
+        for start, crop in zip(range(0, count, self.batch_size), crops, strict=True):
+            images = crop.permute(0, 3, 1, 2).contiguous()
             labels = self.labels[chosen[start : start + self.batch_size]]
             yield flip(images, generator) if self.random_flip else images, labels
 
@@ -72,7 +70,7 @@ class CroppedBatches(EpochSeeded):
         return (share * (room + 1)).long()
 
     def _on_device(self, rows: Tensor, order: Tensor, corners: Tensor) -> Iterator[Tensor]:
-        """Crops taken on the device; the rows of an image begin 3 W values after each other."""
+        """Crops (B, size, size, 3) taken on the device; the rows of an image begin 3 W values after each other."""
         widths = torch.from_numpy(self.images.sizes)[order, 1]
         first = torch.from_numpy(self.images.offsets)[order] + 3 * (corners[:, 0] * widths + corners[:, 1])
         widths, first = widths.to(self.device), first.to(self.device)
@@ -80,7 +78,7 @@ class CroppedBatches(EpochSeeded):
         for start in range(0, len(order), self.batch_size):
             part = slice(start, start + self.batch_size)
             cut = rows[first[part, None] + down * widths[part, None]]
-            yield _channels_first(cut.view(-1, self.size, self.size, 3))
+            yield cut.view(-1, self.size, self.size, 3)
 
     def _from_memory(self, order: Tensor, corners: Tensor) -> Iterator[Tensor]:
         """Crops copied from the memory map image by image, and moved to the device as a batch."""
@@ -90,16 +88,7 @@ class CroppedBatches(EpochSeeded):
             cut = np.empty((len(chosen[part]), size, size, 3), dtype=np.uint8)
             for out, number, (top, left) in zip(cut, chosen[part], tops_and_lefts[part], strict=True):
                 out[:] = self.images[number][top : top + size, left : left + size]
-            yield _channels_first(torch.from_numpy(cut).to(self.device))
-
-
-def _channels_first(images: Tensor) -> Tensor:
-    return images.permute(0, 3, 1, 2).contiguous()
-
-
-def _fits(total: int, device: torch.device) -> bool:
-    """Whether `total` bytes take less than half of a CUDA device's free memory; never on another device."""
-    return device.type == "cuda" and total < torch.cuda.mem_get_info(device)[0] // 2
+            yield torch.from_numpy(cut).to(self.device)
 
 
 def _rows_on(flat: np.ndarray, size: int, device: torch.device) -> Tensor:

@@ -78,15 +78,15 @@ def _cache_state(
         return TaskState(task.name, UNUSABLE, megabytes(directory), str(directory), str(error))
     size, origin = f"{megabytes(directory)}, {cached.size_text}", f"{cached.source_note}: {directory}"
     if not source:
-        return TaskState(task.name, UNUSED, size, origin, problem)
-    if cached.source != source:
+        todo = problem
+    elif cached.source != source:
         options = "data.source=tfds" if cached.source == "tfds" else "data.source=folder data.root=<its folder>"
         todo = f"a run takes another source now ({source}); {options} takes it"
-        return TaskState(task.name, UNUSED, size, origin, todo)
-    if not _fits(cached, image_size, interpolation):
+    elif not _fits(cached, image_size, interpolation):
         todo = f"made for another input than {image_size} pixels, {interpolation}"
-        return TaskState(task.name, UNUSED, size, origin, todo)
-    return TaskState(task.name, READY, size, origin, "")
+    else:
+        return TaskState(task.name, READY, size, origin, "")
+    return TaskState(task.name, UNUSED, size, origin, todo)
 
 
 def _fits(cached: PreparedTask, image_size: int, interpolation: str) -> bool:

@@ -72,46 +72,6 @@ def _vtab(
     )
 
 
-def _natural() -> list[Task]:
-    x = "natural"
-    return [
-        _vtab("cifar100", x, "cifar100:3", 100, 10000, "train[45000:45200]", folders="cifar"),
-        _vtab("caltech101", x, "caltech101:3", 102, 6084, "train[2754:2954]"),
-        _vtab("dtd", x, "dtd:3", 47, 1880),
-        _vtab("flowers102", x, "oxford_flowers102:2", 102, 6149, folders="oxford_flowers102"),
-        _vtab("pets", x, "oxford_iiit_pet:>=3", 37, 3669, "train[2944:3144]", folders="oxford_iiit_pet oxford_pet"),
-        _vtab("svhn", x, "svhn_cropped:3", 10, 26032, "train[65931:66131]"),
-        _vtab("sun397", x, "sun397/tfds:4", 397, 21750),
-    ]
-
-
-def _specialized() -> list[Task]:
-    x, btgraham = "specialized", "diabetic_retinopathy_detection/btgraham-300:3"
-    return [
-        _vtab("patch_camelyon", x, "patch_camelyon:2", 2, 32768),
-        _vtab("eurosat", x, "eurosat/rgb:2", 10, 5400, "train[16200:16400]", "train[21600:]"),
-        _vtab("resisc45", x, "resisc45:3", 45, 6300, "train[18900:19100]", "train[25200:]"),
-        _vtab("retinopathy", x, btgraham, 5, 42670, folders="diabetic_retinopathy"),
-    ]
-
-
-def _structured() -> list[Task]:
-    x = "structured"
-    clevr = (15000, "train[63000:63200]", "validation")
-    dsprites = (73728, "train[589824:590024]", "train[663552:]")
-    norb = (12150, "test[:200]", "test[50%:]")
-    return [
-        _vtab("clevr_count", x, "clevr:3", 8, *clevr, "clevr_count"),
-        _vtab("clevr_distance", x, "clevr:3", 6, *clevr, "clevr_distance", "clevr_dist"),
-        _vtab("dmlab", x, "dmlab:2.0.1", 6, 22735),
-        _vtab("kitti", x, "kitti:3", 4, 711, label_map="kitti_vehicle"),
-        _vtab("dsprites_location", x, "dsprites:2", 16, *dsprites, "dsprites_location", "dsprites_loc"),
-        _vtab("dsprites_orientation", x, "dsprites:2", 16, *dsprites, "dsprites_orientation", "dsprites_ori"),
-        _vtab("smallnorb_azimuth", x, "smallnorb:2", 18, *norb, "smallnorb_azimuth", "smallnorb_azi"),
-        _vtab("smallnorb_elevation", x, "smallnorb:2", 9, *norb, "smallnorb_elevation", "smallnorb_ele"),
-    ]
-
-
 def _other(
     name: str,
     suite: str,
@@ -138,9 +98,35 @@ def _shapes(name: str, classes: int, label_map: str) -> Task:
     return _other(name, "embedded", "embedded", classes, (800, 200, 2000), label_map, source)
 
 
-def _fgvc_embedded_and_own() -> list[Task]:
+def _tasks() -> list[Task]:
+    natural, specialized, structured = "natural", "specialized", "structured"
+    btgraham = "diabetic_retinopathy_detection/btgraham-300:3"
+    clevr = (15000, "train[63000:63200]", "validation")
+    dsprites = (73728, "train[589824:590024]", "train[663552:]")
+    norb = (12150, "test[:200]", "test[50%:]")
     digits = "scikit-learn's load_digits (UCI optical digits, Alpaydin & Kaynak 1998)"
     return [
+        _vtab("cifar100", natural, "cifar100:3", 100, 10000, "train[45000:45200]", folders="cifar"),
+        _vtab("caltech101", natural, "caltech101:3", 102, 6084, "train[2754:2954]"),
+        _vtab("dtd", natural, "dtd:3", 47, 1880),
+        _vtab("flowers102", natural, "oxford_flowers102:2", 102, 6149, folders="oxford_flowers102"),
+        _vtab(
+            "pets", natural, "oxford_iiit_pet:>=3", 37, 3669, "train[2944:3144]", folders="oxford_iiit_pet oxford_pet"
+        ),
+        _vtab("svhn", natural, "svhn_cropped:3", 10, 26032, "train[65931:66131]"),
+        _vtab("sun397", natural, "sun397/tfds:4", 397, 21750),
+        _vtab("patch_camelyon", specialized, "patch_camelyon:2", 2, 32768),
+        _vtab("eurosat", specialized, "eurosat/rgb:2", 10, 5400, "train[16200:16400]", "train[21600:]"),
+        _vtab("resisc45", specialized, "resisc45:3", 45, 6300, "train[18900:19100]", "train[25200:]"),
+        _vtab("retinopathy", specialized, btgraham, 5, 42670, folders="diabetic_retinopathy"),
+        _vtab("clevr_count", structured, "clevr:3", 8, *clevr, "clevr_count"),
+        _vtab("clevr_distance", structured, "clevr:3", 6, *clevr, "clevr_distance", "clevr_dist"),
+        _vtab("dmlab", structured, "dmlab:2.0.1", 6, 22735),
+        _vtab("kitti", structured, "kitti:3", 4, 711, label_map="kitti_vehicle"),
+        _vtab("dsprites_location", structured, "dsprites:2", 16, *dsprites, "dsprites_location", "dsprites_loc"),
+        _vtab("dsprites_orientation", structured, "dsprites:2", 16, *dsprites, "dsprites_orientation", "dsprites_ori"),
+        _vtab("smallnorb_azimuth", structured, "smallnorb:2", 18, *norb, "smallnorb_azimuth", "smallnorb_azi"),
+        _vtab("smallnorb_elevation", structured, "smallnorb:2", 9, *norb, "smallnorb_elevation", "smallnorb_ele"),
         _fgvc("cub", 200, (5394, 600, 5794), "CUB_200_2011"),
         _fgvc("nabirds", 555, (21536, 2393, 24633)),
         _fgvc("flowers", 102, (1020, 1020, 6149), "OxfordFlower"),
@@ -154,6 +140,4 @@ def _fgvc_embedded_and_own() -> list[Task]:
     ]
 
 
-TASKS: Mapping[str, Task] = MappingProxyType(
-    {task.name: task for task in [*_natural(), *_specialized(), *_structured(), *_fgvc_embedded_and_own()]}
-)
+TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in _tasks()})

@@ -43,19 +43,17 @@ def plans(comparison: Comparison, styles: Styles) -> list[Plan]:
     small = without_records(comparison)
     for key, (name, label) in KINDS.items():
         for group, members in groups.items():
-            panels = {task: _of_task(comparison, task, key) for task in members}
-            panels = {task: found for task, found in panels.items() if found}
+            panels: dict[str, Panel] = {}
+            for task in members:
+                curve = {row.label: curves(row, task, key) for row in comparison.rows}
+                if panel := {label: values for label, values in curve.items() if values.shape[1] > 1}:
+                    panels[task] = panel
             if panels:
                 suffix = f"-{group}" if group else ""
                 planned.append(partial(_figure, small, key, panels, styles, f"curves-{name}{suffix}", label))
     if not planned:
         raise NothingToDrawError("no curve of more than one epoch is recorded")
     return planned
-
-
-def _of_task(comparison: Comparison, task: str, key: str) -> Panel:
-    found = {row.label: curves(row, task, key) for row in comparison.rows}
-    return {label: values for label, values in found.items() if values.shape[1] > 1}
 
 
 def _figure(comparison: Comparison, key: str, data: dict[str, Panel], styles: Styles, name: str, label: str) -> Drawing:

@@ -65,7 +65,9 @@ def write_figures(root: Path, found: Collected, processes: int = 1) -> int:
     methods = method_styles(row.method for comparison in comparisons for row in comparison.rows)
     sections = [_planned(one, row_styles(one, methods), published) for one in comparisons]
     _draw(sections, folder, processes)
-    write_text_atomically(folder / "README.md", "\n".join([_HEAD, *_left_out(root, found), *map(_text, sections)]))
+    left_out = [f"- {_escaped(str(left.below(root)))}" for left in found.left_out]
+    about = ["Records left out:", "", *left_out, ""] if left_out else []
+    write_text_atomically(folder / "README.md", "\n".join([_HEAD, *about, *map(_text, sections)]))
     drawn = [figure for section in sections for figure in section.drawn]
     write_index(folder, drawn)
     kept = {name for figure in drawn for name in figure.files}
@@ -129,12 +131,6 @@ def _text(section: _Section) -> str:
     if section.missing:
         lines += [f"Not drawn: {'; '.join(section.missing)}.", ""]
     return "\n".join(lines)
-
-
-def _left_out(root: Path, found: Collected) -> list[str]:
-    if not found.left_out:
-        return []
-    return ["Records left out:", "", *(f"- {_escaped(str(left.below(root)))}" for left in found.left_out), ""]
 
 
 def _escaped(text: str) -> str:

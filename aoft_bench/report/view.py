@@ -103,11 +103,10 @@ def _words(record: Record) -> list[str]:
     """name=value of the method's options and of the recipe, as the command line writes them."""
     config = record["config"]
     options = [(k, v) for k, v in config["method"].items() if k not in ("name", "label")]
-    return [f"{name}={_as_typed(value)}" for name, value in [*options, *config["recipe"].items()]]
-
-
-def _as_typed(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return [
+        f"{name}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
+        for name, value in [*options, *config["recipe"].items()]
+    ]
 
 
 def _natural(text: str) -> tuple[float, str]:

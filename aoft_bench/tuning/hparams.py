@@ -7,7 +7,6 @@ Hydra needs it to find the set.
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import yaml
 from aoft_bench.config.schema import conf_dir
 from aoft_bench.tuning.choice import Choice, Point, seeds_text
 from aoft_bench.utils.errors import UserError
-from aoft_bench.utils.files import write_text_atomically
+from aoft_bench.utils.files import check_writable, write_text_atomically
 
 DIGEST = "# sha256 of all other lines: "
 SETTING = "# setting: "
@@ -94,15 +93,7 @@ def check_replaceable(path: Path, choice: Choice) -> None:
 def write(files: dict[Path, str]) -> None:
     """Write all files, or none: every folder is tried first. Raises `UserError` for one that cannot be written."""
     for path in files:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial"):
-                pass
-        except OSError as error:
-            raise UserError(
-                f"cannot write to {path.parent}: {error.strerror}; "
-                "give another folder by --conf DIR, and -cd DIR to the runs that use it"
-            ) from None
+        check_writable(path, "settings", "--conf DIR, and -cd DIR to the runs that use it")
     for path, text in files.items():
         write_text_atomically(path, text)
 

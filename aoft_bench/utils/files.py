@@ -11,15 +11,18 @@ from pathlib import Path
 from aoft_bench.utils.errors import UserError
 
 
-def check_writable(path: Path) -> None:
-    """Raise `UserError` if a file at `path` could not be written. Called before training, which takes long."""
+def check_writable(path: Path, what: str = "results", option: str = "results.root=DIR") -> None:
+    """Raise `UserError` if a file at `path` could not be written. Called before training, which takes long.
+
+    what: the content, in words; option: what gives another folder.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial"):
             pass
     except OSError as error:
         raise UserError(
-            f"cannot write results to {path.parent}: {error.strerror}; give another folder by results.root=DIR"
+            f"cannot write {what} to {path.parent}: {error.strerror}; give another folder by {option}"
         ) from None
 
 

@@ -204,7 +204,7 @@ def test_a_folder_that_cannot_be_written(world: World) -> None:
     world.add(record(1e-3, 150))
     (world.root / "file").write_text("no folder")
     line = world.refused("--conf", "file/conf")
-    assert "cannot write to file/conf/hparams/tuned/lora" in line and "--conf DIR" in line
+    assert "cannot write settings to file/conf/hparams/tuned/lora" in line and "--conf DIR" in line
 
 
 def test_a_folder_in_the_place_of_the_file(world: World) -> None:

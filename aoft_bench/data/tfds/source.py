@@ -103,7 +103,11 @@ def _prepared(task: Task, locations: Locations) -> Any:
             builder = _of_accepted_version(task, locations)
             if not builder.is_prepared():
                 _download_and_prepare(name, builder, locations)
-            _check_format(builder)
+            if "array_record" not in {form.value for form in builder.info.available_file_formats()}:
+                raise UserError(
+                    f"{builder.data_dir} was prepared as {builder.info.file_format.value}, which cannot be read "
+                    f"without TensorFlow; choose another folder with data.tfds_dir=<folder>, or delete that one"
+                )
     except OSError as error:
         raise UserError(
             f"cannot write in {locations.tfds}: {error.strerror}; choose another folder with data.tfds_dir=<folder>"
@@ -127,14 +131,6 @@ def _of_accepted_version(task: Task, locations: Locations) -> Any:
         )
     builders = [tfds.builder(f"{name}:{version}", data_dir=locations.tfds) for version in accepted]
     return next((builder for builder in builders if builder.is_prepared()), builders[0])
-
-
-def _check_format(builder: Any) -> None:
-    if "array_record" not in {form.value for form in builder.info.available_file_formats()}:
-        raise UserError(
-            f"{builder.data_dir} was prepared as {builder.info.file_format.value}, which cannot be read without "
-            f"TensorFlow; choose another folder with data.tfds_dir=<folder>, or delete that one"
-        )
 
 
 def _download_and_prepare(name: str, builder: Any, locations: Locations) -> None:
