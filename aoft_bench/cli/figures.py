@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from aoft_bench.cli.results_folder import read_results
-from aoft_bench.figures.parallel import cores
+from aoft_bench.utils.parallel import cores
 
 INTERRUPTED = "files are whole, some are of the call before"
 

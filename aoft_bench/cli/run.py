@@ -16,9 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import hydra
-import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -40,18 +38,14 @@ def main(arguments: Sequence[str]) -> int:
         print(USAGE)
         return 0
     install_signal_handlers()
-    read_command_line(arguments, method_class)
+    line = read_command_line(arguments, method_class)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised instead of being printed with a traceback
     start = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
     of_process = sys.argv
     sys.argv = [sys.argv[0], *arguments]  # where hydra.main reads its arguments
     try:
-        start(run_job)()
-    except yaml.YAMLError as error:
-        raise UserError(f"a configuration file is not YAML: {' '.join(str(error).split())}") from None
-    except (HydraException, OmegaConfBaseException) as error:
-        text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
-        raise UserError(f"{text}; `aoft-bench run --help` shows how to ask") from None
+        with line.composer.user_errors():
+            start(run_job)()
     except SystemExit as ended:  # a cell or a sweep that failed, or a signal
         return int(ended.code or 0)
     finally:

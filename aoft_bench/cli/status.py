@@ -58,18 +58,20 @@ def survey(arguments: Sequence[str]) -> list[CellStatus]:
     from aoft_bench.config.command_line import read_command_line
     from aoft_bench.config.compose import jobs_of
     from aoft_bench.config.schema import from_dict
-    from aoft_bench.experiments.locate import Locator
 
     line = read_command_line(arguments, method_class, Path("sweeps") if Path("sweeps").is_dir() else None)
-    composer, locator = line.composer, Locator()
+    composer = line.composer
     words = [word for word in line.words if not word.startswith("hydra")]
     jobs = jobs_of(composer.sweep_params(line.name), words)
     varying = _varying(jobs)
-    cells = []
-    for job in jobs:
-        config = from_dict(composer.compose(line.name, job), method_class)
-        cells.append(_status_of(config, [word for word in job if word in varying], locator))
-    return cells
+    trees = composer.compose_jobs(line.name, jobs, meanwhile=lambda: method_class("linear"))  # which imports torch
+    from aoft_bench.experiments.locate import Locator
+
+    locator = Locator()
+    return [
+        _status_of(from_dict(tree, method_class), [word for word in job if word in varying], locator)
+        for job, tree in zip(jobs, trees, strict=True)
+    ]
 
 
 def _varying(jobs: list[list[str]]) -> set[str]:

@@ -1,25 +1,129 @@
-"""Composes the files of conf/ and the words of a command line into one tree of plain values.
-
-Hydra composes the cells that it runs, in a tenth of a second each. `Composer` does it for everything else, by the same
-rules, in about a millisecond, so that `status` can compose every cell of a sweep of thousands. tests/config holds that
-both make the same tree of every group in conf/ and every file in sweeps/.
-"""
+"""Composes the files of conf/ and the words of a command line into one tree of plain values, by Hydra's compose API."""
 
 import copy
 import functools
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
-from hydra.errors import HydraException
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException, MissingConfigException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aoft_bench.config.defaults import DefaultsLists, Files, Tree
-from aoft_bench.utils.errors import UserError
+from aoft_bench.config.schema import conf_dir
+from aoft_bench.utils.errors import UserError, unknown
+from aoft_bench.utils.parallel import cores, run_jobs
+
+Tree = dict[str, Any]
+
+MANY = 24  # compositions that are worth starting further processes, which import Hydra first
+
+# no choices in these groups of Hydra's own options, which would take as long to compose as all of ours
+_HYDRA_GROUPS = ("env", "help", "hydra_help", "hydra_logging", "job_logging", "launcher", "output", "sweeper")
+_WITHOUT = [f"hydra/{group}=[]" for group in _HYDRA_GROUPS]
+
+_folders: ContextVar[Sequence[Path]] = ContextVar("folders", default=())
+
+
+class FurtherFolders(SearchPathPlugin):
+    """Lets Hydra search a Composer's further folders after conf/, as hydra.main does with that of --config-dir."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for folder in _folders.get():
+            search_path.append("command-line", f"file://{folder.resolve()}")
+
+
+class Composer:
+    """Composes configurations of conf/ and of further folders, such as that of -cd; files of conf/ win."""
+
+    def __init__(self, folders: Sequence[Path] = ()) -> None:
+        self.folders = [conf_dir(), *folders]
+
+    def choices(self, group: str) -> list[str]:
+        """The files of a group, by the names that ``group=`` takes, sorted."""
+        inside = [folder / group for folder in self.folders]
+        return sorted({str(p.relative_to(f).with_suffix("")) for f in inside for p in f.rglob("*.yaml")})
+
+    def groups(self) -> list[str]:
+        """The names of the groups, sorted: the folders of folders."""
+        return sorted({path.name for folder in self.folders for path in folder.iterdir() if path.is_dir()})
+
+    def names(self) -> list[str]:
+        """The primary configurations, sorted: what -cn takes."""
+        return sorted({path.stem for folder in self.folders for path in folder.glob("*.yaml")})
+
+    def compose(self, name: str = "config", words: Iterable[str] = ()) -> Tree:
+        """The configuration `name` with overrides, interpolations resolved, without Hydra's own options.
+
+        Raises `UserError` for a file or a name that does not exist, and for an interpolation of nothing.
+        """
+        return _resolved(self.compose_unresolved(name, list(words)))
+
+    def compose_jobs(
+        self, name: str, jobs: Sequence[Sequence[str]], meanwhile: Callable[[], object] | None = None
+    ) -> list[Tree]:
+        """What `compose` gives for the overrides of each job of a sweep, in several processes if there are many.
+
+        Jobs that differ in their seed are composed once. meanwhile: called while other processes compose already.
+        """
+        split = [_split_seed(job) for job in jobs]
+        different = list(dict.fromkeys(others for others, _ in split))
+        compositions = [functools.partial(self.compose_unresolved, name, list(words)) for words in different]
+        processes = cores() if len(different) >= MANY else 1
+        trees = dict(zip(different, run_jobs(processes, compositions, meanwhile), strict=True))
+        return [_resolved(trees[others] | seed) for others, seed in split]
+
+    def compose_unresolved(self, name: str, words: list[str]) -> Tree:
+        """What `compose` gives, but for interpolations, which stay as they are written."""
+        with self._hydra():
+            ours = [word for word in words if not parse_override(word).is_hydra_override()]
+            tree = compose(name, ours + _WITHOUT)
+            return OmegaConf.to_container(tree)  # type: ignore[return-value]
+
+    def sweep_params(self, name: str) -> dict[str, str]:
+        """hydra.sweeper.params of a primary configuration; empty if it is no sweep."""
+        with self._hydra():
+            sweeper = compose(name, return_hydra_config=True).hydra.sweeper
+            return {key: str(value) for key, value in (sweeper.get("params") or {}).items()}
+
+    @contextmanager
+    def user_errors(self) -> Iterator[None]:
+        """What Hydra and OmegaConf raise within is raised as a `UserError` of one line."""
+        try:
+            yield
+        except MissingConfigException as error:
+            group, _, choice = str(error.missing_cfg_file).partition("/")
+            if not choice:
+                raise unknown("configuration (-cn)", group, self.names()) from None
+            raise unknown(group, choice, self.choices(group)) from None
+        except yaml.YAMLError as error:
+            raise UserError(f"a configuration file is not YAML: {' '.join(str(error).split())}") from None
+        except (HydraException, OmegaConfBaseException) as error:
+            text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+            raise UserError(f"{text}; `aoft-bench run --help` shows how to ask") from None
+
+    @contextmanager
+    def _hydra(self) -> Iterator[None]:
+        """Hydra's global state, in which `compose` finds the files, as long as the context lasts."""
+        Plugins.instance().register(FurtherFolders)
+        token = _folders.set(self.folders[1:])
+        try:
+            with self.user_errors(), initialize_config_dir(str(self.folders[0]), version_base="1.3"):
+                yield
+        except ValueError as error:  # Hydra's, for a defaults list that has anything but names
+            raise UserError(f"cannot compose the configuration: {error}") from None
+        finally:
+            _folders.reset(token)
 
 
 @functools.cache
@@ -51,78 +155,17 @@ def jobs_of(params: Mapping[str, str], words: Iterable[str]) -> list[list[str]]:
     return [list(job) for job in itertools.product(*([f"{n}={v}" for v in vs] for n, vs in values.items()))]
 
 
-class Composer(Files):
-    """Composes configurations of conf/ and of further folders; remembers what it has merged."""
-
-    def __init__(self, folders: Sequence[Path] = ()) -> None:
-        super().__init__(folders)
-        self._composed: dict[tuple[str, ...], Tree] = {}
-
-    def compose(self, name: str = "config", words: Iterable[str] = ()) -> Tree:
-        """The configuration `name` with overrides, interpolations resolved, without Hydra's own options.
-
-        Raises `UserError` for a file or a name that does not exist, and for an interpolation of nothing.
-        """
-        overrides = [parse_override(word) for word in words]
-        groups = [override for override in overrides if self.is_group(override.key_or_group)]
-        tree = copy.deepcopy(self._merged(name, groups))
-        tree.pop("hydra", None)
-        for override in overrides:
-            if override not in groups:
-                _apply(override, tree)
-        return _resolved(tree)
-
-    def sweep_params(self, name: str) -> dict[str, str]:
-        """hydra.sweeper.params of a primary configuration; empty if it is no sweep."""
-        params = self._merged(name, []).get("hydra", {}).get("sweeper", {}).get("params") or {}
-        return {key: str(value) for key, value in params.items()}
-
-    def _merged(self, name: str, groups: list[Override]) -> Tree:
-        """The files of a configuration, merged; not to be changed."""
-        key = (name, *(str(override.input_line) for override in groups))
-        if key not in self._composed:
-            tree: Tree = {}
-            for package, content in DefaultsLists(self, groups).layers(name):
-                _merge(tree, functools.reduce(lambda inner, part: {part: inner}, _reversed(package), content))
-            self._composed[key] = tree
-        return self._composed[key]
-
-
-def _reversed(package: str) -> list[str]:
-    return package.split(".")[::-1] if package else []
-
-
-def _merge(into: Tree, other: Mapping[str, Any]) -> None:
-    for key, value in other.items():
-        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = copy.deepcopy(value)
-
-
-def _apply(override: Override, tree: Tree) -> None:
-    """Set a value, or remove one (``~name``); a name that is not there needs ``+``."""
-    *sections, last = override.key_or_group.split(".")
-    adds = override.is_add() or override.is_force_add()
-    inside: Any = tree
-    for section in sections:
-        inside = inside.setdefault(section, {}) if adds and isinstance(inside, dict) else _get(inside, section)
-    if not isinstance(inside, dict) or not (adds or last in inside):
-        name = override.key_or_group
-        raise UserError(f"Could not override {name!r}. To append to your config use +{override.input_line}")
-    if override.is_delete():
-        del inside[last]
-    else:
-        _merge(inside, {last: override.value()})
-
-
-def _get(tree: Any, name: str) -> Any:
-    return tree.get(name) if isinstance(tree, dict) else None
+def _split_seed(job: Sequence[str]) -> tuple[tuple[str, ...], Tree]:
+    """The overrides of a job but that of the seed, and the seed by its name."""
+    seeds = [parse_override(word).value() for word in job if word.startswith("seed=")]
+    others = tuple(word for word in job if not word.startswith("seed="))
+    return others, ({"seed": seeds[-1]} if seeds else {})
 
 
 def _resolved(tree: Tree) -> Tree:
+    """A copy of the tree with its interpolations replaced by what they stand for."""
     if "${" not in str(tree):
-        return tree
+        return copy.deepcopy(tree)
     try:
         return OmegaConf.to_container(OmegaConf.create(tree), resolve=True)  # type: ignore[return-value]
     except OmegaConfBaseException as error:

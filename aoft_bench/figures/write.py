@@ -10,7 +10,6 @@ from aoft_bench.figures import cost, curves, gain, parameters, ranks
 from aoft_bench.figures.drawing import Plan
 from aoft_bench.figures.fonts import families
 from aoft_bench.figures.names import stem
-from aoft_bench.figures.parallel import run_jobs
 from aoft_bench.figures.series import Styles, method_styles, row_styles
 from aoft_bench.figures.style import drawing_style, save
 from aoft_bench.figures.values import NothingToDrawError, published_points
@@ -19,6 +18,7 @@ from aoft_bench.results.figure_index import DrawnFigure, read_index, write_index
 from aoft_bench.results.published import PublishedRow, load
 from aoft_bench.results.settings import Comparison, build_comparisons
 from aoft_bench.utils.files import check_writable, write_text_atomically
+from aoft_bench.utils.parallel import run_jobs
 
 # The figures of one comparison, in the order of the page. A new figure is a module with `plans` and a line here.
 # Each raises `NothingToDrawError` where it would show nothing.

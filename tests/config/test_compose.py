@@ -1,75 +1,14 @@
-"""The composer makes what Hydra makes of every file; jobs of sweeps; what cannot be composed."""
+"""Which file and which word wins; jobs of sweeps; what cannot be composed."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 
 from aoft_bench.config.compose import Composer, jobs_of, parse_override
-from aoft_bench.config.schema import conf_dir
 from aoft_bench.utils.errors import UserError
-
-CONF = conf_dir()
-SWEEPS = CONF.parent / "sweeps"
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """conf/ and sweeps/ in one folder, for Hydra: sweeps start from one another and from conf/config.yaml."""
-    folder = tmp_path_factory.mktemp("both") / "conf"
-    shutil.copytree(CONF, folder)
-    for path in SWEEPS.glob("*.yaml"):
-        shutil.copy(path, folder)
-    return folder
-
-
-def by_hydra(folder: Path, name: str, words: list[str]) -> str:
-    """The tree as text, so that the order of names counts too."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(version_base="1.3", config_dir=str(folder)):
-        return OmegaConf.to_yaml(compose(config_name=name, overrides=words), resolve=True)
-
-
-def text_of(tree: dict[str, Any]) -> str:
-    return OmegaConf.to_yaml(OmegaConf.create(tree))
-
-
-# each group, each rule of defaults lists, and each kind of override
-WORDS = [
-    [],
-    ["dataset=dtd", "method=aoft"],
-    ["dataset=dtd", "method=lora_matched", "seed=3"],
-    ["method=adapter_matched", "hparams=none"],
-    ["method=peft", "name=oft", "+method.options.lora_alpha=16"],
-    ["hparams=embedded", "method=aoft", "dataset=digits"],
-    ["hparams=short/aoft", "method=aoft", "dataset=digits"],
-    ["hparams=aoft/dtd", "method=aoft"],
-    ["~hparams", "method=aoft", "dataset=dtd"],
-    ["experiment=quick", "backbone=vit_nano"],
-    ["experiment=aoft_released", "dataset=pets", "recipe.epochs=3"],
-    ["trainer=cpu", "logger=none", "protocol=tune", "trainer.threads=1"],
-    ["recipe.lr=1", "recipe.drop_path=0", "recipe.flip=true", "data.root=null", "method.targets=[q]"],
-    ["results.root='a, b'", "recipe.lr=${recipe.min_lr}", "backbone.img_size=32"],
-]
-
-
-@pytest.mark.parametrize("words", WORDS, ids=" ".join)
-def test_a_command_line_is_composed_as_by_hydra(words: list[str]) -> None:
-    assert text_of(Composer().compose("config", words)) == by_hydra(CONF, "config", words)
-
-
-@pytest.mark.parametrize("name", sorted(path.stem for path in SWEEPS.glob("*.yaml")))
-def test_a_sweep_is_composed_as_by_hydra(name: str, both: Path) -> None:
-    """Its last job, which has the last value of each name."""
-    composer = Composer([SWEEPS])
-    job = jobs_of(composer.sweep_params(name), [])[-1]
-    assert text_of(composer.compose(name, job)) == by_hydra(both, name, job)
 
 
 def test_conf_wins_over_a_further_folder(tmp_path: Path) -> None:
@@ -82,17 +21,24 @@ def test_conf_wins_over_a_further_folder(tmp_path: Path) -> None:
     assert "mine" in composer.choices("method") and "mine" not in Composer().choices("method")
 
 
+def test_jobs_are_composed_as_one_by_one_also_by_several_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other values may stand for the seed, by which a composition is shared."""
+    (tmp_path / "mine.yaml").write_text("defaults: [config, _self_]\nresults: {root: 'seed ${seed}'}\n")
+    monkeypatch.setattr("aoft_bench.config.compose.MANY", 2)
+    monkeypatch.setattr("aoft_bench.config.compose.cores", lambda: 2)
+    composer, jobs = Composer([tmp_path]), jobs_of({}, ["method=aoft,lora", "seed=0,7", "dataset=dtd"])
+    trees = composer.compose_jobs("mine", jobs)
+    assert trees == [composer.compose("mine", job) for job in jobs]
+    assert [tree["results"]["root"] for tree in trees] == ["seed 0", "seed 7"] * 2
+
+
 def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("defaults: [config, _self_]\nrecipe: {epochs: 3}\n")
     assert Composer([tmp_path]).compose("mine")["recipe"]["epochs"] == 3
     (tmp_path / "mine.yaml").write_text("defaults: [config, _self_]\nrecipe: {epochs: 44}\n")
     assert Composer([tmp_path]).compose("mine")["recipe"]["epochs"] == 44
-
-
-def test_trees_do_not_share_values() -> None:
-    composer = Composer()
-    composer.compose("config", ["method=lora"])["method"]["targets"].append("fc1")
-    assert composer.compose("config", ["method=lora"])["method"]["targets"] == ["q", "v"]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +48,7 @@ def test_trees_do_not_share_values() -> None:
         (["recipe.lrr=1"], "Could not override 'recipe.lrr'"),
         (["recipe.lr=${nothing}"], "'nothing' not found"),
         (["recipe.lr"], "cannot read the argument 'recipe.lr'"),
-        (["hparams@nowhere=none"], "no defaults list has 'hparams@nowhere'"),
+        (["hparams@nowhere=none"], "Could not override 'hparams@nowhere'"),
     ],
 )
 def test_what_cannot_be_composed(words: list[str], said: str) -> None:
@@ -115,8 +61,8 @@ def test_what_cannot_be_composed(words: list[str], said: str) -> None:
     ("text", "said"),
     [
         ("a: [1", "is not YAML"),
-        ("- a", "no names"),
-        ("defaults: [[a]]", "has an entry"),
+        ("- a", "must be a DictConfig, got ListConfig"),
+        ("defaults: [[a]]", "Unsupported type in defaults"),
         ("defaults: [confg]", "did you mean 'config'"),
     ],
 )

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from aoft_bench.figures import parallel as processes
-from aoft_bench.figures.parallel import cores, run_jobs
+from aoft_bench.utils import parallel as processes
+from aoft_bench.utils.parallel import cores, run_jobs
 
 ROOT = Path(__file__).resolve().parents[2]
 

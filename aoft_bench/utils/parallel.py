@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -16,9 +17,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_jobs(processes: int, jobs: Sequence[Callable[[], Result]]) -> list[Result]:
+def run_jobs(
+    processes: int, jobs: Sequence[Callable[[], Result]], meanwhile: Callable[[], object] | None = None
+) -> list[Result]:
     """Run `jobs` in up to so many processes, the calling one among them; returns their results in order.
 
+    meanwhile: what the calling process does before it takes jobs, while the others begin; not called without others.
     Jobs and results must be picklable. A job that fails in another process, or kills it, is run again in the calling
     process, which then raises the job's own exception. Call it from the main thread.
     """
@@ -28,6 +32,8 @@ def run_jobs(processes: int, jobs: Sequence[Callable[[], Result]]) -> list[Resul
     try:
         with _ignoring_interrupts():
             futures = [pool.submit(job) for job in jobs]
+        if meanwhile:
+            meanwhile()
         # a job that no worker has started can still be cancelled; this process runs it meanwhile
         own = {index: jobs[index]() for index, future in enumerate(futures) if future.cancel()}
         return [
@@ -43,10 +49,15 @@ def _pool(processes: int) -> Executor | None:
     if processes < 1:
         return None
     try:
-        # threads, which numpy may have, do not survive a fork
-        return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
+        return ProcessPoolExecutor(processes, multiprocessing.get_context("fork" if _has_one_thread() else "spawn"))
     except (ImportError, NotImplementedError, OSError):
         return None
+
+
+def _has_one_thread() -> bool:
+    """Whether this process has no other threads, which numpy and torch start: these do not survive a fork."""
+    threads = Path("/proc/self/task")
+    return threads.is_dir() and len(list(threads.iterdir())) == 1
 
 
 @contextmanager
