@@ -13,10 +13,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from aoft_bench.training.wandb import EpochLogger
+from typing import Any
 
 Send = Callable[[dict[str, Any]], None]
 
@@ -88,8 +85,8 @@ def _train(job: dict[str, Any], send: Send) -> None:
     torch.distributed.destroy_process_group()
 
 
-def _forwarding_logger(send: Send) -> "EpochLogger":
-    """A logger that sends everything to the process that has the W&B run."""
+def _forwarding_logger(send: Send) -> Any:
+    """An `EpochLogger` that sends everything to the process that has the W&B run."""
     from aoft_bench.training.wandb import EpochLogger
 
     class ForwardingLogger(EpochLogger):

@@ -89,5 +89,4 @@ class AdaptFormer(Method):
             replace(model, path, BesideFeedForward(block, adapter.to(next(block.parameters()))))
 
     def count(self, shape: Shape) -> int:
-        extra = 1 if self.learn_scale else 0
-        return shape.depth * (2 * shape.width * self.bottleneck + self.bottleneck + shape.width + extra)
+        return shape.depth * (2 * shape.width * self.bottleneck + self.bottleneck + shape.width + self.learn_scale)

@@ -78,10 +78,7 @@ class BiLoRA(Method):
     starts_at_backbone: ClassVar[bool] = False
 
     def attach(self, model: nn.Module) -> None:
-        def make(inputs: int, outputs: int) -> BinaryUpdate:
-            return BinaryUpdate(inputs, outputs, self.rank, self.scale)
-
-        add_updates(model, self.targets, self.rank, make)
+        add_updates(model, self.targets, self.rank, lambda i, o: BinaryUpdate(i, o, self.rank, self.scale))
 
     def count(self, shape: Shape) -> int:
         return shape.depth * self.rank * sum(sum(shape.sides(target)) for target in self.targets)

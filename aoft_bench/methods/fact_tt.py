@@ -24,18 +24,16 @@ instead of two. The authors' scale is s, tuned from 0.01 to 100 for each task (c
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_args
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import block_paths, check_rank, matrices, matrix_of, width_of
+from aoft_bench.backbones.layout import Target, block_paths, check_rank, matrices, matrix_of, width_of
 from aoft_bench.methods.parts.low_rank import LowRank, add_update
 from aoft_bench.methods.registry import Method, Shape, method
 from aoft_bench.utils.errors import UserError
-
-TARGETS = ("q", "k", "v", "proj", "fc1", "fc2")
 
 
 class SharedFactors(nn.Module):
@@ -121,7 +119,7 @@ def slices_of(model: nn.Module, rank: int) -> tuple[int, int, int]:
 
 def insert(model: nn.Module, n: int, make: Callable[[str, int], SharedUpdate]) -> None:
     """Add the update make(target, slices) to every matrix of every block; the first one owns the shared factors."""
-    for index, matrix in enumerate(matrices(model, TARGETS)):
+    for index, matrix in enumerate(matrices(model, get_args(Target))):
         update = make(matrix.target, n if matrix.target in ("fc1", "fc2") else 1)
         if index == 0:
             update.own()

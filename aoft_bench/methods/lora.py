@@ -52,10 +52,7 @@ class LoRA(Method):
     mergeable: ClassVar[bool] = True
 
     def attach(self, model: nn.Module) -> None:
-        def make(inputs: int, outputs: int) -> LoRAUpdate:
-            return LoRAUpdate(inputs, outputs, self.rank, self.alpha / self.rank)
-
-        add_updates(model, self.targets, self.rank, make)
+        add_updates(model, self.targets, self.rank, lambda i, o: LoRAUpdate(i, o, self.rank, self.alpha / self.rank))
 
     def count(self, shape: Shape) -> int:
         return shape.depth * self.rank * sum(sum(shape.sides(target)) for target in self.targets)

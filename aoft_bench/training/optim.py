@@ -7,10 +7,8 @@ from torch import nn
 
 from aoft_bench.config.schema import RecipeOptions
 
-ParameterGroups = dict[tuple[float, float], list[nn.Parameter]]
 
-
-def adamw(groups: ParameterGroups, recipe: RecipeOptions) -> torch.optim.AdamW:
+def adamw(groups: dict[tuple[float, float], list[nn.Parameter]], recipe: RecipeOptions) -> torch.optim.AdamW:
     """The optimizer. groups: (learning rate, weight decay), as multiples of the recipe's -> parameters."""
     options = [
         {"params": parameters, "lr": recipe.lr * lr, "weight_decay": recipe.weight_decay * decay}

@@ -7,13 +7,18 @@ returns nothing about them: results are files.
 import importlib
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from aoft_bench.config.check import check, problems_of
 from aoft_bench.utils.errors import UserError
 
 
 def checked(cls: type, options: dict[str, Any]) -> Any:
     """The options of a launcher as its dataclass; one `UserError` that lists all that is wrong with them."""
-    plain = {name: _plain(value) for name, value in options.items()}
+    plain = {
+        name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        for name, value in options.items()
+    }
     problems = check(cls, plain, "hydra.launcher")
     if problems:
         raise UserError(problems_of(problems))
@@ -29,9 +34,3 @@ def package(name: str, launcher: str) -> Any:
             f"hydra/launcher={launcher} needs the package {name}: pip install -e '.[cluster]'; "
             "hydra/launcher=joblib needs nothing more"
         ) from None
-
-
-def _plain(value: Any) -> Any:
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

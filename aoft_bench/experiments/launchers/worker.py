@@ -5,7 +5,6 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -80,11 +79,7 @@ class Sweep:
 def stop_on(*signals: signal.Signals) -> None:
     """Let these signals end the cell that runs: `SystemExit(143)` comes out of it. For a process's main thread."""
     for number in signals:
-        signal.signal(number, _stop)
-
-
-def _stop(number: int, _: FrameType | None) -> None:
-    sys.exit(STOPPED)
+        signal.signal(number, lambda *_: sys.exit(STOPPED))
 
 
 def leave(code: int) -> None:
