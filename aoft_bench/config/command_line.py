@@ -176,7 +176,7 @@ class _Checks:
 
     def _methods(self) -> list[str]:
         """The methods whose options may be meant: those asked for, else what the primary configuration may choose."""
-        folders = self._composer.folders
+        folders = self._composer.folders[1:]
         known = choices.choices(folders)
         asked = [name for name in self._asked if name in known]
         if not asked and self._read.name == "config":
