@@ -120,10 +120,8 @@ def _write_split(folder: Path, name: str, split: Incoming, files: dict[str, str]
     files[f"{name}.npy"] = _write_array(folder / f"{name}.npy", split.stored_shape, np.uint8, images())
     labels = np.array([row.label for row in rows], dtype=np.int64)
     files[f"{name}_labels.npy"] = _write_array(folder / f"{name}_labels.npy", (split.count,), np.int64, [labels])
-    if split.sizes is not None:
-        files[f"{name}_sizes.npy"] = _write_array(
-            folder / f"{name}_sizes.npy", split.sizes.shape, np.int64, [split.sizes]
-        )
+    if (sizes := split.sizes) is not None:
+        files[f"{name}_sizes.npy"] = _write_array(folder / f"{name}_sizes.npy", sizes.shape, np.int64, [sizes])
     return rows
 
 

@@ -59,8 +59,18 @@ def find_pack(task: Task, root: Path | None) -> Path:
 
     Raises `UserError` that names what was searched, and how to provide the data.
     """
+    if root is None and not task.folders:
+        raise UserError(f"dataset={task.name} needs data.root=<folder of your pack>: {LAYOUT}")
     if root is None:
-        return _find_default_pack(task)
+        found = default_pack(task)
+        if found:
+            return found
+        tried = ", ".join(map(str, _default_folders(task)))
+        unset = "" if os.environ.get(ENVIRONMENT) else f" (${ENVIRONMENT} is not set)"
+        raise UserError(
+            f"no folder of {task.name}: looked for {tried}{unset}; put it there or give "
+            f"data.root=<folder> ({_layout(task)})"
+        )
     root = root.expanduser()
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
@@ -84,20 +94,6 @@ def _default_folders(task: Task) -> list[Path]:
     if os.environ.get(ENVIRONMENT):
         roots.append(Path(os.environ[ENVIRONMENT]).expanduser())
     return [root / name for root in roots for name in task.folders]
-
-
-def _find_default_pack(task: Task) -> Path:
-    if not task.folders:
-        raise UserError(f"dataset={task.name} needs data.root=<folder of your pack>: {LAYOUT}")
-    found = default_pack(task)
-    if found:
-        return found
-    tried = ", ".join(map(str, _default_folders(task)))
-    unset = "" if os.environ.get(ENVIRONMENT) else f" (${ENVIRONMENT} is not set)"
-    raise UserError(
-        f"no folder of {task.name}: looked for {tried}{unset}; put it there or give "
-        f"data.root=<folder> ({_layout(task)})"
-    )
 
 
 def _layout(task: Task) -> str:

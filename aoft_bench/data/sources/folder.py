@@ -33,6 +33,10 @@ from aoft_bench.utils.errors import UserError
 def from_folder(task: Task, locations: Locations) -> Source:
     """The folder pack of a task; raises `UserError` where there is none or its lists are wrong."""
     pack = read_pack(task, find_pack(task, locations.root))
+    note = "a pack of the user's own"
+    if task.suite != "own":
+        reasons = ["folder pack: not verified against the official split"]
+        note = "; ".join(reasons + task.deviations(pack.sizes, pack.classes, len(pack.untrained)))
     kinds = sorted({Path(file).suffix.lower() or "no suffix" for one in pack.listings.values() for file in one.files})
 
     @cache
@@ -57,7 +61,7 @@ def from_folder(task: Task, locations: Locations) -> Source:
         kind="folder",
         note=f"folder pack {pack.root.resolve().name}, images {' '.join(kinds)}",
         official=False,  # a pack has no proof of its origin: the published ones are lossy JPEG copies
-        official_note=_note(task, pack),
+        official_note=note,
         classes=pack.classes,
         class_names=pack.class_names,
         stamp=pack.stamp,
@@ -66,13 +70,6 @@ def from_folder(task: Task, locations: Locations) -> Source:
         channels=channels,
         read=read,
     )
-
-
-def _note(task: Task, pack: ListedImages) -> str:
-    if task.suite == "own":
-        return "a pack of the user's own"
-    reasons = ["folder pack: not verified against the official split"]
-    return "; ".join(reasons + task.deviations(pack.sizes, pack.classes, len(pack.untrained)))
 
 
 def read_pack(task: Task, root: Path) -> ListedImages:
