@@ -181,7 +181,14 @@ class _Checks:
         asked = [name for name in self._asked if name in known]
         if not asked and self._read.name == "config":
             return ["aoft"]  # of conf/config.yaml
-        return list(dict.fromkeys(choices.read(name, folders)[0] for name in asked or known))
+        return list(dict.fromkeys(self._method_of(choice, folders) for choice in asked or known))
+
+    def _method_of(self, choice: str, folders: list[Path]) -> str:
+        try:
+            self._method_class(choice)
+        except UserError:
+            return choices.read(choice, folders)[0]
+        return choice  # most are files of methods themselves, which need not be composed
 
 
 def _fields(cls: type[Any]) -> list[str]:

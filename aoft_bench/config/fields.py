@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, WrapValidator
@@ -34,17 +34,15 @@ def added(default: Any) -> Any:
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def added_defaults(options: Any) -> dict[str, Any]:
-    """The defaults of the options of a dataclass that are marked with `added`."""
-    return {
+def plain_values(options: Any, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The values of a dataclass of options, without those that were added later and are at their default.
+
+    given: some of these values and others; all of them by default. The result shares nothing with the options.
+    """
+    left_out = {
         field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         for field in dataclasses.fields(options)
         if field.metadata.get("added")
     }
-
-
-def plain_values(section: Any) -> dict[str, Any]:
-    """The values of a section, without options that were added later and are at their default."""
-    left_out = added_defaults(section)
-    values = dataclasses.asdict(section)
+    values = dataclasses.asdict(options) if given is None else copy.deepcopy(given)
     return {name: value for name, value in values.items() if name not in left_out or left_out[name] != value}

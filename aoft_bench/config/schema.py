@@ -15,7 +15,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from aoft_bench.config.check import check, problems_of
-from aoft_bench.config.fields import STRICT, Count, NotNegative, Positive, Unit, added_defaults, plain_values
+from aoft_bench.config.fields import STRICT, Count, NotNegative, Positive, Unit, plain_values
 from aoft_bench.utils.errors import UserError, unknown_text
 
 MethodClass = Callable[[str], type[Any]]
@@ -153,12 +153,7 @@ class ChosenMethod:
 
     def as_dict(self) -> dict[str, Any]:
         """Name, label (if it is given) and options, in the order in which they were given."""
-        left_out = added_defaults(self.options) if self.options is not None else {}
-        return {
-            name: copy.deepcopy(value)
-            for name, value in self.given.items()
-            if name not in left_out or left_out[name] != value
-        }
+        return plain_values(self.options, self.given)
 
 
 SECTIONS: dict[str, type[Any]] = {
