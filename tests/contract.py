@@ -6,6 +6,7 @@ networks.py: `vit` and `swin`.
 
 import copy
 import fnmatch
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,6 +29,12 @@ def adapted(method: Method, network: Network = vit, seed: int = 7) -> Handle:
     model = network()
     torch.manual_seed(seed)
     return aoft_bench.attach(model, method)
+
+
+@functools.cache
+def untouched(network: Network) -> nn.Module:
+    """A network that checks only read."""
+    return network()
 
 
 def size_of(model: nn.Module) -> int:
@@ -65,10 +72,7 @@ def steps(handle: Handle, count: int = 2, lr: float = 0.1) -> None:
 
 def check_start(method: Method, network: Network = vit) -> None:
     """The adapted network computes the pre-trained function before the first step, exactly if it says so."""
-    model = network()
-    before = output(model)
-    torch.manual_seed(7)
-    moved = (output(aoft_bench.attach(model, method).model) - before).abs().max().item()
+    moved = (output(adapted(method, network).model) - output(untouched(network))).abs().max().item()
     if method.starts_at_backbone:
         assert moved < 1e-10, f"starts_at_backbone is true, but attaching moved the logits by {moved:.1e}"
     else:
@@ -117,7 +121,7 @@ def check_count(method: Method) -> None:
 
 def check_merging(method: Method, network: Network = vit) -> None:
     """Merged computes the same as unmerged, in the backbone's own layers; unmerging brings back every bit."""
-    base = features(network())
+    base = features(untouched(network))
     handle = adapted(method, network)
     perturb(handle)
     expected, state = output(handle.model), copy.deepcopy(handle.model.state_dict())
@@ -126,7 +130,7 @@ def check_merging(method: Method, network: Network = vit) -> None:
         assert moved > 1e-3, f"training moved the features by {moved:.1e} only: what is trained is not used"
     if not handle.mergeable:
         return
-    plain = {name: type(module) for name, module in network().named_modules()}
+    plain = {name: type(module) for name, module in untouched(network).named_modules()}
     merged = {name: type(module) for name, module in handle.merge().named_modules()}
     left = sorted(merged.items() - plain.items(), key=str)
     assert not left, f"mergeable is true, but {left[0][0]} is a {left[0][1].__name__} after merging"
@@ -141,7 +145,7 @@ def check_merging(method: Method, network: Network = vit) -> None:
 def check_state(method: Method, network: Network = vit) -> None:
     """What is saved is what was trained, and goes into a model attached anew, with another seed, bit for bit."""
     handle = adapted(method, network)
-    original = dict(network().state_dict())
+    original = untouched(network).state_dict().keys()
     perturb(handle)
     state = handle.state_dict()
     trained = {name for name, _ in handle.trained()}
@@ -217,11 +221,8 @@ def check_backward_size(method: Method) -> None:
     the method declares it."""
     if method.forms_weight_gradients:
         return
-
-    def network() -> nn.Module:
-        return vit(embed_dim=56, mlp_ratio=3.0)  # sizes that no number of tokens, heads or factors comes near
-
-    shapes = {name: tuple(parameter.shape) for name, parameter in network().named_parameters()}
+    network = _odd_sizes
+    shapes = {name: tuple(parameter.shape) for name, parameter in untouched(network).named_parameters()}
     if any(len(shapes[name]) > 1 for name in declared_names(method, network)):
         return
     weights = {shape for name, shape in shapes.items() if name.startswith("blocks") and len(shape) == 2}
@@ -234,9 +235,14 @@ def check_backward_size(method: Method) -> None:
     assert not large, f"the backward pass forms a matrix of the size of a frozen weight: {', '.join(large)}"
 
 
+def _odd_sizes() -> nn.Module:
+    """A ViT with sizes that no number of tokens, heads or factors comes near."""
+    return vit(embed_dim=56, mlp_ratio=3.0)
+
+
 def declared_names(method: Method, network: Network) -> set[str]:
     """Names of the backbone's parameters that `tunes` declares."""
-    model = network()
+    model = untouched(network)
     patterns = method.tunes(model)
     return {name for name, _ in model.named_parameters() if any(fnmatch.fnmatchcase(name, p) for p in patterns)}
 

@@ -131,17 +131,17 @@ def test_the_record_says_what_was_measured(digits: Done, nano_weights: Path) -> 
     assert set(record["curves"]) == {"train_loss"} and "best_test_epoch" not in metrics
 
 
-def test_evaluate_reproduces_the_number_and_notices_another(digits: Done, tmp_path: Path) -> None:
-    result = call("evaluate", str(digits.path), cwd=digits.folder)
+def test_evaluate_reproduces_the_number_and_notices_another(literature: Done, tmp_path: Path) -> None:
+    result = call("evaluate", str(literature.path), cwd=literature.folder)
     assert result.code == 0, result.err
-    record = digits.record
-    assert result.out.count(f"({record['metrics']['correct']} of 797)") == 2 and result.out.endswith("equal\n")
-    other = record["metrics"]["correct"] - 1
-    record["metrics"] |= {"correct": other, "top1": 100 * other / 797}
-    copy = tmp_path / digits.path.name
+    record = literature.record
+    correct, total = record["metrics"]["correct"], SIZES["test"]
+    assert result.out.count(f"({correct} of {total})") == 2 and result.out.endswith("equal\n")
+    record["metrics"] |= {"correct": correct + 1, "top1": 100 * (correct + 1) / total}
+    copy = tmp_path / literature.path.name
     copy.write_text(json.dumps(record))
-    copy.with_suffix(".safetensors").write_bytes(digits.path.with_suffix(".safetensors").read_bytes())
-    result = call("evaluate", str(copy), cwd=digits.folder)
+    copy.with_suffix(".safetensors").write_bytes(literature.path.with_suffix(".safetensors").read_bytes())
+    result = call("evaluate", str(copy), cwd=literature.folder)
     assert result.code == 1 and "NOT equal" in result.out
 
 

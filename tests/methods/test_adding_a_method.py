@@ -45,7 +45,7 @@ def run(folder: Path, command: str, *more: str) -> str:
 
 
 COMMANDS = [
-    pytest.param(command, marks=[pytest.mark.slow] if "quick" in command else [])
+    pytest.param(command, marks=[pytest.mark.slow] if "method=diff_fit" in command else [])
     for command in blocks("bash")[0].splitlines()
 ]
 

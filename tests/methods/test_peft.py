@@ -58,12 +58,14 @@ ASKED: dict[str, tuple[str, dict, dict]] = {
     "vera": ("VERA", dict(r=4), dict(projection_prng_key=3)),
     "waveft": ("WAVEFT", dict(n_frequency=128), dict(random_loc_seed=3, wavelet_family="db2", scaling=5.0)),
 }
-each = pytest.mark.parametrize("tuner", ASKED)
 # one tuner for each path through our code: peft runs and merges it; the same with a second set of tensors; prepared in
 # float32, with and without a piece of the weight; run by its weight update; random constants from the seed, as buffers
 # and as indices in a dictionary; parameters that all matrices share
 PATHS = ["lora", "dora", "pissa", "psoft", "c3a", "vera", "shira", "vblora"]
 each_path = pytest.mark.parametrize("tuner", PATHS)
+each = pytest.mark.parametrize(
+    "tuner", [pytest.param(name, marks=[] if name in PATHS else [pytest.mark.slow]) for name in ASKED]
+)
 # options with which a tuner that starts near the pre-trained function is moved off it by the test's steps
 STRONGER = {
     "unilora": dict(init_theta_d_bound=0.5),
@@ -290,6 +292,7 @@ def test_without_peft_there_is_one_line_that_says_what_to_install(monkeypatch):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_peft_is_imported_by_attaching_only_and_reaches_for_no_network():
     code = """
 import sys, socket

@@ -113,7 +113,7 @@ def stop_and_go_on(folder: Path, options: dict[str, str], *stops: Any) -> Result
     return call(*words(options), cwd=folder)
 
 
-@pytest.mark.parametrize("step", [1, STEPS, EPOCHS * STEPS - 1], ids=lambda step: f"step{step}")
+@pytest.mark.parametrize("step", [1, STEPS, pytest.param(EPOCHS * STEPS - 1, marks=pytest.mark.slow)])
 def test_killed_once(step: int, pack: dict[str, str], lora: Any, tmp_path: Path) -> None:
     result = stop_and_go_on(tmp_path, pack | {"method": "lora"}, killed_in_step(step))
     assert result.code == 0
@@ -124,8 +124,10 @@ def test_killed_once(step: int, pack: dict[str, str], lora: Any, tmp_path: Path)
     assert not [path for path in (tmp_path / "results/unfinished").rglob("*") if path.is_file()]
 
 
-# the backbone's own parameters, inserted ones, constants beside them, prompts, layers of another library
-@pytest.mark.parametrize("method", ["full", "aoft", "aoft_without_lambda", "vpt_deep", "peft"])
+# the backbone's own parameters, inserted ones with constants beside them, prompts, layers of another library
+@pytest.mark.parametrize(
+    "method", ["full", "aoft_without_lambda", *(pytest.param(n, marks=pytest.mark.slow) for n in ("vpt_deep", "peft"))]
+)
 def test_killed_twice_with_every_kind_of_parameter(method: str, pack: dict[str, str], tmp_path: Path) -> None:
     """Under `literature`, so that the curve of accuracies goes on too."""
     options = pack | {"method": method, "protocol": "literature"}

@@ -3,23 +3,14 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterable
 
 import pytest
 
 from aoft_bench.cli import COMMANDS
 
-UNUSED = (
-    "matplotlib",
-    "scipy",
-    "transformers",
-    "pandas",
-    "sklearn",
-    "wandb",
-    "tensorflow",
-    "tensorflow_datasets",
-    "peft",
-)
+UNUSED = {
+    *["matplotlib", "scipy", "transformers", "pandas", "sklearn", "wandb", "tensorflow", "tensorflow_datasets", "peft"]
+}
 HEAVY = ("torch", "timm", "pytorch_lightning", *UNUSED)
 
 
@@ -29,56 +20,41 @@ def python(code: str) -> str:
     return done.stdout.strip()
 
 
-def imported(code: str, names: Iterable[str]) -> list[str]:
-    """Those of `names` that are imported after `code` ran in a process of its own."""
-    return json.loads(
-        python(f"{code}\nimport json, sys\nprint(json.dumps([m for m in {[*names]} if m in sys.modules]))")
+def test_no_command_imports_what_it_does_not_use() -> None:
+    """One process calls them in this order: lines, and the libraries that none so far may have imported."""
+    light = ("--help", "--version", "tabels"), [*HEAVY, "hydra", "numpy", "omegaconf", "pydantic", "rich", "yaml"]
+    helps = [f"{command} --help" for command in COMMANDS], HEAVY
+    without_network = (
+        (
+            *("list datasets", "tables nowhere", "report nowhere", "select nowhere", "evaluate nowhere"),
+            *("doctor dataset=digits data.cache=nowhere", "method=lorra", "-cd sweeps -cn tabels"),
+        ),
+        HEAVY,
     )
-
-
-def commands(*lines: str) -> str:
-    """Code that calls the command line with each of these lines and drops what they print."""
-    return (
-        "import contextlib, io\n"
+    code = (
+        "import contextlib, io, json, sys\n"
         "from aoft_bench.cli import main\n"
-        f"for line in {lines}:\n"
-        "    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):\n"
-        "        with contextlib.suppress(SystemExit):\n"
-        "            main(line.split())"
+        "found = {}\n"
+        f"for lines, names in {(light, helps, without_network)}:\n"
+        "    for line in lines:\n"
+        "        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):\n"
+        "            with contextlib.suppress(SystemExit):\n"
+        "                main(line.split())\n"
+        "        found[line] = [name for name in names if name in sys.modules]\n"
+        "print(json.dumps(found))"
     )
-
-
-def test_a_cell_imports_no_library_that_it_does_not_use() -> None:
-    assert imported("import aoft_bench.experiments.run", UNUSED) == []
-
-
-def test_help_and_an_unknown_command_import_no_library() -> None:
-    small = ["hydra", "numpy", "omegaconf", "pydantic", "rich", "yaml"]
-    assert imported(commands("--help", "--version", "tabels"), [*HEAVY, *small]) == []
-
-
-def test_no_help_of_a_command_imports_anything_heavy() -> None:
-    assert imported(commands(*(f"{command} --help" for command in COMMANDS)), HEAVY) == []
-
-
-LIGHT = (
-    *("list datasets", "tables nowhere", "report nowhere", "select nowhere", "evaluate nowhere"),
-    *("doctor dataset=digits data.cache=nowhere", "method=lorra", "-cd sweeps -cn tabels"),
-)
-
-
-@pytest.mark.parametrize("line", LIGHT)
-def test_a_command_without_a_network_imports_nothing_heavy(line: str) -> None:
-    assert imported(commands(line), HEAVY) == []
+    found = json.loads(python(code))
+    assert len(found) == 3 + len(COMMANDS) + 8 and not any(found.values()), found
 
 
 @pytest.mark.parametrize("first", [pytest.param(True, marks=pytest.mark.slow), False], ids=["first", "afterwards"])
-def test_what_was_hidden_can_be_imported(first: bool) -> None:
-    """It is whole then, and torchmetrics, which leaves parts of itself out without some of it, works."""
-    ours = "import aoft_bench.experiments.run"
+def test_a_cell_imports_no_library_that_it_does_not_use_and_leaves_it_whole(first: bool) -> None:
+    """It can be imported before or after, and torchmetrics, which leaves parts of itself out without it, works."""
+    ours = "import sys, aoft_bench.experiments.run"
+    unused = f"assert not {UNUSED!r} & sys.modules.keys(), sys.modules.keys()"
     hidden = ["matplotlib", "scipy", "transformers", "torchvision", "wandb"]
     theirs = "; ".join(f"import {name}; assert {name}.__file__ and {name}.__version__" for name in hidden)
-    code = "; ".join([theirs, ours] if first else [ours, theirs]) + (
+    code = "; ".join([theirs, ours] if first else [ours, unused, theirs]) + (
         "; import torch; from torchmetrics.classification import MulticlassAccuracy as A; "
         "print(A(3, average='micro')(torch.tensor([0, 1]), torch.tensor([0, 2])).item())"
     )
