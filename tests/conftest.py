@@ -151,6 +151,16 @@ def nano(nano_weights: Path) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="session")
+def nano_pack(tmp_path_factory: pytest.TempPathFactory, nano: dict[str, str]) -> dict[str, str]:
+    """`nano` on a folder pack of 24 + 8 + 20 images of 32 x 32, which tests leave as it is."""
+    from packs import make_pack
+
+    root = tmp_path_factory.mktemp("nano_pack")
+    make_pack(root / "pack", sizes={"train800": 24, "val200": 8, "test": 20}, shape=(32, 32))
+    return nano | {"dataset": "folder", "data.root": str(root / "pack"), "data.cache": str(root / "cache")}
+
+
 def words(options: dict[str, str], **more: str) -> list[str]:
     """name=value words of options; `more` holds names with __ for the dot, and wins."""
     return [f"{k}={v}" for k, v in (options | {k.replace("__", "."): v for k, v in more.items()}).items()]

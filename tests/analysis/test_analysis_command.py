@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from conftest import Command, call, words
-from packs import make_pack
 from safetensors.torch import load_file
 
 from aoft_bench.analysis.inputs import of_records
@@ -17,14 +16,12 @@ from aoft_bench.analysis.measures import measure, spectral_norm
 
 
 @pytest.fixture(scope="module")
-def cells(tmp_path_factory: pytest.TempPathFactory, nano: dict[str, str]) -> Path:
+def cells(tmp_path_factory: pytest.TempPathFactory, nano_pack: dict[str, str]) -> Path:
     """A folder with results/ of LoRA, AOFT without lambda and a linear probe, a few steps each on a small pack."""
     root = tmp_path_factory.mktemp("cells")
-    make_pack(root / "pack", sizes={"train800": 24, "val200": 8, "test": 20}, shape=(32, 32))
     steps = {"recipe.epochs": "2", "recipe.batch_size": "8", "recipe.warmup_epochs": "0"}
-    mine = nano | steps | {"dataset": "folder", "data.root": str(root / "pack"), "data.cache": str(root / "cache")}
     for method, more in (("lora", {}), ("aoft", {"method.learn_lambda": "false"}), ("linear", {})):
-        result = call(*words(mine | {"method": method} | more), cwd=root)
+        result = call(*words(nano_pack | steps | {"method": method} | more), cwd=root)
         assert result.code == 0, result.err
     return root
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from conftest import call, words
-from packs import make_pack
 
 import aoft_bench.experiments.experiment as experiment_module
 from aoft_bench.cli.status import CellStatus, time_left
@@ -23,11 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def pack(tmp_path_factory: pytest.TempPathFactory, nano: dict[str, str]) -> dict[str, str]:
-    root = tmp_path_factory.mktemp("pack")
-    make_pack(root / "pack", sizes={"train800": 24, "val200": 8, "test": 20}, shape=(32, 32))
-    mine = {"dataset": "folder", "data.root": str(root / "pack"), "data.cache": str(root / "cache")}
-    return nano | {"recipe.batch_size": "12"} | mine
+def pack(nano_pack: dict[str, str]) -> dict[str, str]:
+    return nano_pack | {"recipe.batch_size": "12"}
 
 
 def start(options: list[str], folder: Path) -> "subprocess.Popen[str]":
@@ -106,7 +102,7 @@ def test_a_failed_cell_is_recorded_and_the_sweep_goes_on(
     fit = experiment_module.fit
 
     def fit_or_crash(job: Any, *args: Any, **kwargs: Any) -> Any:
-        return (crash if type(job.handle.method).__name__ == "LoRA" else fit)(job, *args, **kwargs)
+        return (crash if type(job.adapted.handle.method).__name__ == "LoRA" else fit)(job, *args, **kwargs)
 
     monkeypatch.setattr(experiment_module, "fit", fit_or_crash)
     options = ["-m", *words(pack, method="lora,linear,full", recipe__lr="1e-3")]

@@ -7,7 +7,6 @@ import pytest
 import torch
 from conftest import call, words
 from networks import vit
-from packs import make_pack
 from safetensors.torch import load_file
 from test_resume import EPOCHS, RECIPE, STEPS, finished, killed_in_step, same, stop_and_go_on
 from torch import Tensor, nn
@@ -21,11 +20,8 @@ CUDA = "cuda"
 
 
 @pytest.fixture(scope="module")
-def pack(tmp_path_factory: pytest.TempPathFactory, nano: dict[str, str]) -> dict[str, str]:
-    root = tmp_path_factory.mktemp("pack")
-    make_pack(root / "pack", sizes={"train800": 24, "val200": 8, "test": 20}, shape=(32, 32))
-    data = {"dataset": "folder", "data.root": str(root / "pack"), "data.cache": str(root / "cache")}
-    return nano | RECIPE | data | {"trainer": "auto", "trainer.accelerator": "cuda"}
+def pack(nano_pack: dict[str, str]) -> dict[str, str]:
+    return nano_pack | RECIPE | {"trainer": "auto", "trainer.accelerator": "cuda"}
 
 
 def losses(method: str, graphs: bool, dropout: float = 0.0, steps: int = 4) -> tuple[list[float], list[Tensor]]:

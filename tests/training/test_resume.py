@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from conftest import Result, call, words
-from packs import make_pack
 from safetensors.torch import load_file
 
 import aoft_bench.experiments.experiment as experiment_module
@@ -61,11 +60,8 @@ def killed_while_scoring() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def pack(tmp_path_factory: pytest.TempPathFactory, nano: dict[str, str]) -> dict[str, str]:
-    root = tmp_path_factory.mktemp("pack")
-    make_pack(root / "pack", sizes={"train800": 24, "val200": 8, "test": 20}, shape=(32, 32))
-    data = {"dataset": "folder", "data.root": str(root / "pack"), "data.cache": str(root / "cache")}
-    return nano | RECIPE | data
+def pack(nano_pack: dict[str, str]) -> dict[str, str]:
+    return nano_pack | RECIPE
 
 
 @pytest.fixture(scope="module")

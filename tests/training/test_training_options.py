@@ -7,7 +7,6 @@ import pytest
 import torch
 from conftest import call, words
 from networks import batch, vit
-from packs import make_pack
 from test_resume import finished
 from torch import Tensor
 
@@ -17,15 +16,8 @@ from aoft_bench.training.hardware import NOT_DETERMINISTIC
 from aoft_bench.training.module import FineTuning
 
 
-@pytest.fixture(scope="module")
-def pack(tmp_path_factory: pytest.TempPathFactory, nano: dict[str, str]) -> dict[str, str]:
-    root = tmp_path_factory.mktemp("pack")
-    make_pack(root / "pack", sizes={"train800": 24, "val200": 8, "test": 20}, shape=(32, 32))
-    return nano | {"dataset": "folder", "data.root": str(root / "pack"), "data.cache": str(root / "cache")}
-
-
 def test_blocks_are_compiled_for_training_only(
-    pack: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nano_pack: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With torch's stance "force_eager", in which compiled code runs eagerly, since compiling takes a minute."""
     step, seen = FineTuning.training_step, set()
@@ -40,7 +32,7 @@ def test_blocks_are_compiled_for_training_only(
     for compiled in ("false", "true"):
         folder = tmp_path / compiled
         folder.mkdir()
-        result = call(*words(pack | {"method": "aoft", "trainer.compile": compiled}), cwd=folder)
+        result = call(*words(nano_pack | {"method": "aoft", "trainer.compile": compiled}), cwd=folder)
         assert result.code == 0, result.err
         results.append(finished(folder))
     assert {len(set(values)) for values in seen} == {1} and len(seen) == 2
@@ -61,19 +53,19 @@ def test_a_network_is_as_before_afterwards() -> None:
 
 
 def test_an_operation_that_is_not_deterministic_is_named(
-    pack: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nano_pack: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(self: FineTuning, *args: Any) -> Tensor:
         raise RuntimeError(f"some_backward_cuda {NOT_DETERMINISTIC}, but you set 'torch.use_deterministic_algorithms'")
 
     monkeypatch.setattr(FineTuning, "training_step", refused)
-    result = call(*words(pack | {"method": "lora"}), cwd=tmp_path)
+    result = call(*words(nano_pack | {"method": "lora"}), cwd=tmp_path)
     assert result.code == 2 and "Traceback" not in result.err
     assert "some_backward_cuda is not deterministic" in result.err and "trainer.deterministic=false" in result.err
 
 
-def test_values_that_are_no_switch_are_refused(pack: dict[str, str], tmp_path: Path) -> None:
+def test_values_that_are_no_switch_are_refused(nano_pack: dict[str, str], tmp_path: Path) -> None:
     options = {f"trainer.{name}": "maybe" for name in ("compile", "deterministic", "cuda_graphs")}
-    result = call(*words(pack | options), cwd=tmp_path)
+    result = call(*words(nano_pack | options), cwd=tmp_path)
     assert result.code == 2 and "Traceback" not in result.err
     assert all(f"{name}: got 'maybe', must be true or false" in result.err for name in options)
