@@ -360,6 +360,7 @@ def python(code: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_timm_is_imported_without_wandb(tmp_path):
     (tmp_path / "wandb.py").write_text("print('wandb was imported')")
     code = "from aoft_bench.utils.fast_imports import import_timm; import_timm(); print('then'); import wandb"

@@ -49,7 +49,10 @@ def best_probe(model: torch.nn.Module, task: str) -> float:
     return max(probe(train, test, rate) for rate in RATES)
 
 
-@pytest.mark.parametrize("task", ["digits", "shapes_count", "shapes_location", "shapes_orientation"])
+SHAPES = [pytest.param(f"shapes_{n}", marks=pytest.mark.slow) for n in ("count", "location", "orientation")]
+
+
+@pytest.mark.parametrize("task", ["digits", *SHAPES])
 def test_probe_beats_random_weights_by_ten_points(task):
     options = backbone_options("vit_nano")
     trained = build(options, num_classes=0).model.eval()
