@@ -30,7 +30,6 @@ PAPER = {"proj": "W_o", "fc1": "W_fc1", "fc2": "W_fc2"}
 
 # what the panels of a method show: (part, its vectors); D vectors in R^d cannot be near-orthogonal, and stand last
 SIDES: tuple[tuple[Part, Vectors], ...] = (("down", "columns"), ("up", "rows"), ("down", "rows"), ("up", "columns"))
-LONG = SIDES[:2]
 
 
 @dataclass(frozen=True)
@@ -93,13 +92,10 @@ def of_backbone(backbone: MatrixSet) -> Drawing:
 def of_methods(sets: list[MatrixSet], styles: Styles) -> list[Drawing]:
     """One line of panels for each row; rows with a single vector a matrix (rank 1) have no angles."""
     drawings = []
+    short = "D vectors of length d < D, which can never be near-orthogonal, whatever the method"
     for name, sides, about in (
-        ("angles", LONG, "those that can be orthogonal"),
-        (
-            "angles-short",
-            SIDES[2:],
-            "D vectors of length d < D, which can never be near-orthogonal, whatever the method",
-        ),
+        ("angles", SIDES[:2], "those that can be orthogonal"),
+        ("angles-short", SIDES[2:], short),
     ):
         histograms = {
             label: {

@@ -21,11 +21,9 @@ from aoft_bench.utils.errors import UserError
 
 @dataclass(frozen=True)
 class MatrixSet:
-    """Matrices of one origin.
-
-    weights: SHA-256 of the backbone's file; state: when a method's matrices were taken. Empty for a backbone: row, the
-    label of the record's row in its comparison; setting: the name of the comparison (`figures.names.stem`).
-    """
+    """Matrices of one origin. weights: SHA-256 of the backbone's file; state: when a method's matrices were taken.
+    Empty for a backbone: row, the label of the record's row in its comparison; setting: the name of the comparison
+    (`figures.names.stem`)."""
 
     backbone: str
     weights: str
@@ -131,15 +129,8 @@ def _of_record(record: Record, path: Path) -> list[MatrixSet]:
     config = from_dict(record["config"], methods.get)
     # the architecture is enough, and the seed gives the start: the method is drawn after the network, as in the run
     handle = build_model(config, record["data"]["classes"], torch.device("cpu"), weights=False).handle
-    one = MatrixSet(
-        record["backbone"],
-        record["weights"]["sha256"],
-        "start",
-        factor_matrices(handle),
-        dataset=record["dataset"],
-        seed=record["seed"],
-        hash=record["hash"],
-    )
+    origin = {name: record[name] for name in ("backbone", "dataset", "seed", "hash")}
+    one = MatrixSet(weights=record["weights"]["sha256"], state="start", matrices=factor_matrices(handle), **origin)
     try:
         handle.load_state_dict(state)
         return [one, replace(one, state="trained", matrices=factor_matrices(handle))]

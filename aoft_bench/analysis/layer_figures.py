@@ -35,11 +35,10 @@ def of_backbone(rows: list[Measurement]) -> Drawing:
     for target, color, marker in zip(get_args(Target), OKABE_ITO, MARKERS, strict=False):
         mine = [row for row in rows if row["matrix"] == target and row["vectors"] == "columns"]
         at = [row["layer"] + 1 for row in mine]
-        axes.plot(at, [row["spectral_norm"] for row in mine], color=color, marker=marker, markersize=3.5)
+        mark: dict[str, Any] = {"color": color, "marker": marker, "markersize": 3.5}
+        axes.plot(at, [row["spectral_norm"] for row in mine], **mark)
         axes.plot(at, [row["gaussian_spectral_norm"] for row in mine], color=color, lw=0.8, ls=REFERENCE["linestyle"])
-        handles.append(
-            Line2D([], [], color=color, marker=marker, markersize=3.5, label=PAPER.get(target, f"W_{target}"))
-        )
+        handles.append(Line2D([], [], label=PAPER.get(target, f"W_{target}"), **mark))
     handles.append(Line2D([], [], color="0.3", lw=0.8, ls=REFERENCE["linestyle"], label="random Gaussian"))
     axes.set_ylim(bottom=0)
     axes.set_ylabel("spectral norm")

@@ -20,11 +20,9 @@ Vectors = Literal["columns", "rows"]
 @dataclass(frozen=True)
 class LayerMatrix:
     """One matrix in the convention of x W: shape (in, out), values in float64.
-
     layer: number of the block, from 0; name: q, k, v, proj, fc1, fc2, or where an adapter stands; part: a frozen
     weight, W_down (in, d), W_up (d, out), or the whole update. An update's values are a (k, k) matrix with the same
-    singular values, since the (in, out) one is large and only its norms are of use.
-    """
+    singular values, since the (in, out) one is large and only its norms are of use."""
 
     layer: int
     name: str
@@ -56,11 +54,7 @@ def factor_matrices(handle: Handle) -> list[LayerMatrix]:
         # ...attn.qkv.updates.q -> q, ...mlp.adapter -> mlp, ...after_ffn -> after_ffn
         name = path.removesuffix(".adapter").rpartition(".")[2]
         a, b = (torch.linalg.qr(factor.detach().double(), mode="r").R for factor in factors.update)
-        parts: dict[Part, Array] = {
-            "down": _array(factors.down),
-            "up": _array(factors.up),
-            "update": _array(a @ b.T),
-        }
+        parts: dict[Part, Array] = {"down": _array(factors.down), "up": _array(factors.up), "update": _array(a @ b.T)}
         found += [LayerMatrix(layer, name, part, values) for part, values in parts.items()]
     if not found:
         raise UserError(f"{type(handle.method).__name__} inserted nothing that has W_down and W_up")

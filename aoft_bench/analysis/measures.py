@@ -21,10 +21,8 @@ from aoft_bench.analysis.matrices import Array
 
 @dataclass(frozen=True)
 class Measures:
-    """The measures of m vectors; those of pairs are None where there is no pair.
-
-    count, length: m and n; zero: vectors of length zero; mean_abs_from_90: mean |90 - angle| in degrees.
-    """
+    """The measures of m vectors; those of pairs are None where there is no pair. count, length: m and n; zero: vectors
+    of length zero; mean_abs_from_90: mean |90 - angle| in degrees."""
 
     count: int
     length: int

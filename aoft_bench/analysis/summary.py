@@ -36,14 +36,8 @@ def rows_of(sets: Iterable[MatrixSet]) -> list[Measurement]:
 def _rows(origin: MatrixSet, matrix: LayerMatrix) -> list[Measurement]:
     frobenius = float(np.linalg.norm(matrix.values))
     row: Measurement = dict.fromkeys(COLUMNS) | {
-        "setting": origin.setting,
-        "backbone": origin.backbone,
+        **{name: getattr(origin, name) for name in ("setting", "backbone", "row", "dataset", "seed", "hash", "state")},
         "weights": origin.weights[:12],
-        "row": origin.row,
-        "dataset": origin.dataset,
-        "seed": origin.seed,
-        "hash": origin.hash,
-        "state": origin.state,
         "layer": matrix.layer,
         "matrix": matrix.name,
         "part": matrix.part,

@@ -31,10 +31,7 @@ class ChosenTask:
 
 
 def chosen_tasks(words: list[str], default: str | None = None) -> list[ChosenTask]:
-    """The tasks of a command line, in the order of the table, with its other options.
-
-    Raises `UserError` for an unknown name, and if neither a dataset nor a `default` is given.
-    """
+    """The tasks of a command line, in the table's order, with its other options; `UserError` if unknown or none."""
     from aoft_bench.config.command_line import read_command_line, split_word
     from aoft_bench.config.schema import from_dict
 
@@ -53,10 +50,7 @@ def chosen_tasks(words: list[str], default: str | None = None) -> list[ChosenTas
 
 
 def run_command(usage: str, arguments: Sequence[str], run: Callable[[list[str]], int]) -> int:
-    """Call `run`, which returns the number of tasks that failed. Returns the exit code.
-
-    Without arguments, and for --help, the usage is printed.
-    """
+    """Exit code of `run`, which returns how many tasks failed. Without arguments, and for --help, prints the usage."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage)
         return 0 if arguments else 2
@@ -64,10 +58,7 @@ def run_command(usage: str, arguments: Sequence[str], run: Callable[[list[str]],
 
 
 def each_task(tasks: list[ChosenTask], done: str, work: Callable[[ChosenTask], tuple[str, object]]) -> int:
-    """Call `work` on each task and print the line and the folder that it returns.
-
-    Returns the number of tasks that failed; `done` names the work in the summary of these.
-    """
+    """Call `work` on each task and print the line and the folder that it returns; returns how many tasks failed."""
     failed = 0
     for chosen in tasks:
         start = time.monotonic()

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from aoft_bench.data.state import TaskState
 
 SOURCE_WORDS = ("tfds", "folder")
-FLAGS = ("--verify", "--compare", "--csv", "--help")
-_ENDLESS = 100_000  # columns
 
 USAGE = f"""{__doc__}
   A, B                     each a cache directory (the table shows them); or, with dataset=NAME, a folder pack, a folder
@@ -51,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("words", nargs="*")
     given, others = parser.parse_known_intermixed_args(arguments)
     if others:
-        raise unknown("flag", others[0], FLAGS)
+        raise unknown("flag", others[0], ("--verify", "--compare", "--csv", "--help"))
     if given.verify and given.compare:
         parser.error("--verify and --compare exclude each other, give one")
     if given.csv and not given.compare:
@@ -94,7 +92,7 @@ def _print_table(found: Sequence["TaskState"]) -> None:
     console = Console()
     if not console.is_terminal:
         # a pipe or a log has no width: one line for each row, for grep
-        console = Console(width=console.measure(table, options=console.options.update(width=_ENDLESS)).maximum)
+        console = Console(width=console.measure(table, options=console.options.update(width=100_000)).maximum)
     with console.capture() as printed:
         console.print(table)
     print("\n".join(line.rstrip() for line in printed.get().splitlines()))
@@ -157,10 +155,7 @@ def _open_both(texts: Sequence[str], words: list[str]) -> list["PreparedTask"]:
 
 
 def _open_cache(text: str, entry: Task | None) -> "PreparedTask | None":
-    """A cache directory, opened; None for a source's name or a folder of images, which have to be prepared.
-
-    Raises `UserError` for a folder that does not exist, a damaged cache, and a cache of another task than `entry`.
-    """
+    """A cache directory, opened; None for a source's name or a folder of images, which have to be prepared."""
     from aoft_bench.data.cache import read_meta
     from aoft_bench.data.prepared_task import PreparedTask
 
@@ -194,10 +189,7 @@ def _task_of(directory: Path) -> str:
 
 
 def _prepare_side(text: str, chosen: ChosenTask, other: "PreparedTask | None") -> "PreparedTask":
-    """Prepare a source's name, or a folder of images; at the size of `other`, so that pixels can be compared.
-
-    Raises `UserError` as `prepare` does, and for an embedded task, which has one source only.
-    """
+    """Prepare a source's name, or a folder of images; at the size of `other`, so that pixels can be compared."""
     from aoft_bench.data.prepared_task import prepare
 
     if "embedded" in chosen.task.sources:

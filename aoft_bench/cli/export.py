@@ -24,7 +24,6 @@ USAGE = f"""{__doc__}
 
 A pack in data/packs or $AOFT_BENCH_DATA is found by later runs; keep exports elsewhere if they are for others."""
 
-
 INTERRUPTED = "packs that were not complete are not there"
 
 

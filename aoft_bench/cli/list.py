@@ -107,16 +107,8 @@ def datasets_table() -> Table:
     """Every task with its group, classes, split sizes and source."""
     from aoft_bench.data import TASKS
 
-    table = Table(
-        "dataset",
-        "suite",
-        "group",
-        "classes",
-        "train + val",
-        "test",
-        "TFDS builder, or source",
-        title="datasets (dataset=NAME)",
-    )
+    table = Table("dataset", "suite", "group", "classes", "train + val", "test", "TFDS builder, or source")
+    table.title = "datasets (dataset=NAME)"
     for name, task in TASKS.items():
         numbers = ("yours", "yours", "yours")
         if sizes := task.sizes:

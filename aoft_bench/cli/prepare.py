@@ -18,7 +18,6 @@ USAGE = f"""{__doc__}
   data.cache=DIR           where the result goes
   backbone=NAME            the model: larger images are squashed to its input size"""
 
-
 INTERRUPTED = "the same command goes on from here"
 
 

@@ -19,10 +19,7 @@ def results_folder(command: str, arguments: Sequence[str]) -> Path:
 
 
 def read_results(command: str, arguments: Sequence[str]) -> tuple[Path, Collected]:
-    """(folder, its records). Records that cannot be used are named on stderr.
-
-    Raises `UserError` where none can be used.
-    """
+    """(folder, its records). Those that cannot be used are named on stderr; `UserError` where none can be."""
     root = results_folder(command, arguments)
     found = collect(root)
     for left in found.left_out:

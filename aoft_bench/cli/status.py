@@ -29,15 +29,12 @@ UNKNOWN = "data not prepared or weights not here: what is done of these is not k
 
 @dataclass(frozen=True)
 class CellStatus:
-    """A cell in the grid of a sweep.
-
-    state: one of `STATES`; seconds: what it took, if it is done; problem: why it cannot run on this machine.
-    """
+    """A cell in the grid of a sweep. seconds: what it took, if it is done; problem: why it cannot run here."""
 
     row: str
     column: str
     seed: int
-    state: str
+    state: str  # one of STATES
     seconds: float | None = None
     problem: str | None = None
 
@@ -147,10 +144,7 @@ def summary(cells: list[CellStatus]) -> str:
 
 
 def time_left(cells: list[CellStatus]) -> float | None:
-    """Seconds for all cells that are not done; None if none is done.
-
-    Each is taken to need the mean of the done ones of its row and column, else of its row, else of all.
-    """
+    """Seconds for all cells that are not done, each at the mean of the done ones like it; None if none is done."""
     known = [cell for cell in cells if cell.seconds is not None]
     if not known:
         return None

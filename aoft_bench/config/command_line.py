@@ -75,10 +75,7 @@ def read_command_line(arguments: Sequence[str], method_class: MethodClass, folde
 
 
 def launchers(folders: Iterable[Path] = ()) -> list[str]:
-    """What ``hydra/launcher=`` can be: basic (one process), ours, and those of other Hydra plugins that are installed.
-
-    folders: of configurations, beside conf/.
-    """
+    """What ``hydra/launcher=`` can be: the files of conf/ and `folders`, and what installed Hydra plugins bring."""
     from hydra.core.config_store import ConfigStore
     from hydra.core.object_type import ObjectType
     from hydra.core.plugins import Plugins

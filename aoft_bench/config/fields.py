@@ -24,10 +24,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 def added(default: Any) -> Any:
-    """The default of an option that a section or a method got after records of it were written.
-
-    At its default it is left out of the plain values, so that old records keep their hash.
-    """
+    """The default of an option that is newer than some records: left out there, so that these keep their hash."""
     metadata = {"added": True}
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=lambda: copy.copy(default), metadata=metadata)

@@ -140,11 +140,8 @@ class ResultsOptions:
 
 @dataclass(frozen=True, config=STRICT)
 class ChosenMethod:
-    """The method of a run.
-
-    name: as it is registered; label: the name of its row in a table; options: an instance of the method's class, None
-    where the caller gave no classes; given: name, label and options as the YAML and the command line gave them.
-    """
+    """The method of a run. name: as it is registered; label: the name of its row in a table; options: an instance of
+    the method's class, None where the caller gave no classes; given: name, label and options as they were given."""
 
     name: str
     label: str

@@ -27,7 +27,6 @@ KINDS = {
     "test_top1": ("test", "test top-1 (%)"),
 }
 
-
 Values = np.ndarray[Any, np.dtype[np.float64]]  # (seeds, epochs)
 Panel = dict[str, Values]  # of one task, by the label of the row
 MOST_PANELS = 8  # of one figure; more tasks are split by group

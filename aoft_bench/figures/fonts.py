@@ -27,14 +27,11 @@ _CHARACTERS = (
 
 @cache
 def families() -> tuple[str, str]:
-    """Names of fonts for `font.family`: the small copy, and the whole one for characters that it lacks.
-
-    Glyphs, widths and kerning are the same. The copy is made once a machine and kept in matplotlib's cache.
-    """
+    """Names of fonts for `font.family`: the small copy, and the whole one for characters that it lacks."""
     source = Path(findfont(FontProperties(family=WHOLE)))
     key = hashlib.sha256(repr((fontTools.version, _CHARACTERS)).encode() + source.read_bytes()).hexdigest()[:16]
     path = Path(matplotlib.get_cachedir()) / f"aoft_bench-{key}.ttf"
-    if not path.is_file():
+    if not path.is_file():  # once a machine; glyphs, widths and kerning are those of the whole font
         write_atomically(path, lambda partial: _cut(source, partial))
     fontManager.ttflist.append(FontEntry(fname=str(path), name=_SMALL, weight=400, size="scalable"))
     return _SMALL, WHOLE

@@ -17,10 +17,7 @@ from aoft_bench.results.settings import Comparison
 
 
 def plans(comparison: Comparison, styles: Styles, published: list[tuple[float, float]]) -> list[Plan]:
-    """One figure. published: (trained parameters, mean top-1 in %) of the same benchmark.
-
-    Raises `NothingToDrawError`.
-    """
+    """One figure; raises `NothingToDrawError`. published: (trained parameters, top-1 in %) of the same benchmark."""
     shown = [(row.label, row.trained, mean, spread) for row, mean, spread in complete(comparison)]
     return [partial(_figure, without_records(comparison), shown, styles, published)]
 
@@ -37,28 +34,12 @@ def _figure(
     front = pareto_front(points)
     handles: list[Line2D] = []
     if published:
-        (grey,) = axes.plot(
-            *zip(*published, strict=True),
-            ls="",
-            marker="d",
-            ms=3,
-            mfc="none",
-            color=GREY,
-            label="published",
-            gid="published",
-        )
+        at = zip(*published, strict=True)
+        (grey,) = axes.plot(*at, "d", ms=3, mfc="none", color=GREY, label="published", gid="published")
         handles.append(grey)
     xs, ys = zip(*(points[i] for i in front), strict=True)
-    (line,) = axes.plot(
-        xs,
-        ys,
-        color="0.4",
-        lw=0.8,
-        ls=(0, (3, 2)),
-        drawstyle="steps-post",
-        label="Pareto front",
-        gid="front",
-        zorder=1.5,
+    (line,) = axes.step(
+        xs, ys, where="post", color="0.4", lw=0.8, ls=(0, (3, 2)), label="Pareto front", gid="front", zorder=1.5
     )
     for label, trained, mean, spread in shown:
         style = styles[label].marks()

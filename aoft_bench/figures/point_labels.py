@@ -1,5 +1,7 @@
 """Names beside points, placed where they touch neither each other nor a point."""
 
+from typing import Any
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
@@ -23,6 +25,7 @@ _OFFSETS = [
     (0, -10, "center", "top"),
 ]
 _PAPER = {"boxstyle": "square,pad=0.05", "facecolor": "white", "alpha": 0.7, "linewidth": 0}
+_STYLE: dict[str, Any] = {"textcoords": "offset points", "annotation_clip": False, "bbox": _PAPER}
 _SHARE = {"left": 0.0, "bottom": 0.0, "center": 0.5, "right": 1.0, "top": 1.0}
 
 
@@ -53,15 +56,6 @@ def label_points(
             box = Bbox.from_extents(left, low, left + width, low + height)
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
             if inside and not any(box.overlaps(other) for other in taken):
-                axes.annotate(
-                    name,
-                    point,
-                    (dx, dy),
-                    textcoords="offset points",
-                    ha=across,
-                    va=up,
-                    annotation_clip=False,
-                    bbox=_PAPER,
-                )
+                axes.annotate(name, point, (dx, dy), ha=across, va=up, **_STYLE)
                 taken.append(box)
                 break

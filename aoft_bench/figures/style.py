@@ -19,12 +19,8 @@ FONT_SIZE = 7.0  # points, the smallest that stays legible in print
 GREY = "0.55"  # what is shown for context: published points, methods that are not singled out
 
 RC: dict[str, Any] = {
-    "font.size": FONT_SIZE,
-    "axes.labelsize": FONT_SIZE,
+    "font.size": FONT_SIZE,  # labels of axes and ticks and legends have it by default
     "axes.titlesize": FONT_SIZE,
-    "xtick.labelsize": FONT_SIZE,
-    "ytick.labelsize": FONT_SIZE,
-    "legend.fontsize": FONT_SIZE,
     "text.parse_math": False,  # a $ in a label is a $
     "axes.linewidth": 0.6,
     "axes.spines.top": False,

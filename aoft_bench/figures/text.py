@@ -41,10 +41,7 @@ def wrapped(text: str, width: float) -> str:
 
 
 def legend_below(figure: Figure, handles: list[Line2D], handle_width: float = 0.15) -> None:
-    """A legend under everything, in as many columns as fit; the figure grows by its height.
-
-    handles: artists with labels; handle_width: inches of the part before the text.
-    """
+    """A legend under everything, in as many columns as fit; the figure grows. handle_width: inches before the text."""
     room = float(figure.get_figwidth()) - 0.1
     beside = handle_width + 0.06  # the mark and its distance from the text
     labels = [wrapped(str(handle.get_label()), room - beside) for handle in handles]

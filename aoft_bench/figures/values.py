@@ -24,10 +24,7 @@ def by_seed(row: Row, dataset: str) -> dict[int, float]:
 
 
 def mean_and_spread(row: Row, datasets: list[str]) -> tuple[float, float]:
-    """(mean over datasets, standard deviation over seeds of that mean) in %, for a row that has all of them.
-
-    The mean is the table's flat mean. The standard deviation is over the seeds that all datasets have, 0 with one.
-    """
+    """(flat mean over datasets, its standard deviation over the seeds that all have, 0 with one) in %."""
     mean, _ = means(row.scores, datasets)
     assert mean is not None
     per_dataset = [by_seed(row, name) for name in datasets]
@@ -56,10 +53,7 @@ def pareto_front(points: list[tuple[float, float]]) -> list[int]:
 
 
 def curves(row: Row, dataset: str, key: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """A curve of each seed's record, (seeds, epochs); (0, 0) where there is none.
-
-    Curves that have not as many values as the recipe has epochs are left out.
-    """
+    """The curves, (seeds, epochs), of all records that have one with a value an epoch; (0, 0) where there is none."""
     found = []
     for record in row.records:
         values = record["curves"].get(key) if record["dataset"] == dataset else None

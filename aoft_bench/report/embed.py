@@ -32,9 +32,7 @@ class EmbeddedFigure:
 
 def figures(root: Path) -> list[EmbeddedFigure]:
     """The PNG files of `root`/figures: those of its index in that order, then the others by name.
-
-    Raises `UserError` for a file that is no PNG, and for a damaged index.
-    """
+    Raises `UserError` for a file that is no PNG, and for a damaged index."""
     folder = root / "figures"
     paths = {path.name: path for path in sorted(folder.glob("*.png"))}
     found = []
@@ -71,12 +69,9 @@ def pack(records: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def library() -> tuple[str, str, str]:
-    """(JavaScript module, name and version, licence text) of the table library: DataTables as itables brings it.
-
-    It is read as a file; nothing of the package is imported.
-    """
+    """(JavaScript module, name and version, licence text) of the table library: DataTables as itables brings it."""
     try:
-        package = distribution("itables")
+        package = distribution("itables")  # read as files, nothing of it is imported
         script = Path(str(package.locate_file(LIBRARY))).read_text(encoding="utf-8")
     except (PackageNotFoundError, OSError) as error:
         raise UserError(

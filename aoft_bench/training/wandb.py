@@ -28,10 +28,8 @@ TIMEOUT = 30  # seconds that a start or an end waits for W&B's server
 
 class EpochLogger(Logger):
     """A Lightning logger that writes one row an epoch to a W&B run. Its step is the number of finished epochs.
-
     run: the W&B run; None if nothing is mirrored. The first error of W&B sets it to None, and training goes on.
-    uploaded: whether W&B has the epochs before a stop already.
-    """
+    uploaded: whether W&B has the epochs before a stop already."""
 
     def __init__(self) -> None:
         super().__init__()

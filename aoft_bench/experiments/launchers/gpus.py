@@ -45,10 +45,7 @@ def pin(devices: list[str], place: int) -> None:
 
 
 def take_place(folder: Path, places: int) -> tuple[int, FileLock]:
-    """A place among 0 ... places - 1 that no living process has; it is free again when this process ends.
-
-    The lock must be kept as long as the place is.
-    """
+    """A place among 0 ... places - 1 that no living process has, and the lock that holds it until this process ends."""
     end = time.monotonic() + _PATIENCE
     while True:
         for place in range(places):

@@ -82,10 +82,8 @@ def _run(ray: Any, sweep: Sweep, cells: list[Numbered], options: Options) -> Non
         num_cpus=options.cpus_per_worker, num_gpus=gpus, max_restarts=-1, max_task_retries=options.retries
     )
     say(f"Ray: {len(cells)} cells on {workers} workers")
-    waiting: dict[Any, tuple[Any, Numbered | None]] = {}
-    for _ in range(workers):
-        worker = kind.remote(sweep)
-        waiting[worker.ready.remote()] = (worker, None)
+    started = [kind.remote(sweep) for _ in range(workers)]
+    waiting: dict[Any, tuple[Any, Numbered | None]] = {worker.ready.remote(): (worker, None) for worker in started}
     left, running = list(reversed(cells)), 0
     while left or running:
         if not waiting:

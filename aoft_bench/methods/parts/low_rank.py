@@ -17,13 +17,9 @@ Result = TypeVar("Result")
 
 
 class LowRank(nn.Module):
-    """A trained update B A^T of one matrix W (out, in). Subclasses define `build_factors` or `build_factors_of`.
+    """A trained update B A^T of one matrix W (out, in). Subclasses define `build_factors` or `build_factors_of`."""
 
-    During a forward pass of the whole model the factors of all updates are built once, before the first block, see
-    parts/step_hooks.py; `factors` then returns those.
-    """
-
-    # set by step_hooks.py during a forward pass of the whole model
+    # during a forward pass of the whole model step_hooks.py builds those of all updates once, before the first block
     prebuilt: tuple[Tensor, Tensor] | None = None
 
     def factors(self) -> tuple[Tensor, Tensor]:
@@ -46,10 +42,7 @@ class LowRank(nn.Module):
 
 
 def add_updates(model: nn.Module, targets: Iterable[str], rank: int, make: Callable[[int, int], LowRank]) -> None:
-    """Add the update ``make(inputs, outputs)`` to the matrices `targets` of every block.
-
-    Raises `UserError` where `rank` is larger than a side of a matrix.
-    """
+    """Add ``make(inputs, outputs)`` to the `targets` of every block; `UserError` if `rank` exceeds a side of one."""
     for matrix in matrices(model, targets):
         check_rank(rank, matrix.inputs, matrix.outputs, matrix.target)
         add_update(matrix, make(matrix.inputs, matrix.outputs))

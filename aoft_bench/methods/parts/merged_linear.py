@@ -21,9 +21,7 @@ from aoft_bench.methods.parts.mergeable import Mergeable, compute_dtype, plain_l
 
 class Transposed(NamedTuple):
     """The factors of a layer's updates, transposed, without gradients, in the dtype of the computation.
-
-    down (k, in): A^T of all updates, one below the other; ups: B^T (r, out) of each.
-    """
+    down (k, in): A^T of all updates, one below the other; ups: B^T (r, out) of each."""
 
     down: Tensor
     ups: list[Tensor]

@@ -32,11 +32,9 @@ class Prompts(nn.Module):
 
 class PromptedBlock(nn.Module):
     """A frozen block that may insert prompts before it and remove some after it.
-
     prefix: number of tokens before the prompts; prompts: module that gives the tokens to insert, (n, D), or None;
     removed: how many tokens after the prefix are removed from the block's output. An attention mask is passed on as it
-    is, so it has a row and a column for every prompt.
-    """
+    is, so it has a row and a column for every prompt."""
 
     def __init__(self, block: nn.Module, prefix: int, prompts: nn.Module | None, removed: int) -> None:
         super().__init__()
@@ -72,8 +70,5 @@ def insert_prompts(
 
 
 def prompts_of_vpt(model: nn.Module, prompts: int) -> Callable[[int], Prompts]:
-    """D -> `prompts` tokens of width D as VPT draws them.
-
-    The bound is Xavier's for a patch embedding of RGB patches: sqrt(6 / (3 patch area + D)).
-    """
+    """D -> `prompts` tokens of width D as VPT draws them: Xavier's bound for RGB patches, sqrt(6 / (3 area + D))."""
     return lambda width: Prompts(prompts, width, math.sqrt(6 / (3 * patch_area(model) + width)))
