@@ -99,7 +99,7 @@ def test_test_numbers_are_never_read(world: World) -> None:
     [
         ({"metrics": {"split": "val200", "top1": 100.0, "correct": 199, "total": 200}}, "but 199 of 200 are right"),
         ({"metrics": {"split": "test", "top1": 99.5, "correct": 199, "total": 200}}, "protocol tune scores val200"),
-        ({"protocol": None}, "protocol is None"),
+        ({"protocol": None}, "protocol.name is None"),
         ({"schema": 99}, "has schema 99"),
     ],
 )
