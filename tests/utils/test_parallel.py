@@ -1,9 +1,6 @@
-"""Figures drawn by several processes: results in order, and a helper that dies or Ctrl-C cost no figure and no file."""
+"""Jobs in several processes: results in order, errors, a process that dies, a machine without semaphores."""
 
 import os
-import signal
-import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -12,8 +9,6 @@ import pytest
 
 from aoft_bench.utils import parallel as processes
 from aoft_bench.utils.parallel import cores, run_jobs
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def meet(folder: Path, number: int) -> tuple[int, int]:
@@ -72,41 +67,3 @@ def test_an_error_of_a_job_is_raised_here(failing: int) -> None:
     jobs = [partial(fail if i == failing else abs, i) for i in range(6)]
     with pytest.raises(ValueError, match=f"^job {failing}$"):
         run_jobs(2, jobs)
-
-
-@pytest.mark.slow
-def test_ctrl_c_ends_all_processes_and_leaves_whole_files(tmp_path: Path) -> None:
-    from figure_records import ranked, write  # with matplotlib, which the processes of the other tests do not need
-
-    backbones = ("vit_b16_in21k", "vit_l16", "vit_s16", "vit_ti16")
-    write(
-        tmp_path / "results",
-        [one for name in backbones for one in ranked(backbone=name, config__backbone__name=name)],
-    )
-    command = (
-        "import aoft_bench.cli.figures as m; m.cores = lambda: 2; "
-        "from aoft_bench.cli import main; raise SystemExit(main(['figures']))"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", command],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        end = time.monotonic() + 120
-        while len(list((tmp_path / "results").glob("figures/*.pdf"))) < 3 and time.monotonic() < end:
-            time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err.strip() == "aoft_bench: interrupted; files are whole, some are of the call before"
-    assert not list((tmp_path / "results" / "figures").glob("*.partial"))
-    while time.monotonic() < end:
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.05)
-    pytest.fail("a process is left")
