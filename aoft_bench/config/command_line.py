@@ -92,7 +92,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(add_help=False)
 
     def refuse(message: str) -> NoReturn:
-        raise UserError(f"{message}; flags such as -m and -cn come first, then name=value; see aoft-bench run --help")
+        raise UserError(f"{message}; flags such as -m and -cn come first, then name=value; see python -m aoft_bench --help")
 
     parser.error = refuse  # type: ignore[method-assign]
     parser.add_argument("overrides", nargs="*")

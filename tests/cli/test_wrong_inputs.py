@@ -97,7 +97,7 @@ wrong("unknown method option", "method=lora method.rnk=2", "method lora 'rnk' (d
 wrong("option of a method without", "method=linear method.rank=2", "method linear 'rank'", "it has no options")
 wrong("unknown -cn", "-cn confg", "unknown configuration (-cn) 'confg' (did you mean 'config'?)")
 wrong("missing -cd", "-cd nowhere -cn x", "-cd nowhere: no such folder", "sweeps/")
-wrong("unknown flag", "--fast", "--fast", "aoft-bench run --help")
+wrong("unknown flag", "--fast", "--fast", "python -m aoft_bench --help")
 wrong("interpolation", "recipe.lr=${nothing}", "'nothing' not found")
 # values
 wrong("wrong type", "recipe.epochs=ten", "recipe.epochs: got 'ten', must be an integer")
