@@ -92,7 +92,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(add_help=False)
 
     def refuse(message: str) -> NoReturn:
-        raise UserError(f"{message}; flags such as -m and -cn come first, then name=value; see python -m aoft_bench --help")
+        order = "flags such as -m and -cn come first, then name=value"
+        raise UserError(f"{message}; {order}; see python -m aoft_bench --help")
 
     parser.error = refuse  # type: ignore[method-assign]
     parser.add_argument("overrides", nargs="*")
