@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 
 from aoft_bench import __version__
 from aoft_bench.utils.errors import UserError, unknown
+from aoft_bench.utils.streams import finish_streams, steady_streams
+from aoft_bench.utils.text import one_line
 
 # in the order of --help
 COMMANDS = {
@@ -61,9 +63,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default that of this process.
 
     Returns the exit code: 0 after success, 2 after a mistake of the user or a failed cell, 130 after Ctrl-C. `evaluate`
-    and `doctor --compare` return 1 where two results differ.
+    and `doctor --compare` return 1 where two results differ. Output that cannot be written stops nothing: the work is
+    done, and the exit code is 2. A pipe that nobody reads any more is no mistake.
     """
-    words = [*(sys.argv[1:] if arguments is None else arguments)]  # `list` is the command of that name here
+    if arguments is not None:
+        return _run([*arguments])  # `list` is the command of that name here
+    steady_streams()
+    try:
+        code = _run(sys.argv[1:])
+    except SystemExit as ended:  # of argparse, after --help
+        code = int(ended.code or 0)
+    return finish_streams(code)
+
+
+def _run(words: list[str]) -> int:
     if words[:1] in (["-h"], ["--help"]):
         print(HELP.format(commands="\n".join(f"  {name:<9} {summary}" for name, summary in COMMANDS.items())))
         return 0
@@ -77,7 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             interrupted += f"; {module.INTERRUPTED}"
         return int(module.main(words))
     except UserError as error:
-        print(f"aoft_bench: {error}", file=sys.stderr, flush=True)
+        text = "\n".join(map(one_line, str(error).split("\n")))
+        print(f"aoft_bench: {text}", file=sys.stderr, flush=True)
         return 2
     except KeyboardInterrupt:
         print(f"\naoft_bench: {interrupted}", file=sys.stderr)

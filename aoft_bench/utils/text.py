@@ -1,0 +1,29 @@
+"""Text from outside, such as a record or the name of a file, before it is printed or becomes part of another text."""
+
+import re
+from typing import Any
+
+# what ends a line, moves a terminal's cursor or hides a part of a text: control characters, line separators, marks that
+# turn the direction of writing, halves of characters
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def is_one_line(text: str) -> bool:
+    """Whether `text` is printed as it is, in one line."""
+    return not _UNPRINTABLE.search(text)
+
+
+def one_line(text: str) -> str:
+    r"""`text` with line breaks and control characters written out, as in \n and \x1b."""
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def csv_cell(value: Any) -> Any:
+    """`value`, or a text that a spreadsheet would take for a formula, with an apostrophe before it."""
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value

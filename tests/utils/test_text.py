@@ -1,0 +1,27 @@
+"""Text from outside in one line, and in a spreadsheet."""
+
+import pytest
+
+from aoft_bench.utils.text import csv_cell, is_one_line, one_line
+
+
+@pytest.mark.parametrize("sign", ["\n", "\r", "\t", "\0", "\x1b", "\x7f", "\x85", "\x9b", "\u2028", "\u202e", "\ud800"])
+def test_what_is_not_one_line_is_written_out(sign: str) -> None:
+    text = f"a{sign}b"
+    assert not is_one_line(text)
+    assert is_one_line(one_line(text)) and one_line(text) == f"a{ascii(sign)[1:-1]}b"
+
+
+def test_letters_signs_and_spaces_stay() -> None:
+    text = "LoRA+AOFT† ± 0.5 · 数 ‖UUᵀ‖\u00a0'\"\\"
+    assert is_one_line(text) and one_line(text) == text
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+cmd", "-cmd|'/C calc'", "@SUM(A1)", "\t=1", "\r=1", "-"])
+def test_a_formula_is_a_text(text: str) -> None:
+    assert csv_cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("value", ["-2.7", "+1e-5", "-inf", "", "a=b", "1-2", -3, None])
+def test_numbers_and_other_texts_stay(value: object) -> None:
+    assert csv_cell(value) == value
