@@ -19,14 +19,15 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from aoft_bench.cli import method_class
 from aoft_bench.config.command_line import read_command_line
 from aoft_bench.config.compose import jobs_of
+from aoft_bench.config.interpolations import resolved
 from aoft_bench.config.schema import conf_dir, from_dict
 from aoft_bench.experiments.sweep import Job, note, read_notes, records_of, summary
 from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.streams import steady_streams
 
 if TYPE_CHECKING:
     from aoft_bench.experiments.run import Outcome
@@ -75,6 +76,7 @@ def run_job(tree: DictConfig) -> None:
     A job of a sweep leaves a note of how it ended; a single cell that fails ends the process with code 2.
     """
     install_signal_handlers()
+    steady_streams()
     of_hydra = HydraConfig.get()
     overrides: Any = OmegaConf.to_container(of_hydra.overrides.task, resolve=False)  # as they were typed
     single = str(of_hydra.mode) == "RunMode.RUN"
@@ -111,13 +113,11 @@ class SweepSummary(Callback):
 
 
 def _run_cell(tree: DictConfig, command: str, *, wait: bool) -> "Outcome":
+    plain: Any = OmegaConf.to_container(tree, resolve=False)
+    options = resolved(plain)
     from aoft_bench.experiments.run import run
 
-    try:
-        plain = OmegaConf.to_container(tree, resolve=True)
-    except OmegaConfBaseException as error:
-        raise UserError(str(error).splitlines()[0]) from None
-    return run(from_dict(plain, method_class), command, wait=wait)  # type: ignore[arg-type]
+    return run(from_dict(options, method_class), command, wait=wait)
 
 
 def _command(of_hydra: Any, overrides: list[str]) -> str:

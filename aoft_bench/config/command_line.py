@@ -16,8 +16,11 @@ from hydra.core.override_parser.types import Override
 from aoft_bench.config import choices
 from aoft_bench.config.check import check_value, problems_of
 from aoft_bench.config.compose import Composer, parse_override
+from aoft_bench.config.hparams_files import check_hparams_files
+from aoft_bench.config.interpolations import interpolation_problem
 from aoft_bench.config.schema import SECTIONS, SHORTHANDS, MethodClass, Scalars, conf_dir
 from aoft_bench.utils.errors import UserError, unknown_text
+from aoft_bench.utils.text import is_one_line
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,14 @@ def read_command_line(arguments: Sequence[str], method_class: MethodClass, folde
         raise UserError(f"-cd {parsed.config_dir}: no such folder; sweeps/ of a checkout holds tables of runs")
     problems: list[str] = []
     composer = read.composer
+    check_hparams_files(composer.folders)
     if read.name not in (names := composer.names()):
         problems.append(unknown_text("configuration (-cn)", parsed.config_name, names))
     overrides: list[Override] = []
     for word in read.words:
+        if not is_one_line(word):
+            problems.append(f"cannot read the argument {word!a}: it has a line break or a control character")
+            continue
         try:
             overrides.append(parse_override(word))
         except UserError as error:
@@ -131,6 +138,8 @@ class _Checks:
             return _unknown(override, "launcher", known, "docs/clusters.md says what each is for")
         if key.startswith(("hydra.", "hydra/")):
             return []  # Hydra checks its own options
+        if problem := interpolation_problem(key, str(override.input_line).partition("=")[2]):
+            return [problem]
         if key in self._groups:
             hint = f"`aoft-bench list {key}s` shows them" if key in ("method", "dataset", "backbone") else ""
             return _unknown(override, key, self._composer.choices(key), hint)

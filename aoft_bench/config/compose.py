@@ -1,6 +1,5 @@
 """Composes the files of conf/ and the words of a command line into one tree of plain values, by Hydra's compose API."""
 
-import copy
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from aoft_bench.config.interpolations import resolved
 from aoft_bench.config.schema import conf_dir
 from aoft_bench.utils.errors import UserError, unknown
 from aoft_bench.utils.parallel import cores, run_jobs
@@ -65,9 +65,9 @@ class Composer:
     def compose(self, name: str = "config", words: Iterable[str] = ()) -> Tree:
         """The configuration `name` with overrides, interpolations resolved, without Hydra's own options.
 
-        Raises `UserError` for a file or a name that does not exist, and for an interpolation of nothing.
+        Raises `UserError` for a file or a name that does not exist, and for an interpolation that `resolved` refuses.
         """
-        return _resolved(self.compose_unresolved(name, list(words)))
+        return resolved(self.compose_unresolved(name, list(words)))
 
     def compose_jobs(
         self, name: str, jobs: Sequence[Sequence[str]], meanwhile: Callable[[], object] | None = None
@@ -81,7 +81,7 @@ class Composer:
         compositions = [functools.partial(self.compose_unresolved, name, list(words)) for words in different]
         processes = cores() if len(different) >= MANY else 1
         trees = dict(zip(different, run_jobs(processes, compositions, meanwhile), strict=True))
-        return [_resolved(trees[others] | seed) for others, seed in split]
+        return [resolved(trees[others] | seed) for others, seed in split]
 
     def compose_unresolved(self, name: str, words: list[str]) -> Tree:
         """What `compose` gives, but for interpolations, which stay as they are written."""
@@ -160,13 +160,3 @@ def _split_seed(job: Sequence[str]) -> tuple[tuple[str, ...], Tree]:
     seeds = [parse_override(word).value() for word in job if word.startswith("seed=")]
     others = tuple(word for word in job if not word.startswith("seed="))
     return others, ({"seed": seeds[-1]} if seeds else {})
-
-
-def _resolved(tree: Tree) -> Tree:
-    """A copy of the tree with its interpolations replaced by what they stand for."""
-    if "${" not in str(tree):
-        return copy.deepcopy(tree)
-    try:
-        return OmegaConf.to_container(OmegaConf.create(tree), resolve=True)  # type: ignore[return-value]
-    except OmegaConfBaseException as error:
-        raise UserError(str(error).splitlines()[0]) from None

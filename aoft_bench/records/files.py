@@ -12,6 +12,7 @@ record is written last and in one step, so it is whole.
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ from typing import Any
 from aoft_bench.records.schema import Record, check_record
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import write_text_atomically
+from aoft_bench.utils.text import is_one_line
+
+# words as `shlex.join` writes them
+_COMMAND = re.compile(r"""python -m aoft_bench(?: (?:[\w@%+=:,./-]+|'(?:[^']|'"'"')*'))*""", re.ASCII)
 
 
 def record_path(root: Path, backbone: str, method: str, dataset: str, seed: int, digest: str) -> Path:
@@ -60,7 +65,9 @@ def cell_files(root: Path, record: Path) -> CellFiles:
 def write_record(path: Path, record: Record) -> None:
     """Write a record. Raises `UserError` for one that could not be read again, a full disk, or a read-only folder."""
     check_record(record)
-    write_text_atomically(path, json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    _check_texts(text, record)
+    write_text_atomically(path, text)
 
 
 def read_record(path: Path) -> Record:
@@ -75,9 +82,47 @@ def read_record(path: Path) -> Record:
     return record
 
 
+def command_of(record: Record) -> str | None:
+    """The command that makes a record again, if it is one of this package's that a shell takes word by word.
+
+    People copy it into a shell, so nothing else may stand in its place.
+    """
+    command = record.get("command")
+    return command if isinstance(command, str) and _COMMAND.fullmatch(command) else None
+
+
 def parse_record(path: Path) -> Any:
     """The values in a record's file, not checked. Raises `UserError` if they cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        record = json.loads(text)
     except (OSError, ValueError) as error:
         raise UserError(f"is not a whole record ({error}); delete it and run the cell again") from None
+    _check_texts(text, record)
+    return record
+
+
+def _check_texts(text: str, record: Any) -> None:
+    """Raise `UserError` if a text or a name in `record`, which is `text` in JSON, is not one line of printable text.
+
+    Tables, files of settings and terminals show them as they are.
+    """
+    if text.isascii() and "\\" not in text and "\x7f" not in text:
+        return  # nearly always, since JSON escapes all others; to look at each text takes as long as all other checks
+    for one in _texts(record):
+        if not is_one_line(one):
+            raise UserError(f"holds {one[:80]!a}, which is not one line of text; was it edited? run the cell again")
+
+
+def _texts(record: Any) -> Iterator[str]:
+    """Every text and every name in nested dictionaries and lists."""
+    todo = [record]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            todo += value
+            todo += value.values()
+        elif isinstance(value, list):
+            todo += value

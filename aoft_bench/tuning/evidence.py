@@ -6,14 +6,19 @@ may depend on.
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from aoft_bench.config.check import check_value
+from aoft_bench.config.schema import RecipeOptions
+from aoft_bench.records.files import command_of
 from aoft_bench.records.schema import Record
 from aoft_bench.results.collect import collect
 from aoft_bench.results.settings import triple
+from aoft_bench.utils.errors import unknown_text
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,9 @@ class TuningSetting:
             f"normalization {self.normalization}, {self.precision}, {self.epochs} epochs, data {self.data}"
         )
 
+
+# an interpolation, and a key such as _target_
+_NO_OPTION = re.compile(r'\$\{|"_\w*":')
 
 SETTING_NAMES = tuple(field.name for field in dataclasses.fields(TuningSetting))
 
@@ -87,6 +95,9 @@ def read_evidence(root: Path) -> Evidence:
     runs: list[TuningRun] = []
     paths: dict[str, Path] = {}
     for path, record in zip(found.paths, found.records, strict=True):
+        if problem := _problem(record):
+            left_out.append(f"{path}: {problem}; was it edited? run the cell again")
+            continue
         run = _run(record)
         first = paths.setdefault(run.identity, path)
         if first == path:
@@ -94,6 +105,20 @@ def read_evidence(root: Path) -> Evidence:
         else:
             left_out.append(f"{path} is of the same run as {first}, which counts; delete one of them")
     return Evidence(runs, left_out, found.others)
+
+
+def _problem(record: Record) -> str | None:
+    """Why the values of a record cannot be settings of other runs; None if they can. They go into files of conf/."""
+    config, known = record["config"], [field.name for field in dataclasses.fields(RecipeOptions)]
+    for name, value in config["recipe"].items():
+        if name not in known:
+            return unknown_text("option of recipe", name, known)
+        if problems := check_value(RecipeOptions, name, value, "recipe"):
+            return problems[0]
+    for name, value in config["method"].items():
+        if not re.fullmatch(r"[a-z]\w*", name, re.ASCII) or _NO_OPTION.search(json.dumps(value)):
+            return f"config.method holds {name!r}: {value!r}, which is no option of a method"
+    return None
 
 
 def _run(record: Record) -> TuningRun:
@@ -111,7 +136,7 @@ def _run(record: Record) -> TuningRun:
         images=metrics["total"],
         trained=record["parameters"]["trained"],
         commit=f"{git.get('commit') or 'unknown'}{', changed since' if git.get('dirty') else ''}",
-        command=" ".join(str(record.get("command") or "unknown").split()),
+        command=command_of(record) or "unknown",
     )
 
 

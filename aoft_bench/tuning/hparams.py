@@ -13,10 +13,12 @@ from typing import Any
 
 import yaml
 
+from aoft_bench.config.hparams_files import PACKAGE, hparams_problem
 from aoft_bench.config.schema import conf_dir
 from aoft_bench.tuning.choice import Choice, Point, seeds_text
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import check_writable, write_text_atomically
+from aoft_bench.utils.text import one_line
 
 DIGEST = "# sha256 of all other lines: "
 SETTING = "# setting: "
@@ -59,12 +61,14 @@ def text_of(choice: Choice, name: str, known: Collection[str]) -> str:
     """The whole file of a set `name`: the same bytes for the same records. known: the choices of ``method=``.
 
     The body has every value of recipe and method of the chosen runs, also of those that were not tuned, so that a
-    default that changes later does not change the choice.
+    default that changes later does not change the choice. Raises `UserError` if the values are no such options.
     """
-    lines = ["# @package _global_", *_header(choice, name, known), *_body(choice.best.runs[0].values)]
-    header_end = next(i for i, line in enumerate(lines) if not line.startswith("#"))
-    lines.insert(header_end, DIGEST + _digest(lines))
-    return "\n".join(lines) + "\n"
+    header = [PACKAGE, *map(_comment, _header(choice, name, known))]
+    body = _body(choice.best.runs[0].values)
+    text = "\n".join([*header, DIGEST + _digest(header + body), *body]) + "\n"
+    if problem := hparams_problem(text):
+        raise UserError(f"the file for {choice.method} on {choice.dataset} {problem}; was a tuning record edited?")
+    return text
 
 
 def check_replaceable(path: Path, choice: Choice) -> None:
@@ -98,7 +102,13 @@ def write(files: dict[Path, str]) -> None:
         write_text_atomically(path, text)
 
 
+def _comment(line: str) -> str:
+    """A line of the header, which stays a comment whatever a record says."""
+    return f"# {one_line(line)}"
+
+
 def _header(choice: Choice, name: str, known: Collection[str]) -> list[str]:
+    """The lines of the header, without the signs of a comment."""
     first = choice.best.runs[0]
     asked = (
         f"method={choice.method} dataset={choice.dataset} hparams={name}"
@@ -108,20 +118,20 @@ def _header(choice: Choice, name: str, known: Collection[str]) -> list[str]:
     tuned = ", ".join(choice.best.values) or "nothing, a single setting was run"
     seeds = seeds_text(choice.best.seeds)
     lines = [
-        f"# Chosen on val200 for {choice.method} on {choice.dataset} by aoft_bench.select; used by",
-        f"#   python -m aoft_bench {asked}",
-        f"{SETTING}{choice.setting}",
-        f"# tuned: {tuned}; the other values are those of the same runs",
-        f"# val200 top-1 in % of {first.images} images, mean ± standard deviation over {seeds}; > is taken",
+        f"Chosen on val200 for {choice.method} on {choice.dataset} by aoft_bench.select; used by",
+        f"  python -m aoft_bench {asked}",
+        f"setting: {choice.setting}",
+        f"tuned: {tuned}; the other values are those of the same runs",
+        f"val200 top-1 in % of {first.images} images, mean ± standard deviation over {seeds}; > is taken",
     ]
-    lines += [f"# {'>' if point is choice.best else ' '} {point_text(point)}" for point in choice.points]
+    lines += [f"{'>' if point is choice.best else ' '} {point_text(point)}" for point in choice.points]
     if choice.incomplete:
-        lines.append("# not in the running, since runs of some seeds are missing or failed:")
-        lines += [f"#   {point_text(point)}, {seeds_text(point.seeds)} only" for point in choice.incomplete]
-    lines += [f"# {edge}: others beyond may be better" for edge in choice.edges]
+        lines.append("not in the running, since runs of some seeds are missing or failed:")
+        lines += [f"  {point_text(point)}, {seeds_text(point.seeds)} only" for point in choice.incomplete]
+    lines += [f"{edge}: others beyond may be better" for edge in choice.edges]
     runs = [run for point in (*choice.points, *choice.incomplete) for run in point.runs]
-    lines.append(f"# code: {'; '.join(f'commit {commit}' for commit in sorted({run.commit for run in runs}))}")
-    return [*lines, f"# the run of seed {first.seed} of what is taken:", f"#   {first.command}"]
+    lines.append(f"code: {'; '.join(f'commit {commit}' for commit in sorted({run.commit for run in runs}))}")
+    return [*lines, f"the run of seed {first.seed} of what is taken:", f"  {first.command}"]
 
 
 def point_text(point: Point) -> str:
@@ -136,9 +146,13 @@ def _body(values: dict[str, Any]) -> list[str]:
         inside = {name.removeprefix(f"{section}."): v for name, v in values.items() if name.startswith(f"{section}.")}
         lines += [f"{section}:"] if inside else []
         for name, value in inside.items():
-            text = yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
-            lines.append(f"  {name}: {text}")
+            lines.append(f"  {_dumped(name)}: {_dumped(value)}")
     return lines
+
+
+def _dumped(value: Any) -> str:
+    """A value in YAML, in one line."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
 
 
 def _text(path: Path) -> str:

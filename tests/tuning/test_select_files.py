@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Command
@@ -63,6 +64,36 @@ def test_files_that_select_wrote_are_recognised(world: World) -> None:
     for path in paths:
         shutil.copy(path, world.file())
         assert "holds the choice for another setting" in world.refused(), path
+
+
+def test_nothing_of_an_edited_record_becomes_yaml(world: World) -> None:
+    """Each would stand in the file as it is; a line break would end a comment, and Hydra would start what follows."""
+    hydra = "x\nhydra:\n  callbacks: {mine: {_target_: os.abort}}\n#"
+    recipe = record(2e-3, 199)["config"]["recipe"]
+    hostile: list[tuple[dict[str, Any], str]] = [
+        ({"git__commit": hydra}, "which is not one line of text"),
+        ({"precision": hydra.replace("\n", "\u2028")}, "which is not one line of text"),
+        ({"config__data__interpolation": hydra.replace("\n", "\x85")}, "which is not one line of text"),
+        ({"config__recipe": recipe | {hydra: 1}}, "which is not one line of text"),
+        ({"config__recipe": recipe | {"lr: 1 #": 1}}, "unknown option of recipe 'lr: 1 #'"),
+        ({"config__recipe": recipe | {"weight_decay": "${oc.env:HOME}"}}, "must be a number"),
+        ({"config__method": {"name": "lora", "rank": "${oc.env:HOME}"}}, "which is no option of a method"),
+        ({"config__method": {"name": "lora", "o": [{"_target_": "os.abort"}]}}, "which is no option of a method"),
+        ({"config__method": {"name": "lora", "a: 1 #": 1}}, "which is no option of a method"),
+    ]
+    world.add(record(1e-3, 150, command="python -m aoft_bench method=lora; touch pwned"))
+    alone = world.select()
+    text = world.file().read_text("utf-8")
+    assert "#   unknown\n" in text and "touch" not in text
+    paths = world.add(*(record(2e-3, 199, seed=seed, **changes) for seed, (changes, _) in enumerate(hostile)))
+    done = world.select()
+    assert (done.code, done.out) == (0, alone.out)
+    left_out = done.err.splitlines()
+    assert len(left_out) == len(hostile)
+    for path, (_, why) in zip(paths, hostile, strict=True):
+        (line,) = [line for line in left_out if f"/{path.name}: " in line]
+        assert why in line
+    assert world.file().read_text("utf-8") == text
 
 
 def test_a_small_rate_is_read_as_a_number(world: World) -> None:
