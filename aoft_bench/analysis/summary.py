@@ -13,6 +13,7 @@ from aoft_bench.analysis.inputs import MatrixSet
 from aoft_bench.analysis.matrices import LayerMatrix, Vectors
 from aoft_bench.analysis.measures import measure, spectral_norm
 from aoft_bench.results.writers.csv import csv_of
+from aoft_bench.results.writers.markdown import escaped
 
 ORIGIN = ("setting", "backbone", "weights", "row", "dataset", "seed", "hash", "state", "layer", "matrix", "part")
 SHAPE = ("vectors", "count", "length", "fit", "zero", "pairs")
@@ -82,7 +83,7 @@ def summary(rows: list[Measurement]) -> str:
 
 def _summary(title: str, rows: list[Measurement]) -> str:
     head = ["of", "state", "vectors", "mean off 90°", "std", "coherence", "‖UUᵀ - I‖", "‖VVᵀ - I‖", "spectral norm"]
-    lines = [f"## {title}\n", f"| {' | '.join(head)} |", f"|{' --- |' * 3}{' ---: |' * (len(head) - 3)}"]
+    lines = [f"## {escaped(title)}\n", f"| {' | '.join(head)} |", f"|{' --- |' * 3}{' ---: |' * (len(head) - 3)}"]
     groups: dict[tuple[str, ...], list[Measurement]] = defaultdict(list)
     for row in rows:
         name = f"W_{row['matrix']}" if row["part"] == "weight" else f"{row['row']} {row['part']}"
@@ -90,7 +91,7 @@ def _summary(title: str, rows: list[Measurement]) -> str:
         groups[name, row["state"], shape].append(row)
     for (of, state, shape), members in groups.items():
         cells = [_mean_and_reference(members, name) for name in OF_REFERENCE]
-        lines.append(f"| {of} | {state} | {shape} | {' | '.join(cells)} |")
+        lines.append(f"| {escaped(of)} | {state} | {shape} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

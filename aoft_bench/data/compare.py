@@ -12,6 +12,7 @@ import numpy as np
 from aoft_bench.data.manifest import ManifestRow
 from aoft_bench.data.prepared_task import PreparedTask
 from aoft_bench.data.tasks import SPLITS
+from aoft_bench.utils.text import csv_cell
 
 # grey levels. JPEG copies of quality 50 to 95 have a median error of 1 to 8 (eurosat, cifar100), the worst images up to
 # 16; other images of the same class a median of 29 and 64
@@ -221,5 +222,5 @@ def csv_text(found: CacheComparison) -> str:
     for one in found.splits:
         for pair in (*one.shared, *one.matched):
             error = "" if pair.error is None else f"{pair.error:.4f}"
-            writer.writerow([one.split, *pair[:-1], error])
+            writer.writerow([one.split, *map(csv_cell, pair[:-1]), error])
     return out.getvalue()

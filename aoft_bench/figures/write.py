@@ -19,6 +19,7 @@ from aoft_bench.results.published import PublishedRow, load
 from aoft_bench.results.settings import Comparison, build_comparisons
 from aoft_bench.utils.files import check_writable, write_text_atomically
 from aoft_bench.utils.parallel import run_jobs
+from aoft_bench.utils.text import one_line
 
 # The figures of one comparison, in the order of the page. A new figure is a module with `plans` and a line here.
 # Each raises `NothingToDrawError` where it would show nothing.
@@ -134,5 +135,5 @@ def _text(section: _Section) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text in Markdown, in which nothing has a meaning of its own."""
-    return re.sub(r"([*<\[\]`\\])", r"\\\1", text)
+    """Text in Markdown, in one line in which nothing has a meaning of its own."""
+    return re.sub(r"([*<\[\]`\\])", r"\\\1", one_line(text))

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
+from aoft_bench.records.files import command_of
 from aoft_bench.results.figure_index import read_index
 from aoft_bench.utils.errors import UserError
 
@@ -63,6 +64,8 @@ def pack(records: list[dict[str, Any]]) -> dict[str, Any]:
     packed = []
     for record in records:
         shown = {key: index(value) if key in SHARED else value for key, value in record.items()}
+        if "command" in record:
+            shown["command"] = command_of(record)  # the page has a button that copies it
         shown["config"] = {key: index(value) for key, value in record["config"].items()}
         packed.append(shown)
     return {"shared": list(SHARED), "pool": pool, "records": packed}

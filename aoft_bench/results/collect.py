@@ -12,6 +12,7 @@ from aoft_bench.data.tasks import TASKS
 from aoft_bench.records.files import parse_record, record_path
 from aoft_bench.records.schema import Record, check_record
 from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.text import one_line
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class LeftOut:
         return LeftOut(self.path.relative_to(root), self.reason.replace(f"{root}/", ""))
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return one_line(f"{self.path}: {self.reason}")
 
 
 @dataclass(frozen=True)

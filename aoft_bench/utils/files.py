@@ -50,5 +50,5 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write `text` in UTF-8 by `write_atomically`."""
-    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    """Write `text` in UTF-8 by `write_atomically`; a part of a file's name that is no UTF-8 as its number."""
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8", errors="backslashreplace"))

@@ -159,7 +159,9 @@ def test_text_of_a_record_stays_text() -> None:
     assert page.count("script") == Page(render([make()], [], [], [])).count("script")
     assert page.count("img") == 0
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
-    assert unpacked(held(text, "data"))[0]["command"] == EVIL
+    first = unpacked(held(text, "data"))[0]
+    assert first["versions"]["torch"] == EVIL
+    assert first["command"] is None, "what is no command of ours is not offered for copying into a shell"
     assert any(EVIL in data for tag, data in page.texts if tag == "code")
 
 

@@ -18,6 +18,8 @@ from aoft_bench.results.table import MISSING, NOT_AVAILABLE, Column, Entry, Tabl
 from aoft_bench.results.writers.csv import to_long_csv, to_wide_csv
 from aoft_bench.results.writers.html import to_html
 from aoft_bench.results.writers.latex import escape, to_latex
+from aoft_bench.results.writers.markdown import to_markdown
+from aoft_bench.results.writers.terminal import to_terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 VTAB = [name for name, task in TASKS.items() if task.suite == "vtab1k"]
@@ -114,6 +116,31 @@ def test_latex_escapes() -> None:
     assert escape(r"\a_b^c~{d}#$%&") == r"\textbackslash{}a\_b\textasciicircum{}c\textasciitilde{}\{d\}\#\$\%\&"
     assert escape("Demšar é λ") == r"Demsar é $\lambda$"
     assert escape("数") == "?"
+
+
+def test_text_from_outside_stays_a_text_in_every_format() -> None:
+    """A line break ends no caption and no row; a pipe, a link, a formula and a colour of a terminal are plain signs."""
+    nasty = "a\n\nb|c\\|d \x1b[31m[e](f) `g` **h** <i>"
+    columns: list[Column[list[Entry]]] = [
+        Column("method", lambda row: row[0], text=True),
+        Column(f"@{nasty}", lambda row: row[1]),
+    ]
+    rows = [[Entry("=1+1"), Entry("-2.7", -2.7, (-2.7,))], [Entry(nasty), Entry("-x")]]
+    table = Table(nasty, nasty, columns, [make_block(columns, rows, nasty)], [nasty], {"source": "+cmd"})
+    markdown = to_markdown([table], [nasty])
+    shown = r"a\\n\\nb\|c\\\|d \\x1b[31m[e\](f) \`g\` \*\*h\*\* &lt;i>"
+    assert f"### {shown}\n\n{shown}.\n\n" in markdown and f"- {shown}\n" in markdown
+    lines = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert [len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines] == [3] * 5
+    latex = to_latex([table], [nasty])
+    assert "\x1b" not in latex
+    (caption,) = re.findall(r"\\caption\{.*", latex)
+    assert caption.count(r"a\textbackslash{}n\textbackslash{}nb") == 2
+    for text in (to_wide_csv([table]), to_long_csv([table])):
+        cells = [cell for line in csv.reader(io.StringIO(text)) for cell in line]
+        assert {cell for cell in cells if cell[:1] in "=+-@" and cell} <= {"-2.7"} and "'+cmd" in cells
+    printed = to_terminal([table])
+    assert "\x1b[31m" not in printed and r"\x1b[31m" in printed.replace("\n", "")
 
 
 def test_a_long_table_is_continued_with_all_of_its_rows() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from aoft_bench.results.table import MISSING, Entry, Table
+from aoft_bench.utils.text import csv_cell
 
 
 def to_long_csv(tables: Sequence[Table]) -> str:
@@ -54,7 +55,8 @@ def _rows(tables: Sequence[Table]) -> Iterator[tuple[Table, dict[str, Any], Sequ
 
 
 def csv_of(lines: Sequence[dict[str, Any]]) -> str:
-    """CSV with the columns of all lines; `<column> std` follows its column."""
+    """CSV with the columns of all lines; `<column> std` follows its column. No cell is a formula of a spreadsheet."""
+    lines = [{csv_cell(name): csv_cell(value) for name, value in line.items()} for line in lines]
     names = dict.fromkeys(name for line in lines for name in line)
     pairs = ((name, f"{name} std") for name in names if not name.endswith(" std"))
     fields = [name for pair in pairs for name in pair if name in names]

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from aoft_bench.results.table import Block, Column, Entry, Table, spans
+from aoft_bench.utils.text import one_line
 
 ROWS = 34  # lines of one float, headings of blocks among them: as many as a landscape page holds
 TURNED = 6  # lines that a turned header is high
@@ -53,8 +54,8 @@ _SPECIAL = {
 
 
 def escape(text: str) -> str:
-    """Plain text as LaTeX prints it. A letter that T1 lacks loses its accents, or becomes a question mark."""
-    return "".join(_SPECIAL.get(sign) or _latin(sign) for sign in text)
+    """Plain text as LaTeX prints it, in one line. A letter that T1 lacks loses its accents, or becomes a ?."""
+    return "".join(_SPECIAL.get(sign) or _latin(sign) for sign in one_line(text))
 
 
 def to_latex(tables: Sequence[Table], notes: Sequence[str] = ()) -> str:
