@@ -19,6 +19,7 @@ right (issue 9 there). Differs from the code: no dropout (theirs 0.1) in the bot
 """
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -69,6 +70,17 @@ class BesideFeedForward(nn.Module):
         return x + feed_forward_branch(self.block, x) + self.adapter(x)  # type: ignore[no-any-return]
 
 
+def insert_beside_feed_forward(
+    model: nn.Module, method: str, bottleneck: int, make: Callable[[int], nn.Module]
+) -> None:
+    """Put make(D) beside the feed-forward part of every block; `method` is shown in errors."""
+    for path, block in block_paths(model):
+        if not is_swin_block(block):
+            require_plain_block(block, method)
+        adapter = make(checked_width(block, bottleneck))
+        replace(model, path, BesideFeedForward(block, adapter.to(next(block.parameters()))))
+
+
 @method("adaptformer")
 class AdaptFormer(Method):
     """Options of AdaptFormer. bottleneck: width d; scale: s; learn_scale: train s."""
@@ -81,12 +93,10 @@ class AdaptFormer(Method):
     published: ClassVar[str] = "0.16 M"
 
     def attach(self, model: nn.Module) -> None:
-        for path, block in block_paths(model):
-            if not is_swin_block(block):
-                require_plain_block(block, "adaptformer")
-            width = checked_width(block, self.bottleneck)
-            adapter = ScaledBottleneck(width, self.bottleneck, self.scale, self.learn_scale)
-            replace(model, path, BesideFeedForward(block, adapter.to(next(block.parameters()))))
+        def make(width: int) -> ScaledBottleneck:
+            return ScaledBottleneck(width, self.bottleneck, self.scale, self.learn_scale)
+
+        insert_beside_feed_forward(model, "adaptformer", self.bottleneck, make)
 
     def count(self, shape: Shape) -> int:
         return shape.depth * (2 * shape.width * self.bottleneck + self.bottleneck + shape.width + self.learn_scale)

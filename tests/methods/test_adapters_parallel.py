@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from networks import TIGHT, batch, perturb, swin, vit
+from test_weight_updates import two_values
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -74,6 +75,19 @@ def test_adaptformer_is_its_formula_on_the_stream_before_the_norm(scale, learn_s
         return h + feed_forward(plain, normal(plain.norm2, h)) + s * linear(a.up, linear(a.down, h).clamp(min=0))
 
     check_model(vit(init_values=layer_scale), model, batch(16)[0], dense_block)
+
+
+def test_bi_adaptformer_is_adaptformer_with_two_values_in_each_matrix():
+    model = vit(init_values=0.3)
+    adapted("bi_adaptformer", model, bottleneck=3, scale=1.7)
+
+    def dense_block(plain: nn.Module, block: nn.Module, h: Tensor) -> Tensor:
+        m = block.adapter.matrices
+        assert m.a.shape == m.b.shape == (32, 3)
+        h = h + attention(plain, normal(plain.norm1, h))
+        return h + feed_forward(plain, normal(plain.norm2, h)) + 1.7 * (h @ two_values(m.a)).relu() @ two_values(m.b).T
+
+    check_model(vit(init_values=0.3), model, batch(16)[0], dense_block)
 
 
 def test_adaptformer_adds_to_the_output_of_a_swin_block():

@@ -17,7 +17,7 @@ from aoft_bench.backbones.layout import VIT_B16
 from aoft_bench.config.schema import conf_dir
 
 VTAB, FGVC = data.tasks("vtab1k"), data.tasks("fgvc")
-OF_PETL_VIT = {  # the recipe that Convpass, FacT, Bi-LoRA and RepAdapter share
+OF_PETL_VIT = {  # the recipe that Convpass, FacT, Bi-LoRA, Bi-AdaptFormer and RepAdapter share
     "epochs": 100,
     "warmup_epochs": 10,
     "warmup_lr": 1e-6,
@@ -73,6 +73,13 @@ PUBLISHED = {
         OF_PETL_VIT,
         {"rank", "scale"},
         {"resisc45": {"rank": 8, "scale": 0.1}, "clevr_distance": {"rank": 4, "scale": 10.0}},
+    ),
+    "bi_adaptformer": Published(
+        "JieShibo/PETL-ViT at 026e4f1",
+        VTAB,
+        OF_PETL_VIT | {"bottleneck": 32},
+        {"scale"},
+        {"dtd": {"scale": 0.01}, "caltech101": {"scale": 10.0}},
     ),
     "bi_lora": Published(
         "JieShibo/PETL-ViT at 026e4f1",

@@ -32,6 +32,7 @@ ON_SWIN_SLOW = [check for check in contract.ON_ANY_NETWORK if check not in ON_SW
 # settings that act on a Swin where the defaults do not, or on other layers of it
 SWIN_VARIANTS = [
     ("aoft_adapter", dict(positions="ffn")),
+    ("bi_adaptformer", dict(bottleneck=4)),
     ("bi_lora", dict(rank=4)),
     ("hta", dict(targets=["mha", "ffn", "v"])),
     ("lora", dict(rank=2, targets=["q", "k", "v", "proj", "fc1", "fc2"])),
