@@ -13,7 +13,14 @@ from aoft_bench.experiments.experiment import prepare_experiment, run_experiment
 from aoft_bench.methods import Handle
 from aoft_bench.records.code_version import code_digest, git_state
 from aoft_bench.records.files import read_record
-from aoft_bench.records.unfinished import note_failure, refuse_other_code, remove_leftovers, worker_noted
+from aoft_bench.records.unfinished import (
+    note_failure,
+    refuse_other_code,
+    remove_finished,
+    remove_leftovers,
+    remove_unfinished,
+    worker_noted,
+)
 from aoft_bench.training import hardware
 from aoft_bench.training.model import build_model
 from aoft_bench.utils.errors import UserError
@@ -44,16 +51,20 @@ def run(config: RunConfig, command: str, *, wait: bool = True) -> Outcome:
     processes = processes_of(config.trainer)
     experiment = prepare_experiment(config)
     files, force = experiment.files, config.results.mode == "force"
+    root = Path(config.results.root).expanduser()
+    remove_finished(root)
     if files.record.is_file() and not force:
         return Outcome("skipped", files.record, read_record(files.record))
     if config.results.mode == "only-cached":
         raise UserError(f"{experiment.label} has no record at {files.record}; results.mode=missing runs it")
-    check_writable(files.record)
-    refuse_other_code(Path(config.results.root).expanduser())
+    for path in (files.record, files.lock):
+        check_writable(path)
+    refuse_other_code(root)
     with claim(files.lock, experiment.label, wait=wait) as claimed:
         if not claimed:
             return Outcome("elsewhere", files.record, None)
         if files.record.is_file() and not force:  # another process has written it meanwhile
+            remove_unfinished(files)
             return Outcome("skipped", files.record, read_record(files.record))
         remove_leftovers(files)
         with worker_noted(files.worker):
@@ -62,9 +73,7 @@ def run(config: RunConfig, command: str, *, wait: bool = True) -> Outcome:
             except Exception as error:
                 note_failure(files.failure, experiment.label, command, config.as_dict(), error)
                 raise
-        for path in (files.checkpoint, files.failure):
-            path.unlink(missing_ok=True)
-    files.lock.unlink(missing_ok=True)
+        remove_unfinished(files)
     return Outcome("done", files.record, record)
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from aoft_bench.records.code_version import code_digest, git_state, version_of
-from aoft_bench.records.files import CellFiles
+from aoft_bench.records.files import CellFiles, cell_files
 from aoft_bench.records.schema import SCHEMA
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import write_text_atomically
-from aoft_bench.utils.locks import is_held
+from aoft_bench.utils.locks import claim, is_held
 
 STATES = ("done", "running", "stopped", "failed", "missing")
 
@@ -70,6 +70,34 @@ def remove_leftovers(files: CellFiles) -> None:
     for path in (files.record, files.trained, files.checkpoint, files.worker, files.failure):
         for partial in path.parent.glob(f"{path.name}.*.partial"):
             partial.unlink(missing_ok=True)
+
+
+def remove_finished(root: Path) -> None:
+    """Remove what is left of cells whose record exists: a process was killed after it wrote that.
+
+    A checkpoint that is newer than the record stays: it is of a run with results.mode=force.
+    """
+    unfinished = root / "unfinished"
+    cells = {path.with_name(path.name.partition(".")[0]) for path in unfinished.rglob("seed*.*")}
+    for cell in sorted(cells):
+        files = cell_files(root, root / "records" / cell.relative_to(unfinished).with_suffix(".json"))
+        with contextlib.suppress(OSError, UserError):  # a folder that may only be read
+            if files.record.is_file() and not _is_newer(files.checkpoint, files.record):
+                with claim(files.lock, cell.name, wait=False) as claimed:
+                    if claimed:
+                        remove_leftovers(files)
+                        remove_unfinished(files)
+
+
+def remove_unfinished(files: CellFiles) -> None:
+    """Remove what a cell leaves beside its record, its lock last. The cell must be claimed, and done."""
+    for path in (files.worker, files.checkpoint, files.failure, files.lock):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _is_newer(path: Path, other: Path) -> bool:
+    return path.is_file() and path.stat().st_mtime_ns > other.stat().st_mtime_ns
 
 
 def note_failure(path: Path, label: str, command: str, config: dict[str, Any], error: Exception) -> None:

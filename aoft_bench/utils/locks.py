@@ -7,15 +7,17 @@ content. A file system without locks is therefore accepted.
 
 import contextlib
 import errno
+import fcntl
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from aoft_bench.utils.errors import UserError
+
 _SILENT_SECONDS = 2.0  # a process that waits longer prints why
-_PROBE_SECONDS = 0.1  # `is_held` holds a lock for less than this
+_PROBE_SECONDS = 0.1  # `is_held` in another process keeps a lock from this one for less than this
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
@@ -23,7 +25,8 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 def preparing(what: str, path: Path) -> Iterator[None]:
     """Hold the lock file `path` while `what` is prepared. Other processes wait, and print that they do.
 
-    Raises `OSError` if the lock file or its folder cannot be created.
+    Raises `OSError` if the lock file or its folder cannot be created, and `UserError` if what is there is no lock file
+    of this user.
     """
     with _waited_for(path, f"another process is preparing {what}; waiting for it"):
         yield
@@ -33,18 +36,18 @@ def preparing(what: str, path: Path) -> Iterator[None]:
 def claim(path: Path, what: str, *, wait: bool) -> Iterator[bool]:
     """Hold the lock file `path` while `what` is run. Yields whether this process holds the lock.
 
-    If another process holds it, wait for it to end (`wait=True`) or yield False. Raises `OSError` if the lock file
-    cannot be created.
+    If another process holds it, wait for it to end (`wait=True`) or yield False. Raises as `preparing` does.
     """
     if wait:
         with _waited_for(path, f"another process runs {what}; waiting for it"):
             yield True
         return
-    if is_held(path):
-        time.sleep(_PROBE_SECONDS)  # it may have been held by `is_held` in another process
+    if is_held(path):  # first, since another user's lock can be looked at, but not taken
+        yield False
+        return
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(_held(path, 0))
+            stack.enter_context(_held(path, _PROBE_SECONDS))
         except Timeout:
             yield False
         else:
@@ -52,14 +55,24 @@ def claim(path: Path, what: str, *, wait: bool) -> Iterator[bool]:
 
 
 def is_held(path: Path) -> bool:
-    """Return whether a process holds this lock now. False if there is no such file, or no support for locks."""
-    if not path.is_file():
+    """Return whether a process holds this lock now, of this user or of another.
+
+    False if there is no such file, or no support for locks. A file that may not be read counts as held.
+    """
+    if path.is_symlink() or not path.is_file():
         return False
     try:
-        with _held(path, 0):
-            return False
-    except Timeout:
+        file = path.open("rb")
+    except FileNotFoundError:  # its process has just ended
+        return False
+    except PermissionError:
         return True
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno not in _NO_LOCKS
+    return False
 
 
 @contextlib.contextmanager
@@ -77,11 +90,19 @@ def _waited_for(path: Path, text: str) -> Iterator[None]:
 def _held(path: Path, timeout: float) -> Iterator[None]:
     """Hold the lock. Raises `Timeout` after `timeout` seconds; -1 waits without limit."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink() or (path.exists() and not path.is_file()):  # a link's target is nobody's to write to
+        kind = "a link" if path.is_symlink() else "a folder" if path.is_dir() else "no ordinary file"
+        raise UserError(f"{path} must be a lock file, but is {kind}; move it away and run again")
     lock = FileLock(path)
     try:
         lock.acquire(timeout=timeout)
     except NotImplementedError:
         pass
+    except PermissionError:
+        if not path.exists():
+            raise
+        state = "whose process is running; wait for it" if is_held(path) else "whose process is gone; have it deleted"
+        raise UserError(f"the lock {path} is another user's, {state}, and run again") from None
     except OSError as error:
         if isinstance(error, Timeout) or error.errno not in _NO_LOCKS:
             raise

@@ -15,7 +15,7 @@ from aoft_bench.cli.status import CellStatus, time_left
 from aoft_bench.cli.status import summary as summary_of_cells
 from aoft_bench.experiments.sweep import Job, summary
 from aoft_bench.records.files import read_record
-from aoft_bench.records.unfinished import read_notes
+from aoft_bench.records.unfinished import read_notes, remove_finished
 from aoft_bench.utils.locks import claim, is_held
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -182,6 +182,20 @@ def test_what_a_killed_process_left_is_removed(pack: dict[str, str], tmp_path: P
         path.write_text("half")
     assert call(*options, cwd=tmp_path).code == 0
     assert not any(path.exists() for path in left)
+    # killed after the record was written; a checkpoint that is newer is of a run with results.mode=force
+    left = [unfinished / f"{record.stem}.{kind}" for kind in ("ckpt", "worker.json", "lock")]
+    left.append(tmp_path / "results/failures" / record.relative_to(tmp_path / "results/records"))
+    left[-1].parent.mkdir(parents=True)
+    for path in left:
+        path.write_text("{}")
+    for seconds, stays in ((+1, True), (-1, False)):
+        time_of_checkpoint = record.stat().st_mtime + seconds
+        os.utime(left[0], (time_of_checkpoint, time_of_checkpoint))
+        with claim(left[2], "it", wait=False):
+            remove_finished(tmp_path / "results")
+        assert all(path.exists() for path in left), "a process runs the cell"
+        assert "done before" in call(*options, cwd=tmp_path).out
+        assert [path.exists() for path in left] == [stays] * 4
 
 
 def test_a_cell_done_again_by_force_has_one_record(pack: dict[str, str], tmp_path: Path) -> None:
