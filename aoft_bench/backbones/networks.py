@@ -1,5 +1,9 @@
 """Pre-trained networks: timm's, or the embedded vit_nano, built and filled from a weight file."""
 
+import hashlib
+import io
+import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from aoft_bench.backbones.weights import check_name, file_sha256, weight_file
+from aoft_bench.backbones.finite import not_finite
+from aoft_bench.backbones.weights import check_name, weight_file
 from aoft_bench.config.schema import BackboneOptions
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.fast_imports import import_timm
@@ -15,12 +20,13 @@ from aoft_bench.utils.fast_imports import import_timm
 NANO = dict(img_size=32, patch_size=4, embed_dim=128, depth=6, num_heads=4, mlp_ratio=4.0)
 HALF = (0.5, 0.5, 0.5)
 HEAD_PREFIXES = ("head.", "head_dist.", "fc.", "classifier.")
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
 class Backbone:
     """A network with its weights. mean, std: what its inputs in [0, 1] were normalised with in pre-training; sha256:
-    of the weight file, empty without one."""
+    of the bytes that the weights were loaded from, empty without weights."""
 
     model: nn.Module
     mean: tuple[float, ...]
@@ -38,11 +44,15 @@ def load_backbone(name: str, num_classes: int, checkpoint: str | None = None) ->
     return build(backbone_options(name, **({"checkpoint": checkpoint} if checkpoint else {})), num_classes).model
 
 
-def build(options: BackboneOptions, num_classes: int, *, drop_path: float = 0.0, weights: bool = True) -> Backbone:
+def build(
+    options: BackboneOptions, num_classes: int, *, drop_path: float = 0.0, weights: bool = True, sha256: str = ""
+) -> Backbone:
     """The network of `options` with a zero-initialised head of `num_classes`, in training-ready fp32 on the CPU.
 
-    drop_path: rate at the last block; weights=False skips them (for counting on the meta device).
-    Raises `UserError` for unknown names, missing or damaged files, and weights of another network.
+    drop_path: rate at the last block; weights=False skips them (for counting on the meta device); sha256: what the
+    bytes of the weight file must have, if given.
+    Raises `UserError` for unknown names, missing or damaged files, another SHA-256, weights of another network, and
+    weights that are not finite or not floating-point numbers.
     """
     path = weight_file(options) if weights else None
     timm = import_timm()
@@ -62,27 +72,63 @@ def build(options: BackboneOptions, num_classes: int, *, drop_path: float = 0.0,
         if options.img_size % patch:  # timm would cut the rest of the image off
             raise UserError(f"backbone.img_size: got {options.img_size}, must be a multiple of {patch} for this one")
         mean, std = tuple(model.pretrained_cfg["mean"]), tuple(model.pretrained_cfg["std"])
-    if path is not None:
-        _load_weights(model, path)
+    found = _load_weights(model, path, sha256) if path else ""
     for parameter in model.get_classifier().parameters():
         nn.init.zeros_(parameter)
-    return Backbone(model, mean, std, file_sha256(path) if path else "")
+    if path and (broken := not_finite(model.state_dict().items())):
+        raise UserError(
+            f"{len(broken)} tensors of the weights in {path} hold NaN or infinite values, the first is {broken[0]!r}; "
+            "fetch the file again, or give another by backbone.checkpoint"
+        )
+    return Backbone(model, mean, std, found)
 
 
-def _load_weights(model: nn.Module, path: Path) -> None:
-    """Load a weight file into `model`, all but the head, strictly; position embeddings are resampled to the model's."""
+class _WeightFile(io.BytesIO):
+    """The bytes of a weight file; timm's messages show its path."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(_damaged(path, error.strerror or str(error))) from None
+        super().__init__(content)
+        self.path, self.sha256 = path, hashlib.sha256(content).hexdigest()
+
+    def __repr__(self) -> str:
+        return str(self.path)
+
+
+def _load_weights(model: nn.Module, path: Path, sha256: str) -> str:
+    """Load a weight file into `model`, all but the head, strictly; position embeddings are resampled to the model's.
+
+    The file is read once, so that the SHA-256 that is returned is that of what was loaded, whoever writes to it.
+    """
+    file = _WeightFile(path)
+    if sha256 and file.sha256 != sha256:
+        raise UserError(
+            f"{path} is not the weight file that is meant: its SHA-256 begins with {file.sha256[:12]}, not with "
+            f"{sha256[:12]}; if it was written just now, run again, else give the other file by backbone.checkpoint"
+        )
     if path.suffix == ".npz":
         try:
-            _check_patches(model, path)
-            model.load_pretrained(str(path))  # type: ignore[operator]
+            _check_arrays(model, file)
+            model.load_pretrained(file)  # type: ignore[operator]
         except Exception as error:
             raise UserError(_damaged(path, f"not a Google ViT file for this network ({_first_line(error)})")) from None
-        return
-    state = _read_state(path)
+    else:
+        _load_state(model, _read_state(path, file), path)
+    return file.sha256
+
+
+def _load_state(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
     state = {name: tensor for name, tensor in state.items() if not name.startswith(HEAD_PREFIXES)}
+    mine = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(HEAD_PREFIXES)}
+    for name, tensor in mine.items():
+        if name in state:
+            _check_kind(name, state[name], tensor, path)
     if "pos_embed" in state and "pos_embed" in model.state_dict():
         state = _resampled(model, state, path)
-    wanted = {name: t.shape for name, t in model.state_dict().items() if not name.startswith(HEAD_PREFIXES)}
+    wanted = {name: tensor.shape for name, tensor in mine.items()}
     # older timm saved Swin's index tables and masks, which the network computes
     computed = {name for name, _ in model.named_buffers()} - wanted.keys()
     state = {name: tensor for name, tensor in state.items() if name not in computed}
@@ -97,24 +143,49 @@ def _load_weights(model: nn.Module, path: Path) -> None:
     model.load_state_dict(state, strict=False)
 
 
-def _check_patches(model: nn.Module, path: Path) -> None:
-    """Refuse a .npz of another patch size: timm would resample its patch embedding and say nothing."""
-    import numpy as np
+def _check_kind(name: str, tensor: torch.Tensor, mine: torch.Tensor, path: Path) -> None:
+    """Refuse a tensor without values in memory, and one of a type that torch would cast, such as quantized integers
+    without their scale. mine: the network's own tensor of that name."""
+    if tensor.is_meta:
+        problem = "is on the meta device, without values"
+    elif tensor.is_nested or tensor.layout != torch.strided:
+        problem = f"is not dense but {'nested' if tensor.is_nested else str(tensor.layout).removeprefix('torch.')}"
+    elif tensor.dtype not in (FLOATS if mine.is_floating_point() else (mine.dtype,)):
+        problem = f"holds {str(tensor.dtype).removeprefix('torch.')}, give floating-point numbers"
+    else:
+        return
+    raise UserError(_damaged(path, f"the tensor {name!r} {problem}"))
+
+
+def _check_arrays(model: nn.Module, file: io.BytesIO) -> None:
+    """Refuse a .npz of another patch size, whose patch embedding timm would resample and say nothing, and one whose
+    arrays are not floating-point. Reads the headers of the arrays only."""
+    from numpy.lib import format as npy
 
     height, width = model.patch_embed.patch_size  # type: ignore[union-attr, misc]
-    with path.open("rb") as file, np.load(file) as arrays:
-        kernels = [arrays[name].shape for name in arrays.files if name.endswith("embedding/kernel")]
-    if kernels and kernels[0][:2] != (height, width):
-        raise ValueError(f"its patches are {kernels[0][0]} px wide, the network's {width} px")
+    with zipfile.ZipFile(file) as archive:
+        for name in archive.namelist():
+            with archive.open(name) as member:
+                version = npy.read_magic(member)
+                read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+                shape, _, dtype = read_header(member)
+            name = name.removesuffix(".npy")
+            if dtype.kind != "f" and shape:
+                raise ValueError(f"the array {name!r} holds {dtype}, give floating-point numbers")
+            if name.endswith("embedding/kernel") and shape[:2] != (height, width):
+                raise ValueError(f"its patches are {shape[0]} px wide, the network's {width} px")
+    file.seek(0)
 
 
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
+def _read_state(path: Path, file: io.BytesIO) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+            from safetensors.torch import load
 
-            return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+            return load(file.getvalue())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of kinds of tensors that are refused afterwards
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UserError(_damaged(path, _first_line(error))) from None
     for key in ("state_dict", "model"):

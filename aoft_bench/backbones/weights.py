@@ -72,13 +72,13 @@ def _at_the_hub(timm_name: str) -> tuple[str, str]:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, read once per path, size and time of change."""
+    """SHA-256 of a file. It is read again only after it changed; `networks.build` hashes what it loads."""
     stat = path.stat()
-    return _sha256(path.resolve(), stat.st_size, stat.st_mtime_ns)
+    return _sha256(path.resolve(), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 @functools.lru_cache(maxsize=32)
-def _sha256(path: Path, size: int, mtime_ns: int) -> str:
+def _sha256(path: Path, *state: int) -> str:
     digest = hashlib.sha256()  # Python 3.10 has no hashlib.file_digest
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):

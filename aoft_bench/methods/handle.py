@@ -144,14 +144,15 @@ class Handle:
         return {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items() if k in wanted}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Load what `state_dict` gave into a freshly attached model; names and shapes must agree exactly."""
+        """Load what `state_dict` gave into a freshly attached model; names, shapes and types must agree."""
         self._refuse_merged("loaded")
         mine = self.state_dict()
-        wrong = sorted(set(mine) ^ set(state)) + [k for k in mine if k in state and mine[k].shape != state[k].shape]
+        wrong = sorted(set(mine) ^ set(state))
+        wrong += [k for k in mine if k in state and (mine[k].shape, mine[k].dtype) != (state[k].shape, state[k].dtype)]
         if wrong:
             raise UserError(
-                f"the trained parameters do not fit this model: {len(wrong)} of {len(mine)} names or shapes differ, "
-                f"the first is {wrong[0]!r}; load them with the same backbone, method and options"
+                f"the trained parameters do not fit this model: {len(wrong)} of {len(mine)} names, shapes or types "
+                f"differ, the first is {wrong[0]!r}; load them with the same backbone, method and options"
             )
         with torch.no_grad():
             self.model.load_state_dict(state, strict=False)

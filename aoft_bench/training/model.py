@@ -29,16 +29,20 @@ class AdaptedModel:
         return self.handle.model
 
 
-def build_model(config: RunConfig, classes: int, device: torch.device, *, weights: bool = True) -> AdaptedModel:
+def build_model(
+    config: RunConfig, classes: int, device: torch.device, *, weights: bool = True, sha256: str = ""
+) -> AdaptedModel:
     """The adapted model of a configuration, seeded, on the CPU; `device` is where it will run.
 
-    weights=False leaves out the pretrained weights: the architecture alone needs no file.
+    weights=False leaves out the pretrained weights: the architecture alone needs no file. sha256: what the weight file
+    must have, if given; `UserError` for another.
     """
     # the generators that a library may draw from: of torch on every device, NumPy, Python
     torch.manual_seed(config.seed)
     np.random.seed(config.seed)
     random.seed(config.seed)
-    backbone = build(config.backbone, classes, drop_path=config.recipe.drop_path, weights=weights)
+    drop_path = config.recipe.drop_path
+    backbone = build(config.backbone, classes, drop_path=drop_path, weights=weights, sha256=sha256)
     regularize(backbone.model, config.recipe)
     prefer_fast_attention(backbone.model, device)
     handle = methods.attach(backbone.model, config.method.options)

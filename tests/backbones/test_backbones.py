@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from aoft_bench.backbones import networks
 from aoft_bench.backbones.networks import NANO, build, load_backbone
 from aoft_bench.backbones.weights import file_sha256, weight_file, weights_name
 from aoft_bench.config.choices import backbone_options
@@ -314,11 +315,53 @@ def test_a_file_without_named_tensors_is_refused(content, tmp_path):
         build(nano(tmp_path / "w.pth"), 2)
 
 
-def test_sha256_follows_the_content(tmp_path):
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")  # newer versions of torch warn of it
+def test_only_finite_floating_point_numbers_are_loaded(teacher, tmp_path):
+    state, path = body(teacher), tmp_path / "w.pth"
+    wrong = {
+        "holds int8": lambda tensor: tensor.char(),
+        "holds bool": lambda tensor: tensor.bool(),
+        "holds complex64": lambda tensor: tensor.cfloat(),
+        "holds qint8": lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8),
+        "is not dense but sparse_coo": lambda tensor: tensor.to_sparse(),
+        "is on the meta device": lambda tensor: tensor.to("meta"),
+        "hold NaN or infinite values": lambda tensor: tensor.double() * 1e300,
+    }
+    for text, change in wrong.items():
+        torch.save(state | {"pos_embed": change(state["pos_embed"])}, path)
+        with pytest.raises(UserError, match=f"w.pth.* {text}.*fetch the file again") as refused:
+            build(nano(path, 48), 2)
+        assert "\n" not in str(refused.value)
+    torch.save({name: tensor.bfloat16() for name, tensor in state.items()}, path)
+    assert build(nano(path), 2).model.pos_embed.dtype == torch.float32
+    arrays, file = google_layout(teacher), tmp_path / "w.npz"
+    for text, value in (("'cls' holds int8", np.zeros((1, 1, 128), np.int8)), ("NaN", np.full((1, 1, 128), np.nan))):
+        np.savez(file, **arrays | {"cls": value})
+        with pytest.raises(UserError, match=f"w.npz.*{text}"):
+            build(nano(file), 2)
+
+
+def test_sha256_follows_the_content_and_is_that_of_what_is_loaded(teacher, tmp_path, monkeypatch):
     path = tmp_path / "w.bin"
-    for content in (b"one", b"three"):
+    for content in (b"one", b"two"):
         path.write_bytes(content)
+        os.utime(path, (0, 0))
         assert file_sha256(path) == hashlib.sha256(content).hexdigest()
+    path = tmp_path / "w.safetensors"
+    save_file(teacher.state_dict(), path)
+    mine, read = file_sha256(path), networks._read_state
+
+    def replace_and_read(*arguments):
+        save_file({"other": torch.zeros(1)}, path)
+        return read(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(networks, "_read_state", replace_and_read)
+        backbone = build(nano(path), 7, sha256=mine)
+    assert backbone.sha256 == mine != file_sha256(path)
+    check_equal(backbone.model, teacher)
+    with pytest.raises(UserError, match=r"w\.safetensors is not the weight file that is meant"):
+        build(nano(path), 7, sha256=mine)
 
 
 def test_an_unreachable_hub_fails_at_once_in_one_line(tmp_path, monkeypatch):

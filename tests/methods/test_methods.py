@@ -99,6 +99,7 @@ def test_state_of_another_model_is_refused(method):
         {key: value for key, value in state.items() if key != first},
         {**state, "blocks.9.foreign": torch.zeros(1)},
         {**state, first: torch.zeros(3, 3, 3)},
+        {**state, first: state[first].half()},
     ]
     for other in wrong:
         with pytest.raises(UserError, match="do not fit this model: 1 of"):
