@@ -10,7 +10,6 @@ import torch
 from aoft_bench import methods
 from aoft_bench.analysis.matrices import LayerMatrix, backbone_matrices, factor_matrices
 from aoft_bench.backbones.networks import build
-from aoft_bench.backbones.weights import file_sha256, weight_file
 from aoft_bench.config.schema import BackboneOptions, from_dict
 from aoft_bench.figures.names import stem
 from aoft_bench.records.files import read_record
@@ -46,9 +45,9 @@ class Found:
     left_out: list[str]
 
 
-def of_backbone(options: BackboneOptions) -> MatrixSet:
-    """A backbone's own matrices."""
-    backbone = build(options, num_classes=0)
+def of_backbone(options: BackboneOptions, sha256: str = "") -> MatrixSet:
+    """A backbone's own matrices. sha256: what the file of its weights must have, if given; `UserError` for another."""
+    backbone = build(options, num_classes=0, sha256=sha256)
     return MatrixSet(options.name, backbone.sha256, "pretrained", backbone_matrices(backbone.model))
 
 
@@ -108,24 +107,13 @@ def _has_factors(record: Record) -> bool:
 
 def _of_record(record: Record, path: Path) -> list[MatrixSet]:
     """The matrices at the start of the record's run and after it."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     from aoft_bench.training.model import build_model
+    from aoft_bench.training.trained_file import read_trained
 
     if not _has_factors(record):
         others = ", ".join(methods.names_with_factors())
         raise UserError(f"{path}: {record['method']} has no W_down and W_up to look at; methods that have: {others}")
-    trained = path.with_suffix(".safetensors")
-    if not trained.is_file():
-        raise UserError(
-            f"{trained} is not here: trained parameters stay on the machine that made the record; run it again: "
-            f"{record.get('command', 'python -m aoft_bench')}"
-        )
-    try:
-        state = load_file(trained)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{trained} is damaged ({error}); run the cell again with results.mode=force") from None
+    state = read_trained(path, record)
     config = from_dict(record["config"], methods.get)
     # the architecture is enough, and the seed gives the start: the method is drawn after the network, as in the run
     handle = build_model(config, record["data"]["classes"], torch.device("cpu"), weights=False).handle
@@ -135,7 +123,7 @@ def _of_record(record: Record, path: Path) -> list[MatrixSet]:
         handle.load_state_dict(state)
         return [one, replace(one, state="trained", matrices=factor_matrices(handle))]
     except UserError as error:
-        raise UserError(f"{trained}: {error}") from None
+        raise UserError(f"{path.with_suffix('.safetensors')}: {error}") from None
 
 
 def _backbones_of(records: list[Record], checkpoint: str | None) -> tuple[list[MatrixSet], list[str]]:
@@ -148,9 +136,7 @@ def _backbones_of(records: list[Record], checkpoint: str | None) -> tuple[list[M
             continue
         options = replace(options, checkpoint=checkpoint or options.checkpoint)
         try:
-            if file_sha256(weight_file(options)) != sha256:
-                raise UserError("the weight file here is not the one of the record")
-            found[sha256] = of_backbone(options)
+            found[sha256] = of_backbone(options, sha256)
         except UserError as error:
             missing[sha256] = f"the backbone {record['backbone']}: {error}"
     return list(found.values()), list(missing.values())

@@ -33,6 +33,8 @@ def main(arguments: Sequence[str]) -> int:
         f"recorded   {recorded['split']} top-1 {recorded['top1']:.4f} % ({recorded['correct']} of {recorded['total']})"
     )
     print(f"reproduced {recorded['split']} top-1 {100 * correct / total:.4f} % ({correct} of {total})")
+    if not record.get("trained_sha256"):
+        print("the record of an older version has no SHA-256 of its parameters: the file here was taken as it is")
     print("equal" if same else "NOT equal: other hardware or other versions of the packages round differently")
     return 0 if same else 1
 
@@ -42,12 +44,10 @@ def reproduce(record: dict[str, Any], path: Path, changes: dict[str, Any]) -> tu
 
     Raises `UserError` if the parameters, the data or the backbone are missing or are not those of the record.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     from aoft_bench.config.schema import from_dict
     from aoft_bench.experiments.experiment import prepare_experiment, score_model
     from aoft_bench.training import hardware
+    from aoft_bench.training.trained_file import read_trained
 
     tree = record["config"]
     tree["trainer"]["precision"] = record["precision"]
@@ -55,11 +55,7 @@ def reproduce(record: dict[str, Any], path: Path, changes: dict[str, Any]) -> tu
         section, _, key = name.partition(".")
         tree[section][key] = value
     config = from_dict(tree, method_class)
-    trained = path.with_suffix(".safetensors")
-    if not trained.is_file():
-        raise UserError(
-            f"{trained} is not here: trained parameters stay on the machine that made the record; run it again"
-        )
+    state = read_trained(path, record)
     hardware.prepare_cpu(config.trainer.threads)
     experiment = prepare_experiment(config)
     for what, found, recorded in (
@@ -72,10 +68,6 @@ def reproduce(record: dict[str, Any], path: Path, changes: dict[str, Any]) -> tu
                 f"the {what} here are not those of the record: got {found[:12]}, the record has {recorded[:12]}"
             )
     adapted = experiment.build_model()
-    try:
-        state = load_file(trained)
-    except SafetensorError as error:
-        raise UserError(f"{trained} is damaged ({error}); run the cell again with results.mode=force") from None
     adapted.handle.load_state_dict(state)
     score = score_model(experiment, adapted)
     return score.correct, score.total

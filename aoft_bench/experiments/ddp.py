@@ -37,13 +37,22 @@ _SETTLE = 0.5  # seconds for the other workers to report, and for this process t
 
 
 def fit_in_processes(
-    config: RunConfig, handle: Handle, world_size: int, label: str, checkpoint: Path, logger: EpochLogger | None
+    config: RunConfig,
+    handle: Handle,
+    world_size: int,
+    *,
+    label: str,
+    digest: str,
+    checkpoint: Path,
+    logger: EpochLogger | None,
 ) -> TrainingResult:
     """Train in `world_size` workers, and load what they trained into `handle` from the last epoch's checkpoint.
 
-    Raises `UserError` when a worker fails or dies; no worker is left then.
+    digest: hash of the cell; workers that find other data or weights refuse to train. Raises `UserError` when a worker
+    fails or dies; no worker is left then.
     """
-    job = {"config": config.as_dict(), "world_size": world_size, "logged": logger is not None, "code": code_digest()}
+    job: dict[str, Any] = {"config": config.as_dict(), "world_size": world_size, "logged": logger is not None}
+    job |= {"code": code_digest(), "hash": digest}
     with tempfile.TemporaryDirectory(prefix="aoft_bench-") as name, _workers(job, Path(name)) as workers:
         results = _results(workers, label, Path(name), logger)
     handle.load_state_dict(trained_state(checkpoint))

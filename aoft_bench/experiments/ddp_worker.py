@@ -69,6 +69,11 @@ def _train(job: dict[str, Any], send: Send) -> None:
     config, shard = from_dict(job["config"], methods.get), Shard(job["rank"], job["world_size"])
     hardware.prepare_cpu(config.trainer.threads, shard.world_size)
     experiment = prepare_experiment(config)
+    if experiment.digest != job["hash"]:
+        raise UserError(
+            "the images or the weights were changed after this command began, so that its processes would not train "
+            "what the record says; run the command again"
+        )
     if experiment.device.type == "cuda":
         experiment = dataclasses.replace(experiment, device=torch.device("cuda", shard.rank))
         torch.cuda.set_device(experiment.device)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import save
 
 from aoft_bench import data
+from aoft_bench.backbones.finite import not_finite
 from aoft_bench.backbones.weights import file_sha256, weight_file, weights_name
 from aoft_bench.config.check import problems_of
 from aoft_bench.config.schema import RunConfig
@@ -35,11 +35,11 @@ from aoft_bench.training.fit import fit
 from aoft_bench.training.job import TrainingJob, TrainingResult
 from aoft_bench.training.model import AdaptedModel, build_model
 from aoft_bench.training.progress import with_progress
-from aoft_bench.training.score import count_correct
+from aoft_bench.training.score import count_correct, diverged
 from aoft_bench.training.shards import Shard
+from aoft_bench.training.trained_file import write_trained
 from aoft_bench.training.wandb import EpochLogger, Mirror
 from aoft_bench.utils.errors import UserError
-from aoft_bench.utils.files import write_atomically
 
 PACKAGES = ("aoft_bench", "torch", "torchvision", "timm", "pytorch-lightning", "hydra-core", "numpy", "pillow", "peft")
 
@@ -70,7 +70,8 @@ class Experiment:
         return f"{c.method.label} · {c.dataset.name} · {c.backbone.name} · seed {c.seed}"
 
     def build_model(self) -> AdaptedModel:
-        return build_model(self.config, self.prepared.classes, self.device)
+        """The adapted model; `UserError` if the weight file is not the one that the hash was computed of."""
+        return build_model(self.config, self.prepared.classes, self.device, sha256=self.weights_sha256)
 
     @cached_property
     def scored_split(self) -> Split:
@@ -152,12 +153,17 @@ def run_experiment(experiment: Experiment, command: str, processes: int = 1) -> 
             trained = fit(experiment.job(adapted, mirror.logger))
         else:
             trained = fit_in_processes(
-                config, adapted.handle, processes, experiment.label, files.checkpoint, mirror.logger
+                config,
+                adapted.handle,
+                processes,
+                label=experiment.label,
+                digest=experiment.digest,
+                checkpoint=files.checkpoint,
+                logger=mirror.logger,
             )
         score = score_model(experiment, adapted)
         record = describe(experiment, adapted, trained, score, command)
-        # not safetensors' save_file: on a full disk it raises an error of its own, without the errno
-        write_atomically(files.trained, lambda partial: partial.write_bytes(save(adapted.handle.state_dict())))
+        record["trained_sha256"] = write_trained(files.trained, adapted.handle.state_dict())
         record["cost"]["trained_file_bytes"] = files.trained.stat().st_size
         write_record(files.record, record)
         mirror.summarize(record)
@@ -167,7 +173,8 @@ def run_experiment(experiment: Experiment, command: str, processes: int = 1) -> 
 def score_model(experiment: Experiment, adapted: AdaptedModel) -> Score:
     """Score a trained model on the experiment's split, merged where the method can merge.
 
-    The only place where a result is counted, for a run as for `aoft-bench evaluate`.
+    The only place where a result is counted, for a run as for `aoft-bench evaluate`. Raises `UserError` if the model
+    that is scored, or a logit, holds NaN or infinite values.
     """
     start = time.monotonic()
     handle = adapted.handle
@@ -175,8 +182,12 @@ def score_model(experiment: Experiment, adapted: AdaptedModel) -> Score:
     if merged:
         handle.merge()
     adapted.model.to(experiment.device)
-    images, progress = len(experiment.scored_split.labels), experiment.config.trainer.progress
-    correct, total = count_correct(
+    recipe, progress = experiment.config.recipe, experiment.config.trainer.progress
+    if broken := not_finite(adapted.model.state_dict().items()):
+        what = f"{len(broken)} tensors of the {'merged' if merged else 'trained'} model hold NaN or infinite values"
+        raise diverged(f"{what}, the first is {broken[0]!r}", recipe)
+    images = len(experiment.scored_split.labels)
+    correct, total, broken_logits = count_correct(
         adapted.model,
         with_progress(experiment.score_batches(), progress, f"{experiment.label}: scoring", images),
         mean=adapted.mean,
@@ -184,6 +195,9 @@ def score_model(experiment: Experiment, adapted: AdaptedModel) -> Score:
         device=experiment.device,
         precision=experiment.precision,
     )
+    if broken_logits:
+        split = experiment.protocol.score
+        raise diverged(f"the logits of {broken_logits:,} of {total:,} {split} images are not finite", recipe)
     if merged:
         handle.unmerge()
     return Score(correct, total, merged, time.monotonic() - start)

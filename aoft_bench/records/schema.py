@@ -114,7 +114,7 @@ class Config(Section):
 
 
 class RecordSchema(Section):
-    """A whole record."""
+    """A whole record. trained_sha256: of the file beside it, with what was trained; empty in older records."""
 
     backbone: str
     method: str
@@ -127,6 +127,7 @@ class RecordSchema(Section):
     parameters: Parameters
     data: Data
     weights: Weights
+    trained_sha256: str = ""
     precision: str
     cost: Cost
     hardware: Hardware

@@ -15,7 +15,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from aoft_bench.backbones.layout import block_paths
-from aoft_bench.training.checkpoint import EpochCheckpoint, usable_checkpoint
+from aoft_bench.training.checkpoint import CheckpointFiles, EpochCheckpoint, usable_checkpoint
 from aoft_bench.training.cuda_graph import CudaGraphStep
 from aoft_bench.training.hardware import deterministic
 from aoft_bench.training.job import TrainingJob, TrainingResult
@@ -34,7 +34,7 @@ def fit(job: TrainingJob) -> TrainingResult:
     module = FineTuning(job)
     checkpoint = EpochCheckpoint(job.checkpoint, job.batches.seed)
     images = len(job.batches.images)
-    progress = job.trainer.progress if job.is_main_process else "none"
+    progress, silent = job.trainer.progress if job.is_main_process else "none", not job.is_main_process
     callbacks = [RunProgress(progress, job.label, images, job.recipe.epochs), checkpoint]
     with (
         _quiet_lightning(),
@@ -47,7 +47,7 @@ def fit(job: TrainingJob) -> TrainingResult:
             module,
             train_dataloaders=_sharded(job.batches, job.shard),
             val_dataloaders=_sharded(job.score_batches, job.shard),
-            ckpt_path=usable_checkpoint(job.checkpoint, job.label, silent=not job.is_main_process),
+            ckpt_path=usable_checkpoint(job.checkpoint, job.label, module.saved, silent=silent),
             weights_only=True,
         )
     job.adapted.model.to(job.device)
@@ -72,7 +72,7 @@ def _trainer(job: TrainingJob, callbacks: list[pl.Callback]) -> pl.Trainer:
         enable_progress_bar=False,  # RunProgress instead
         enable_model_summary=False,
         # the default would take over a Slurm job: its processes, its signals, its requeueing
-        plugins=[LightningEnvironment()],
+        plugins=[LightningEnvironment(), CheckpointFiles()],
         **_processes(job.shard),
     )
 

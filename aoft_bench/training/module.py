@@ -1,17 +1,20 @@
 """The LightningModule: training and scoring steps, curves, and what a checkpoint holds."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from aoft_bench.backbones.finite import not_finite
 from aoft_bench.data.transforms import normalize
 from aoft_bench.training.cuda_graph import Step
 from aoft_bench.training.job import TrainingJob
 from aoft_bench.training.optim import adamw, schedule
-from aoft_bench.training.shards import IGNORED, shard_loss
+from aoft_bench.training.score import counts_of, diverged
+from aoft_bench.training.shards import shard_loss
 from aoft_bench.training.wandb import EpochLogger
 from aoft_bench.utils.errors import UserError
 
@@ -32,9 +35,10 @@ class FineTuning(pl.LightningModule):
         self.criterion = nn.CrossEntropyLoss(label_smoothing=job.recipe.label_smoothing)
         self.curves: dict[str, list[float]] = {"train_loss": []}
         self.step: Step = self.loss
-        self._saved = {f"model.{name}" for name in job.adapted.handle.state_dict()}  # not the frozen weights
+        # names and shapes of what a checkpoint holds of the model: not the frozen weights
+        self.saved = {f"model.{name}": tensor.shape for name, tensor in job.adapted.handle.state_dict().items()}
         self._losses: list[Tensor] = []  # of the batches of this epoch
-        self._counts: list[Tensor] = []  # (correct, images) of each scored batch
+        self._counts: list[Tensor] = []  # `counts_of` each scored batch
 
     def configure_optimizers(self) -> Any:
         optimizer = adamw(self.job.adapted.handle.groups(), self.job.recipe)
@@ -73,33 +77,51 @@ class FineTuning(pl.LightningModule):
         return float(loss)
 
     def on_train_epoch_end(self) -> None:
-        loss = self.epoch_loss()
-        self._losses.clear()
+        """Add the loss to the curves. Raises `UserError` if it is not finite, or if the last step left NaN or infinite
+        values, which no later loss would show."""
+        loss, epoch = self.epoch_loss(), self.current_epoch + 1
         if not math.isfinite(loss):
-            raise UserError(
-                f"the training loss is {loss} in epoch {self.current_epoch + 1}: recipe.lr={self.job.recipe.lr} is too "
-                "high for this method, or an image is broken; try a tenth of it. No record was written"
-            )
+            if epoch == 1 and not self._losses[0].isfinite():
+                raise UserError(
+                    f"the training loss is {float(self._losses[0])} before the first step: the backbone's weights, "
+                    "data.normalization or an option of the method makes values too large. No record was written"
+                )
+            raise diverged(f"the training loss is {loss} in epoch {epoch}", self.job.recipe)
+        self._losses.clear()
+        if broken := not_finite(self._changed()):
+            what = f"{len(broken)} trained tensors hold NaN or infinite values, the first is {broken[0]!r}"
+            raise diverged(f"after epoch {epoch} {what}", self.job.recipe)
         self.curves["train_loss"].append(round(loss, 6))
         self.log("train/loss", loss)
 
+    def _changed(self) -> Iterator[tuple[str, Tensor]]:
+        """What a step changes: the trained tensors, and the squares of gradients that Adam keeps of them, which stop a
+        parameter once they are infinite."""
+        state: Any = self.trainer.optimizers[0].state
+        for name, parameter in self.job.adapted.handle.trained():
+            yield name, parameter
+            if parameter in state:
+                yield f"{name} (of Adam)", state[parameter]["exp_avg_sq"]
+
     def validation_step(self, batch: tuple[Any, ...], index: int) -> None:
         images, labels, *_ = batch
-        correct = (self(images).argmax(dim=1) == labels).sum()
-        self._counts.append(torch.stack([correct, (labels != IGNORED).sum()]))
+        self._counts.append(counts_of(self(images), labels))
 
     def on_validation_epoch_end(self) -> None:
         counts = torch.stack(self._counts).sum(0)  # over images, as VTAB's accuracy is, not over classes
         self._counts.clear()
         if self.trainer.world_size > 1:
             counts = self.trainer.strategy.reduce(counts, reduce_op="sum")
-        correct, images = counts.tolist()
+        correct, images, broken = counts.tolist()
+        if broken:
+            what = f"the logits of {broken:,} of {images:,} {self.job.scored} images"
+            raise diverged(f"{what} are not finite after epoch {self.current_epoch + 1}", self.job.recipe)
         accuracy = 100 * correct / images
         self.curves.setdefault(f"{self.job.scored}_top1", []).append(round(accuracy, 4))
         self.log(f"{self.job.scored}/top1", accuracy)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in self._saved}
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in self.saved}
         checkpoint["curves"] = self.curves
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

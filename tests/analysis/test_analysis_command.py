@@ -115,7 +115,7 @@ def test_a_backbone_that_is_not_here_is_left_out(cells: Path, nano_weights: Path
     checkpoint = f"backbone.checkpoint={other}"
     result = call("analyze", str(record_of(cells, "lora")), checkpoint, "out=left", cwd=cells)
     assert result.code == 0
-    assert "the weight file here is not the one of the record" in result.err
+    assert "other.safetensors is not the weight file that is meant" in result.err
     assert {row["state"] for row in rows_in(cells / "left")} == {"start", "trained"}
 
 
@@ -157,7 +157,7 @@ def test_a_record_that_cannot_be_looked_at_ends_in_one_line(cells: Path, tmp_pat
     trained.write_bytes(whole[: len(whole) // 2])
     refused(call("analyze", str(path), cwd=tmp_path), "seed0-abc.safetensors is damaged")
     shutil.copy(record_of(cells, "aoft").with_suffix(".safetensors"), trained)
-    refused(call("analyze", str(path), cwd=tmp_path), "do not fit this model")
+    refused(call("analyze", str(path), cwd=tmp_path), "seed0-abc.safetensors is not what the run saved")
     path.write_text(path.read_text(encoding="utf-8")[:100], encoding="utf-8")
     refused(call("analyze", str(path), cwd=tmp_path), "seed0-abc.json: is not a whole record")
     assert not (tmp_path / "results").exists()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Command, Result, call, words
@@ -187,6 +188,27 @@ wrong(
 wrong(
     "too high a rate", "recipe.lr=1e30 recipe.batch_size=2", "training loss is nan", "recipe.lr=1e+30", "a tenth of it"
 )
+wrong(
+    "too high a rate in the only step",
+    "recipe.lr=3e37 recipe.batch_size=1000",
+    "the logits of 6 of 6 test images are not finite",
+    "recipe.lr=3e+37",
+    "a tenth of it. No record was written",
+)
+wrong("the same under tune", "recipe.lr=1e38 recipe.batch_size=1000 protocol=tune", "val200 images are not finite")
+wrong(
+    "too high a decay",
+    "recipe.weight_decay=1e308 recipe.batch_size=1000",
+    "after epoch 1 2 trained tensors hold NaN or infinite values, the first is 'head.weight'",
+    "recipe.weight_decay=1e+308",
+)
+wrong(
+    "too high a rate of lambda",
+    "method=aoft method.lambda_lr=1e308 recipe.batch_size=1000",
+    "trained tensors hold NaN or infinite values",
+    "an option of the method",
+)
+wrong("too high a scale", "method=lora method.alpha=1e38 recipe.batch_size=5", "(of Adam)'", "option of the method")
 wrong("no such weights", "backbone.checkpoint=no.npz", "no file no.npz", "give a .npz, .safetensors or .pth file")
 wrong(
     "results in a file", "results.root=pack/test.txt/x", "cannot write results to pack/test.txt/x", "results.root=DIR"
@@ -289,6 +311,50 @@ def _(world: World) -> list[str]:
 def _(world: World) -> list[str]:
     options = {"backbone": "vit_ti16_file", "backbone.img_size": "32", "backbone.checkpoint": world.weights().name}
     return words(world.options | options)
+
+
+def _with_tensor(world: World, change: Callable[[Any], Any]) -> list[str]:
+    """The valid cell with weights in which one tensor is changed."""
+    from safetensors.torch import load_file, save_file
+
+    path = world.weights()
+    tensors = load_file(path)
+    save_file(tensors | {"norm.weight": change(tensors["norm.weight"])}, path)
+    return words(world.options, backbone__checkpoint=path.name)
+
+
+@case("weights with NaN", "mine.safetensors hold NaN or infinite values, the first is 'norm.weight'", "fetch the file")
+def _(world: World) -> list[str]:
+    return _with_tensor(world, lambda tensor: tensor.log().sqrt())
+
+
+@case("integer weights", "cannot read the weights in mine.safetensors: the tensor 'norm.weight' holds int8")
+def _(world: World) -> list[str]:
+    return _with_tensor(world, lambda tensor: tensor.char())
+
+
+@case("weights that are too large", "loss is nan before the first step: the backbone's weights")
+def _(world: World) -> list[str]:
+    return _with_tensor(world, lambda tensor: 3e38 * tensor.sign())
+
+
+@case("weights that are written meanwhile", "mine.safetensors is not the weight file that is meant", "run again")
+def _(world: World) -> list[str]:
+    path = world.weights()
+
+    def slow_prepare(*arguments: Any, **options: Any) -> PreparedTask:
+        path.write_bytes(path.read_bytes() + b" ")
+        return prepare(*arguments, **options)
+
+    world.patch.setattr("aoft_bench.experiments.experiment.prepare", slow_prepare)
+    return words(world.options, backbone__checkpoint=path.name)
+
+
+@case("unfinished is a file", "cannot write results to results/unfinished/vit_nano/linear/folder", "results.root=DIR")
+def _(world: World) -> list[str]:
+    (world.root / "results").mkdir()
+    (world.root / "results/unfinished").write_text("")
+    return words(world.options)
 
 
 @case("corrupt cache", "test.npy is corrupt (its SHA-256 does not match)", "delete cache/folder/", "run again")

@@ -18,10 +18,14 @@ import torch
 from conftest import call, words
 from packs import make_pack
 from safetensors.torch import load_file
+from test_config import config_of
 from wandb_files import offline_folders, read_run
 
+from aoft_bench.experiments.ddp_worker import _train
+from aoft_bench.records.code_version import code_digest
 from aoft_bench.records.files import read_record
 from aoft_bench.records.unfinished import read_notes
+from aoft_bench.utils.errors import UserError
 
 METHODS = ("aoft", "full", "bitfit")
 EPOCHS = 3
@@ -244,6 +248,14 @@ def test_an_error_of_one_process_ends_the_others(cell: dict[str, str], tmp_path:
     (failure,) = (tmp_path / "results/failures").rglob("*.json")
     assert read_notes(failure)["explained"]
     assert not list((tmp_path / "results").rglob("*.ckpt*"))
+
+
+def test_a_worker_refuses_to_train_what_the_record_does_not_say(cell: dict[str, str], tmp_path: Path) -> None:
+    """Here the images or the weights changed between the start of the command and that of the worker."""
+    tree = config_of(*words(cell | TOGETHER)).as_dict()
+    job = {"config": tree, "hash": "0123456789", "code": code_digest(), "rank": 1, "world_size": 2, "logged": False}
+    with pytest.raises(UserError, match="images or the weights were changed after this command began"):
+        _train(job, lambda message: None)
 
 
 def test_no_devices_are_refused(cell: dict[str, str], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 from conftest import Command, Result, call, words
 from packs import make_pack
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import aoft_bench.experiments.experiment as experiment_module
 from aoft_bench import methods
@@ -117,6 +118,7 @@ def test_the_record_says_what_was_measured(digits: Done, nano_weights: Path) -> 
     assert all(cost[name] > 0 for name in ("train_seconds", "train_images_per_second", "peak_memory_bytes"))
     trained_file = digits.path.with_suffix(".safetensors")
     assert cost["trained_file_bytes"] == trained_file.stat().st_size
+    assert record["trained_sha256"] == hashlib.sha256(trained_file.read_bytes()).hexdigest()
     saved = load_file(trained_file)
     assert sum(t.numel() for t in saved.values()) == counts["trained_with_head"]
     assert {name for name in saved if ".updates." not in name} == {"head.weight", "head.bias"}
@@ -143,6 +145,27 @@ def test_evaluate_reproduces_the_number_and_notices_another(literature: Done, tm
     copy.with_suffix(".safetensors").write_bytes(literature.path.with_suffix(".safetensors").read_bytes())
     result = call("evaluate", str(copy), cwd=literature.folder)
     assert result.code == 1 and "NOT equal" in result.out
+
+
+def test_evaluate_takes_only_the_parameters_that_were_saved(literature: Done, tmp_path: Path) -> None:
+    copy = tmp_path / literature.path.name
+    state = load_file(literature.path.with_suffix(".safetensors"))
+    for old, change, text in (
+        (False, lambda tensor: tensor * math.nan, "is not what the run saved: its SHA-256 begins with"),
+        (False, torch.zeros_like, "is not what the run saved"),
+        (True, lambda tensor: tensor * math.nan, "holds NaN or infinite values in 2 tensors"),
+        (True, torch.Tensor.half, "do not fit this model: 2 of 2 names, shapes or types differ"),
+    ):
+        record = literature.record
+        if old:
+            del record["trained_sha256"]
+        copy.write_text(json.dumps(record))
+        save_file({name: change(tensor) for name, tensor in state.items()}, copy.with_suffix(".safetensors"))
+        result = call("evaluate", str(copy), cwd=literature.folder)
+        assert result.code == 2 and text in result.err and len(result.err.splitlines()) == 1
+    save_file(state, copy.with_suffix(".safetensors"))
+    result = call("evaluate", str(copy), cwd=literature.folder)
+    assert result.code == 0 and "has no SHA-256 of its parameters" in result.out and result.out.endswith("equal\n")
 
 
 def test_a_finished_cell_is_skipped_or_forced_to_the_same_bits(linear_probe: tuple[Path, dict[str, str]]) -> None:

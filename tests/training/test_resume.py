@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from safetensors.torch import load_file
 import aoft_bench.experiments.experiment as experiment_module
 from aoft_bench.records.files import read_record
 from aoft_bench.training import checkpoint as checkpoint_module
+from aoft_bench.training.checkpoint import CheckpointFiles, read_checkpoint, usable_checkpoint
 from aoft_bench.training.module import FineTuning
+from aoft_bench.utils.errors import UserError
 
 EPOCHS = 3
 # 24 + 8 images in batches of 12: three steps an epoch, the last of them smaller; every kind of dropout, and mirroring
@@ -147,26 +149,74 @@ def test_killed_while_scoring_does_not_train_again(pack: dict[str, str], lora: A
     same(tmp_path, lora)
 
 
-@pytest.mark.parametrize("damage", ["cut off", "of other code"])
-def test_an_unusable_checkpoint_is_reported_and_not_used(
-    damage: str, pack: dict[str, str], lora: Any, stopped: Path, tmp_path: Path
+def test_a_damaged_checkpoint_is_reported_and_not_used(
+    pack: dict[str, str], lora: Any, stopped: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
     (path,) = (tmp_path / "results/unfinished").rglob("*.ckpt")
-    checkpoint = torch.load(path, weights_only=True)
-    frozen = {name for name in checkpoint["state_dict"] if ".updates." not in name}
-    assert frozen == {"model.head.weight", "model.head.bias"}, "a checkpoint holds no frozen weight"
-    if damage == "cut off":
-        path.write_bytes(path.read_bytes()[:1000])
-    else:
-        checkpoint["made_by"]["code"] = "0123456789abcdef"
-        torch.save(checkpoint, path)
+    content = bytearray(path.read_bytes())
+    at = content.index(read_checkpoint(path)["state_dict"]["model.head.bias"].numpy().tobytes()) + 3
+    content[at] ^= 0x40  # an exponent in the head
+    path.write_bytes(content)
     result = call(*words(pack | {"method": "lora"}), cwd=tmp_path)
     assert result.code == 0
-    reason = "cannot be read" if damage == "cut off" else "is of other code"
-    assert "starting again" in result.err and reason in result.err
+    (line,) = result.err.splitlines()
+    reason = f"the checkpoint {path.relative_to(tmp_path)} is damaged: its SHA-256 does not fit its content"
+    assert line.endswith(f"starting again, since {reason}")
     same(tmp_path, lora)
     assert finished(tmp_path)[0]["cost"]["resumed"] == 0
+
+
+def put(name: str, value: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda checkpoint: checkpoint.update({name: value})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (put("made_by", None), "is of other code and torch and pytorch-lightning"),
+        (lambda checkpoint: checkpoint["made_by"].update(code="0123456789abcdef"), "is of other code"),
+        (put("cell", "seed1-0123456789"), "is of another cell, seed1-0123456789"),
+        (put("state_dict", {}), "does not hold what this run trains"),
+        (lambda checkpoint: checkpoint["state_dict"].popitem(), "does not hold what this run trains"),
+        (put("optimizer_states", []), "does not hold the optimizer"),
+    ],
+)
+def test_a_checkpoint_goes_on_only_with_what_it_is_of(
+    change: Any, reason: str, stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where its SHA-256 is right; with torch.save, which writes none, it is damaged whatever it holds."""
+    (whole,) = (stopped / "results/unfinished").rglob("*.ckpt")
+    path = Path(shutil.copy(whole, tmp_path))
+    checkpoint = read_checkpoint(path)
+    assert {name for name in checkpoint["state_dict"] if ".updates." not in name} == {
+        "model.head.weight",
+        "model.head.bias",
+    }, "a checkpoint holds no frozen weight"
+    shapes = {name: tensor.shape for name, tensor in checkpoint["state_dict"].items()}
+    assert usable_checkpoint(path, "it", shapes) == path
+    assert capsys.readouterr().err == "aoft_bench: it: going on after epoch 1\n"
+    change(checkpoint)
+    CheckpointFiles().save_checkpoint(checkpoint, path)
+    assert usable_checkpoint(path, "it", shapes) is None
+    assert capsys.readouterr().err == f"aoft_bench: it: starting again, since the checkpoint {path} {reason}\n"
+    torch.save(checkpoint, path)
+    assert usable_checkpoint(path, "it", shapes) is None
+    assert "is damaged" in capsys.readouterr().err
+
+
+def test_a_flipped_bit_anywhere_and_a_lost_end_are_found(stopped: Path, tmp_path: Path) -> None:
+    (path,) = (stopped / "results/unfinished").rglob("*.ckpt")
+    whole, copy = path.read_bytes(), tmp_path / path.name
+    for number in range(20):
+        content = bytearray(whole)
+        content[number * (len(whole) - 1) // 19] ^= 1 << number % 8
+        copy.write_bytes(content)
+        assert usable_checkpoint(copy, "it", {}, silent=True) is None
+    for kept in (0, 10, 32, 1000, len(whole) - 1):
+        copy.write_bytes(whole[:kept])
+        with pytest.raises(UserError, match="is damaged"):
+            read_checkpoint(copy)
 
 
 def test_a_full_disk_in_the_middle_loses_nothing(
