@@ -64,8 +64,8 @@ def make_json_set(root: Path, shape: Sequence[tuple[int, int]] = ((24, 30), (40,
     return root
 
 
-def tfds_cache(folder: Path, name: str, ids: Mapping[str, Sequence[str]]) -> PreparedTask:
-    """A cache of a task as from TFDS, with 2 x 2 images that have these ids."""
+def tfds_cache(folder: Path, name: str, ids: Mapping[str, Sequence[str]], content: str | None = None) -> PreparedTask:
+    """A cache of a task as from TFDS, with 2 x 2 images that have these ids; content: see `Source`."""
     entry = task(name)
 
     def read(split: str, index: int) -> Example:
@@ -84,5 +84,6 @@ def tfds_cache(folder: Path, name: str, ids: Mapping[str, Sequence[str]]) -> Pre
         native_shape=lambda limit: (2, 2, 3),
         channels=lambda: 3,
         read=read,
+        content=content,
     )
     return fill(entry, source, Locations(folder / "cache"), 16, "bicubic")

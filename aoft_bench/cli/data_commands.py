@@ -43,9 +43,15 @@ def chosen_tasks(words: list[str], default: str | None = None) -> list[ChosenTas
     names = _tasks_of(",".join(given) or str(default))
     read = read_command_line([f"dataset={names[0]}", *others], method_class)
     config = from_dict(read.composer.compose(read.name, read.words))  # the method's options are not needed
+    places = Locations.of(config.data)
+
+    def places_of(task: Task) -> Locations:
+        # of several tasks, those that are generated have no use for the places of the others
+        return Locations(places.cache) if len(names) > 1 and "embedded" in task.sources else places
+
     return [
-        ChosenTask(data.task(name), Locations.of(config.data), config.backbone.img_size, config.data.interpolation)
-        for name in names
+        ChosenTask(task, places_of(task), config.backbone.img_size, config.data.interpolation)
+        for task in map(data.task, names)
     ]
 
 

@@ -20,19 +20,47 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aoft_bench.data import manifest
 from aoft_bench.data.image_list import ImageList
 from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.files import open_regular
 
 FORMAT = 2
 _FINGERPRINT = 1  # part of every fingerprint and so of every record's hash: it stays when FORMAT changes
 
 _PARTS = ("", "_labels", "_sizes")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+_Count = Annotated[int, Field(ge=1)]
+
+
+class _Meta(BaseModel):
+    """What meta.json holds, beside `format` and `checksum`."""
+
+    model_config = ConfigDict(strict=True)
+
+    task: str
+    key: str
+    source: str
+    source_note: str
+    official: bool
+    official_note: str
+    classes: _Count
+    class_names: list[str] | None
+    squashed_by: str | None
+    shape: Annotated[list[_Count], Field(min_length=3, max_length=3)] | None
+    sizes: dict[str, _Count]
+    stored: dict[str, list[_Count]]
+    files: dict[str, str]
+    manifest: str
+    fingerprint: str
+    content: str | None = None  # older caches lack it
 
 
 class ImageBlock(NamedTuple):
@@ -165,49 +193,84 @@ def read_meta(directory: Path, task: str) -> dict[str, Any]:
     """
     path = directory / "meta.json"
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            meta = json.loads(file.read())
     except FileNotFoundError:
         raise _broken(path, "is missing") from None
     except OSError as error:
         raise UserError(f"cannot read the cache file {path}: {error.strerror}; mend its permissions") from error
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _broken(path, "is corrupt") from None
     if not isinstance(meta, dict) or "format" not in meta:
         raise _broken(path, "is corrupt")
     if meta["format"] != FORMAT:
-        raise _broken(path, f"has format version {meta['format']}, this version reads {FORMAT}")
+        raise _broken(path, f"has format version {meta['format']!r:.20}, this version reads {FORMAT}")
     if meta.get("checksum") != _checksum(meta):
         raise _broken(path, "is corrupt (its checksum does not match)")
+    if problem := _contradiction(meta):
+        raise _broken(path, f"is corrupt ({problem})")
     if meta["task"] != task or meta["key"] != directory.name:
         raise _broken(path, f"is of another cache ({meta['task']}/{meta['key']}, not {task}/{directory.name})")
     return meta
+
+
+def _contradiction(meta: Mapping[str, Any]) -> str:
+    """The first entry that is missing, of a wrong type, or that contradicts another one; empty where all is right."""
+    try:
+        read = _Meta.model_validate(meta)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    parts = ("", "_labels") if read.shape else ("", "_labels", "_sizes")
+    if set(read.files) != {f"{split}{part}.npy" for split in read.sizes for part in parts}:
+        return "files are not those of its splits"
+    if set(read.stored) != set(read.sizes):
+        return "stored and sizes have other splits"
+    if read.shape and any(read.stored[split] != [count, *read.shape] for split, count in read.sizes.items()):
+        return "stored is not what sizes and shape give"
+    if read.class_names and len(read.class_names) != read.classes:
+        return f"{read.classes} classes, but {len(read.class_names)} names of classes"
+    return "" if fingerprint(meta) == read.fingerprint else "its fingerprint is that of other arrays"
 
 
 def read_split(directory: Path, meta: Mapping[str, Any], split: str) -> tuple[np.ndarray | ImageList, np.ndarray]:
     """Images, memory-mapped, and labels (N,) int64 of one split; their SHA-256 is checked.
 
     Images are (N, H, W, C) uint8, or an `ImageList` where their sizes differ. Only the files of this split are read.
-    Raises `UserError` for a missing, truncated or altered file.
+    Raises `UserError` for a missing, truncated or altered file, and a label that is not in [0, classes).
     """
     count = meta["sizes"][split]
     images = _read_array(directory / f"{split}.npy", tuple(meta["stored"][split]), np.uint8, meta["files"])
     labels = np.array(_read_array(directory / f"{split}_labels.npy", (count,), np.int64, meta["files"]))
+    outside = labels[(labels < 0) | (labels >= meta["classes"])]
+    if len(outside):
+        what = f"holds the label {outside[0]}, out of range for {meta['classes']} classes"
+        raise _broken(directory / f"{split}_labels.npy", what)
     if meta["shape"]:
         return images, labels
     sizes = _read_array(directory / f"{split}_sizes.npy", (count, 2), np.int64, meta["files"])
-    return ImageList(images, np.array(sizes)), labels
+    try:
+        return ImageList(images, np.array(sizes)), labels
+    except ValueError as error:
+        raise _broken(directory / f"{split}_sizes.npy", f"does not fit its images ({error})") from None
+
+
+def map_array(path: Path) -> np.memmap:
+    """An array of a cache, memory-mapped; no value is read. Raises `UserError` for a file that holds none."""
+    try:
+        open_regular(path).close()
+        return np.lib.format.open_memmap(path, mode="r")
+    except FileNotFoundError:
+        raise _broken(path, "is missing") from None
+    except OSError as error:
+        raise UserError(f"cannot read the cache file {path}: {error.strerror}; mend its permissions") from error
+    except (ValueError, EOFError, SyntaxError, OverflowError, tokenize.TokenError):  # raised by NumPy for a header
+        raise _broken(path, "is truncated or corrupt") from None
 
 
 def _read_array(path: Path, shape: tuple[int, ...], dtype: type, files: Mapping[str, str]) -> np.ndarray:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise _broken(path, "is missing") from None
-    except (ValueError, EOFError, SyntaxError, tokenize.TokenError):
-        raise _broken(path, "is truncated or corrupt") from None
-    except OSError as error:
-        raise UserError(f"cannot read the cache file {path}: {error.strerror}; mend its permissions") from error
-    if not isinstance(array, np.memmap) or array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
+    array = map_array(path)
+    if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
         raise _broken(path, f"holds {array.dtype} {array.shape} instead of {np.dtype(dtype)} {shape}")
     if hashlib.sha256(_bytes(array)).hexdigest() != files[path.name]:
         raise _broken(path, "is corrupt (its SHA-256 does not match)")

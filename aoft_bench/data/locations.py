@@ -1,5 +1,6 @@
 """Where a task's images may be on this machine, and where they are cached."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,11 @@ class Locations:
     def cache_of(self, task: Task) -> Path:
         """The folder with the prepared arrays of a task."""
         return self.cache.expanduser() / task.name
+
+    def digests_of(self, task: Task, root: Path) -> Path:
+        """The file beside the cache in which the digests of the images in `root` are remembered."""
+        place = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:8]
+        return self.cache.expanduser() / f".{task.name}-{place}.digests"
 
 
 def find_pack(task: Task, root: Path | None) -> Path:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.files import open_regular
 
 NAME = "manifest.tsv.gz"
 _HEADER = "# aoft_bench manifest 1"
@@ -59,7 +60,8 @@ def write(path: Path, task: str, manifest: Mapping[str, Iterable[ManifestRow]]) 
 def read(path: Path, sha256: str | None = None) -> dict[str, tuple[ManifestRow, ...]]:
     """Read a manifest; raises `UserError` for a damaged one, or one with another SHA-256 than `sha256`."""
     try:
-        text = gzip.decompress(path.read_bytes())
+        with open_regular(path) as file:
+            text = gzip.decompress(file.read())
     except FileNotFoundError:
         raise UserError(f"the manifest {path} is missing; delete {path.parent} and prepare again") from None
     except (OSError, EOFError, zlib.error) as error:
@@ -67,8 +69,11 @@ def read(path: Path, sha256: str | None = None) -> dict[str, tuple[ManifestRow, 
     if sha256 is not None and hashlib.sha256(text).hexdigest() != sha256:
         raise UserError(f"the manifest {path} is corrupt (its SHA-256 does not match); delete {path.parent}")
     splits: dict[str, list[ManifestRow]] = {}
-    for line in text.decode().splitlines():
-        if not line.startswith("#"):
-            split, _, label, name, content = line.split("\t")
-            splits.setdefault(split, []).append(ManifestRow(int(label), name, content))
+    try:
+        for line in text.decode().rstrip("\n").split("\n"):  # an id may hold other characters that end a line
+            if not line.startswith("#"):
+                split, _, label, name, content = line.split("\t")
+                splits.setdefault(split, []).append(ManifestRow(int(label), name, content))
+    except ValueError:
+        raise UserError(f"the manifest {path} is corrupt; delete {path.parent} and prepare again") from None
     return {split: tuple(rows) for split, rows in splits.items()}

@@ -62,6 +62,7 @@ class PreparedTask:
     def open(cls, task: Task, directory: Path) -> "PreparedTask":
         """The cache in `directory`, of which only meta.json is read; raises `UserError` for a damaged one."""
         meta = store.read_meta(directory, task.name)
+        _check_classes(task, meta, directory)
         return cls(
             task=task,
             **{name: meta[name] for name in ("source", "source_note", "official", "official_note", "fingerprint")},
@@ -105,15 +106,38 @@ class PreparedTask:
         """Ids, labels and digests of every image, those of the test split too: training does not read it."""
         return manifests.read(self.directory / manifests.NAME, self.meta["manifest"])
 
+    def copies(self, train: str, score: str) -> int:
+        """How many images of the split `score` are, pixel for pixel at native size, images of `train` too.
+
+        `train` is one of `TRAIN_SPLITS`, `score` one of `SPLITS`. Only the manifest is read.
+        """
+        rows = self.read_manifest()
+        parts = ("train800", "val200") if train == "train800val200" else (train,)
+        trained = {row.digest for part in parts for row in rows[part]}
+        return sum(row.digest in trained for row in rows[score])
+
+
+def _check_classes(task: Task, meta: Mapping[str, Any], directory: Path) -> None:
+    """Raise `UserError` for a number of classes that the task cannot have."""
+    classes, most = meta["classes"], max(task.classes, sum(meta["sizes"].values()))
+    fixed = meta["source"] in ("embedded", "tfds")
+    if classes != task.classes if fixed else classes > most:
+        allowed = f"{task.classes}" if fixed else f"at most {most:,}"
+        raise UserError(
+            f"the cache file {directory / 'meta.json'} has {classes:,} classes, {task.name} has {allowed}; delete "
+            f"{directory} and run again"
+        )
+
 
 def prepare(task: Task, locations: Locations, *, image_size: int, interpolation: str = "bicubic") -> PreparedTask:
     """Make sure that `<cache>/<task>/<key>` holds the task for a model of `image_size` pixels, and open it.
 
     Images stay at native size where all share one and neither side exceeds `image_size`. Otherwise they are squashed
     (no crop) to image_size x image_size; those of FGVC are resized to a short side of 256 / 224 image_size. The key is
-    made of the lists and the names, sizes and times of the images (for TFDS: of builder, slices and label map), so
-    that an unchanged source is decoded once and a changed one is noticed. Images from TFDS are first downloaded and
-    prepared, in another process. Of several processes that prepare one task, one works and the others wait.
+    made of the lists and the names and the content of the images (for TFDS: of builder, slices and label map), so that
+    an unchanged source is decoded once and a changed one is noticed; see `digests`. Images from TFDS are first
+    downloaded and prepared, in another process. Of several processes that prepare one task, one works and the others
+    wait.
     Raises `UserError` for missing or wrong data, a damaged cache, and a cache that cannot be written.
     """
     if interpolation not in INTERPOLATIONS:
@@ -121,7 +145,7 @@ def prepare(task: Task, locations: Locations, *, image_size: int, interpolation:
     kind = source_of(task, locations, image_size, interpolation)
     if kind != "tfds":
         return fill(task, SOURCES[kind](task, locations), locations, image_size, interpolation)
-    found = _find(task, locations, process.stamp(task), image_size, interpolation)
+    found = find(task, locations, image_size=image_size, interpolation=interpolation)
     if not found:
         process.run(task, locations, image_size, interpolation)
         found = _find(task, locations, process.stamp(task), image_size, interpolation)
@@ -132,8 +156,26 @@ def prepare(task: Task, locations: Locations, *, image_size: int, interpolation:
 def find(task: Task, locations: Locations, *, image_size: int, interpolation: str = "bicubic") -> PreparedTask | None:
     """The result of `prepare` if it is in the cache, else None; raises `UserError` for missing or wrong data."""
     kind = source_of(task, locations, image_size, interpolation)
-    stamp = process.stamp(task) if kind == "tfds" else SOURCES[kind](task, locations).stamp
-    return _find(task, locations, stamp, image_size, interpolation)
+    found = _find(task, locations, stamp_of(task, locations, kind), image_size, interpolation)
+    if found and kind == "tfds":
+        _check_content(found, locations)
+    return found
+
+
+def _check_content(found: PreparedTask, locations: Locations) -> None:
+    """Raise `UserError` where TFDS's files are here, and are not those that a cache was made from."""
+    made_from = found.meta.get("content")
+    if made_from and process.content(found.task, locations, made_from.split()[0]) not in (made_from, None):
+        raise UserError(
+            f"{process.prepared_folder(found.task, locations)} holds other examples than those that the cache "
+            f"{found.directory} was made from; delete the cache to prepare them, or give the folder of the cache's "
+            f"examples by data.tfds_dir=<folder>"
+        )
+
+
+def stamp_of(task: Task, locations: Locations, kind: str) -> str:
+    """What identifies the content of a source, see `Source`; `kind` is its name. Errors as for `find`."""
+    return process.stamp(task) if kind == "tfds" else SOURCES[kind](task, locations).stamp
 
 
 def source_of(task: Task, locations: Locations, image_size: int, interpolation: str) -> str:
@@ -142,7 +184,7 @@ def source_of(task: Task, locations: Locations, image_size: int, interpolation: 
     Raises `UserError` where there is none, with the ways to get one.
     """
     cached = task.builder is not None and any(
-        path.is_dir() for path in _directories(task, locations, process.stamp(task), image_size, interpolation)
+        path.is_dir() for path in cache_directories(task, locations, process.stamp(task), image_size, interpolation)
     )
     kind = choose(task, locations, cached)
     if kind == "json" and interpolation not in CROPPED_BY:
@@ -173,7 +215,7 @@ def fill(task: Task, source: Source, locations: Locations, image_size: int, inte
 
 
 def _fill(task: Task, source: Source, locations: Locations, image_size: int, interpolation: str) -> PreparedTask:
-    native, resized = _directories(task, locations, source.stamp, image_size, interpolation)
+    native, resized = cache_directories(task, locations, source.stamp, image_size, interpolation)
     if source.native_sizes:
         side = short_side_for_crop(image_size)
         sizes = {
@@ -190,7 +232,7 @@ def _fill(task: Task, source: Source, locations: Locations, image_size: int, int
     return _write(task, source, resized, shape=shape, squashed_by=interpolation, fit=fit)
 
 
-def _directories(
+def cache_directories(
     task: Task, locations: Locations, stamp: str, image_size: int, interpolation: str
 ) -> tuple[Path, Path]:
     """Where a task is cached at native size, and where resized for a model."""
@@ -204,7 +246,7 @@ def _key(*parts: str) -> str:
 
 def _find(task: Task, locations: Locations, stamp: str, image_size: int, interpolation: str) -> PreparedTask | None:
     """The existing cache: at native size if that is small enough for the model, else at this image size."""
-    native, resized = _directories(task, locations, stamp, image_size, interpolation)
+    native, resized = cache_directories(task, locations, stamp, image_size, interpolation)
     if native.is_dir():
         prepared = PreparedTask.open(task, native)
         if prepared.shape and max(prepared.shape[:2]) <= image_size:
@@ -235,6 +277,7 @@ def _write(
             "classes": source.classes,
             "class_names": list(source.class_names) if source.class_names else None,
             "squashed_by": squashed_by,
+            **({"content": source.content} if source.content else {}),
         }
 
     with progress(f"preparing {task.name}", sum(source.sizes.values())) as advance:

@@ -4,10 +4,9 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from aoft_bench.data.cache import map_array
 from aoft_bench.data.locations import Locations, find_pack
-from aoft_bench.data.prepared_task import PreparedTask, source_of
+from aoft_bench.data.prepared_task import PreparedTask, cache_directories, source_of, stamp_of
 from aoft_bench.data.resample import short_side_for_crop
 from aoft_bench.data.sources.choose import choose
 from aoft_bench.data.tasks import Task
@@ -39,13 +38,17 @@ def states_of(
     image_size, interpolation: the input of the model. prepare_command: the command line that is suggested.
     """
     source, problem = "", ""
+    taken: tuple[Path, ...] = ()
+    directories = caches_of(task, locations)
     try:
         source = source_of(task, locations, image_size, interpolation)
+        if directories:  # else there is nothing to compare, and a large pack is not read for it
+            taken = cache_directories(task, locations, stamp_of(task, locations, source), image_size, interpolation)
     except UserError as error:
-        problem = str(error)
+        source, problem = "", str(error)
     found = [
-        _cache_state(task, directory, source, problem, image_size, interpolation)
-        for directory in caches_of(task, locations)
+        _cache_state(task, directory, source, problem, directory in taken, image_size, interpolation)
+        for directory in directories
     ]
     if any(one.state == READY or (one.state == UNUSED and problem) for one in found):
         return found
@@ -69,11 +72,13 @@ def megabytes(folder: Path) -> str:
 
 
 def _cache_state(
-    task: Task, directory: Path, source: str, problem: str, image_size: int, interpolation: str
+    task: Task, directory: Path, source: str, problem: str, taken: bool, image_size: int, interpolation: str
 ) -> TaskState:
+    """taken: whether the cache is named for what the source holds, and for this input or images of native size."""
     try:
         cached = PreparedTask.open(task, directory)
         check_files(directory, cached.meta)
+        copies = cached.copies("train800val200", "test")
     except UserError as error:
         return TaskState(task.name, UNUSABLE, megabytes(directory), str(directory), str(error))
     size, origin = f"{megabytes(directory)}, {cached.size_text}", f"{cached.source_note}: {directory}"
@@ -84,8 +89,11 @@ def _cache_state(
         todo = f"a run takes another source now ({source}); {options} takes it"
     elif not _fits(cached, image_size, interpolation):
         todo = f"made for another input than {image_size} pixels, {interpolation}"
+    elif not taken:
+        todo = "made from other images than its source has now, or by an older version; a run prepares them again"
     else:
-        return TaskState(task.name, READY, size, origin, "")
+        todo = f"{copies:,} of {cached.sizes['test']:,} test images are training images too" if copies else ""
+        return TaskState(task.name, READY, size, origin, todo)
     return TaskState(task.name, UNUSED, size, origin, todo)
 
 
@@ -97,7 +105,7 @@ def _fits(cached: PreparedTask, image_size: int, interpolation: str) -> bool:
         return False
     if cached.shape:
         return cached.shape[0] == image_size
-    sizes = np.load(cached.directory / "train800_sizes.npy")
+    sizes = map_array(cached.directory / "train800_sizes.npy")
     return bool(sizes[0].min() == short_side_for_crop(image_size))
 
 

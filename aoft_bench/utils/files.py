@@ -1,14 +1,28 @@
-"""Atomic writing: a file appears complete or not at all."""
+"""Atomic writing: a file appears complete or not at all. Reading of regular files only."""
 
 import contextlib
 import errno
 import os
+import stat
 import tempfile
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from aoft_bench.utils.errors import UserError
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading bytes.
+
+    Raises `OSError` for a folder, a pipe, a socket or a device: reading these could wait for ever, or never end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def check_writable(path: Path, what: str = "results", option: str = "results.root=DIR") -> None:

@@ -102,6 +102,25 @@ def test_what_tfds_has_prepared_is_seen(doctor, tmp_path):
     assert "prepared by TFDS, not cached" in row and "dataset=kitti" in row
 
 
+def test_a_cache_of_other_images_is_not_called_ready_and_copies_are_counted(doctor, tmp_path):
+    old = eurosat(tmp_path)
+    images = tmp_path / "data/packs/eurosat/images"
+    shutil.copy(images / "train800/000000.png", images / "test/000003.png")
+    (row,) = [row for row in lines(doctor("dataset=eurosat"), "eurosat") if old.directory.name in row]
+    assert "cached, not in use" in row and "made from other images than its source has now" in row
+    new = eurosat(tmp_path)
+    (row,) = [row for row in lines(doctor("dataset=eurosat"), "eurosat") if new.directory.name in row]
+    assert "ready (cached)" in row and row.endswith("1 of 6 test images are training images too")
+
+
+def test_places_are_for_those_of_several_tasks_that_read_files(doctor, tmp_path):
+    make_pack(tmp_path / "packs/eurosat", shape=(24, 24))
+    found = doctor("dataset=eurosat,digits", "data.root=packs")
+    assert "pack found" in lines(found, "eurosat")[0] and "can be generated" in lines(found, "digits")[0]
+    (row,) = lines(doctor("dataset=digits", "data.root=packs"), "digits")
+    assert "data.root=packs cannot act" in row
+
+
 def test_every_cache_of_a_task_has_a_row(doctor, tmp_path):
     native, small = eurosat(tmp_path), eurosat(tmp_path, size=16)
     rows = {row for row in lines(doctor("dataset=eurosat"), "eurosat")}

@@ -177,6 +177,9 @@ wrong("FGVC set of a pack", "dataset=cub", "data.root=pack holds no train.json",
 wrong("unknown source", "data.source=tfd", "data.source: got 'tfd'", "did you mean 'tfds'")
 wrong("TFDS for one's own", "dataset=digits data.source=tfds data.root=null", "digits: data.source=tfds")
 wrong(
+    "a pack for a generated task", "dataset=digits", "digits is generated", "data.root=pack cannot act", "leave it out"
+)
+wrong(
     "TFDS and a pack", "dataset=cifar100 data.source=tfds", "data.source=tfds and data.root=pack contradict each other"
 )
 wrong(

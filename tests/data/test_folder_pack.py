@@ -1,14 +1,12 @@
 """Folder packs: found, read, and refused with one line that names file, line and remedy."""
 
+import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 from packs import make_pack, set_line
-from PIL import Image
 
 from aoft_bench.data import task
-from aoft_bench.data.decode import decode
 from aoft_bench.data.locations import Locations, find_pack
 from aoft_bench.data.prepared_task import prepare
 from aoft_bench.data.sources.folder import read_pack
@@ -126,7 +124,10 @@ def test_a_class_without_training_images(tmp_path):
     set_line(tmp_path, "test", 1, "images/test/000000.png 4")
     assert "no image of class 3 and 1 more in train800.txt or val200.txt" in refused(tmp_path)
     # a VTAB pack may leave classes out (sun397: 1000 images of 397 classes), and says so
-    assert read_pack(task("dtd"), tmp_path).untrained == tuple(range(3, 47))
+    assert read_pack(task("dtd"), tmp_path).untrained == 44
+    # nothing of the size of a label is made
+    set_line(tmp_path, "test", 1, "images/test/000000.png 300000000")
+    assert "no image of class 3 and 299,999,997 more in" in refused(tmp_path)
 
 
 def test_one_class_is_not_a_task(tmp_path):
@@ -163,47 +164,20 @@ def test_an_unreadable_image_is_named_and_nothing_is_left_behind(tmp_path, damag
     assert not list((tmp_path / "cache").rglob("*.npy")) and not list((tmp_path / "cache").glob("*/.*"))
 
 
-def test_an_empty_image_file_is_found_before_decoding(tmp_path):
-    (make_pack(tmp_path) / "images/test/000001.png").write_bytes(b"")
-    assert "test.txt line 2: the image 'images/test/000001.png' is empty" in refused(tmp_path)
-
-
-GREY = np.linspace(0, 255, 64).round().astype(np.uint8).reshape(8, 8)
-
-
-@pytest.mark.parametrize(
-    ("name", "image"),
-    [
-        ("grey.png", Image.fromarray(GREY)),
-        ("grey16.png", Image.fromarray(GREY.astype(np.uint16) * 257)),
-        ("grey16.tif", Image.fromarray(GREY.astype(np.uint16) * 257)),
-        ("rgb.png", Image.fromarray(GREY).convert("RGB")),
-        ("alpha.png", Image.merge("LA", [Image.fromarray(GREY), Image.new("L", (8, 8), 3)])),
-        ("rgba.png", Image.merge("RGBA", [Image.fromarray(GREY)] * 3 + [Image.new("L", (8, 8), 3)])),
-        ("palette.png", Image.fromarray(GREY).convert("P")),
-        ("cmyk.tif", Image.merge("CMYK", [Image.new("L", (8, 8), 0)] * 3 + [Image.fromarray(255 - GREY)])),
-    ],
-)
-def test_every_mode_becomes_rgb(tmp_path, name, image):
-    image.save(tmp_path / name)
-    pixels = decode(tmp_path / name, "here")
-    assert pixels.dtype == np.uint8
-    np.testing.assert_array_equal(pixels, np.repeat(GREY[..., None], 3, axis=2))
-
-
-def test_a_palette_with_transparency_becomes_rgb_without_a_warning(tmp_path):
-    image = Image.fromarray(GREY).convert("P")
-    image.save(tmp_path / "a.png", transparency=bytes(range(256)))
-    np.testing.assert_array_equal(decode(tmp_path / "a.png", "here")[..., 1], GREY)
-
-
-def test_a_bilevel_image_becomes_black_and_white(tmp_path):
-    Image.fromarray(GREY > 99).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(decode(tmp_path / "a.png", "here")[..., 2], (GREY > 99) * 255)
-
-
-@pytest.mark.parametrize(("dtype", "says"), [(np.float32, "floating point"), (np.int32, "32-bit pixels")])
-def test_pixels_without_a_known_range_are_refused(tmp_path, dtype, says):
-    Image.fromarray(GREY.astype(dtype) * 1000).save(tmp_path / "a.tif")
-    with pytest.raises(UserError, match=says):
-        decode(tmp_path / "a.tif", "here")
+def test_an_image_that_is_empty_huge_or_no_file_is_found_before_it_is_read(tmp_path):
+    image = make_pack(tmp_path) / "images/test/000001.png"
+    for make, says in (
+        (Path.touch, "is empty"),
+        (os.mkfifo, "is not a file"),
+        (lambda path: path.symlink_to("/dev/zero"), "is not a file"),
+        (lambda path: path.touch() or os.truncate(path, 10**12), "has 1000.0 GB, more than any image"),
+    ):
+        image.unlink()
+        make(image)
+        assert f"test.txt line 2: the image 'images/test/000001.png' {says}; restore it" in refused(tmp_path)
+    image.unlink()
+    os.mkfifo(tmp_path / "classes.txt")
+    assert "classes.txt: not a regular file; " in refused(tmp_path)
+    (tmp_path / "test.txt").unlink()
+    os.mkfifo(tmp_path / "test.txt")
+    assert "has no test.txt" in refused(tmp_path)

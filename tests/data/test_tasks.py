@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from aoft_bench.data import SUITES, TASKS, task, tasks
-from aoft_bench.data.sources.choose import SOURCES
+from aoft_bench.data.locations import Locations
+from aoft_bench.data.sources.choose import SOURCES, choose
 from aoft_bench.utils.errors import UserError
 
 # classes and test images of VTAB-1k (Zhai et al. 2019, table of datasets; counts of the TFDS versions in use)
@@ -77,6 +79,17 @@ def test_fgvc_classes_and_sizes():
 def test_every_source_of_a_task_can_be_opened():
     assert {source for entry in TASKS.values() for source in entry.sources} == set(SOURCES)
     assert all(("tfds" in entry.sources) == (entry.builder is not None) for entry in TASKS.values())
+
+
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [({"root": Path("nowhere")}, "root=nowhere"), ({"source": "folder"}, "source=folder")]
+    + [({name: Path("a")}, f"{name}=a") for name in ("tfds_dir", "manual_dir")],
+)
+def test_a_generated_task_refuses_an_option_that_cannot_act(option, name):
+    assert choose(task("digits"), Locations(Path("cache")), False) == "embedded"
+    with pytest.raises(UserError, match=f"digits is generated and reads no files: data.{name} cannot act; leave it"):
+        choose(task("digits"), Locations(Path("cache"), **option), False)
 
 
 def test_folder_names_lead_to_one_task_and_hold_the_published_ones():

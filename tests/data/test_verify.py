@@ -1,7 +1,11 @@
 """Caches compared with themselves and with the official lists."""
 
+import gzip
 import hashlib
+import io
 import json
+import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,7 @@ import numpy as np
 import pytest
 from packs import make_json_set, make_pack, tfds_cache
 
-from aoft_bench.data import manifest, task
+from aoft_bench.data import cache, manifest, task
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.manifest import ManifestRow
 from aoft_bench.data.prepared_task import PreparedTask, prepare
@@ -148,12 +152,14 @@ def resign_meta(ready: PreparedTask, **changes: Any) -> None:
     """Change meta.json and make its checksum right: what a faulty writer, not a faulty disk, would leave."""
     meta = json.loads((ready.directory / "meta.json").read_text()) | changes
     del meta["checksum"]
+    if "fingerprint" not in changes:
+        meta["fingerprint"] = cache.fingerprint(meta)
     meta["checksum"] = hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
     (ready.directory / "meta.json").write_text(json.dumps(meta))
 
 
 def resign(ready: PreparedTask, name: str, array: np.ndarray) -> None:
-    """Replace an array and its SHA-256, but not the fingerprint."""
+    """Replace an array and its SHA-256."""
     np.save(ready.directory / name, array)
     files = json.loads((ready.directory / "meta.json").read_text())["files"]
     resign_meta(ready, files=files | {name: hashlib.sha256(array.tobytes()).hexdigest()})
@@ -168,12 +174,11 @@ def rewrite_manifest(ready: PreparedTask, change: Callable[[dict[str, tuple[Mani
 
 def test_parts_that_contradict_each_other_are_reported(tmp_path):
     ready = prepared(tmp_path)
-    labels = np.array([0, 1, 7, 0, 1, 2])
-    resign(ready, "test_labels.npy", labels)
-    fingerprint, outside, other = problems(ready)
-    assert "meta.json has another fingerprint than its arrays" in fingerprint
+    resign(ready, "test_labels.npy", np.array([0, 1, 7, 0, 1, 2]))
+    resign(ready, "val200_labels.npy", np.array([0, 2, 2]))
+    other, outside = problems(ready)
+    assert "manifest.tsv.gz has another label than val200_labels.npy, first at position 1" in other
     assert "test_labels.npy holds the label 7, out of range for 3 classes" in outside
-    assert "manifest.tsv.gz has another label than test_labels.npy, first at position 2" in other
 
 
 def test_a_manifest_of_other_images_is_reported(tmp_path):
@@ -190,10 +195,62 @@ def test_a_manifest_of_other_images_is_reported(tmp_path):
     assert "lists 5 images of test, the cache holds 6" in count
 
 
-def test_more_images_than_labels_are_reported(tmp_path):
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"fingerprint": "0" * 64}, "its fingerprint is that of other arrays"),
+        ({"stored": {"train800": [6, 12, 12, 3], "val200": [4, 12, 12, 3], "test": [6, 12, 12, 3]}}, "stored is not"),
+        ({"stored": {}}, "fingerprint|stored and sizes"),
+        ({"sizes": {"train800": 6}}, "files are not those of its splits"),
+        ({"sizes": {"train800": True, "val200": 3, "test": 6}}, "sizes.train800: "),
+        ({"files": {"../../x.npy": "0"}}, "files are not those of its splits"),
+        ({"shape": [12, 12]}, "shape: "),
+        ({"classes": 0}, "classes: "),
+        ({"classes": "3"}, "classes: "),
+        ({"classes": 300_000_000}, "has 300,000,000 classes, folder has at most 15"),
+        ({"class_names": ["a", "b"]}, "3 classes, but 2 names"),
+        ({"source_note": None}, "source_note: "),
+    ],
+)
+def test_a_meta_file_that_contradicts_itself_is_refused_whatever_its_checksum(tmp_path, change, says):
     ready = prepared(tmp_path)
-    images = np.load(ready.directory / "val200.npy")
-    stored = ready.meta["stored"] | {"val200": [4, 12, 12, 3]}
-    resign(ready, "val200.npy", np.concatenate([images, images[:1]]))
-    resign_meta(ready, stored=stored)
-    assert any("val200.npy has 4 images for 3 labels" in text for text in problems(ready))
+    resign_meta(ready, **change)
+    with pytest.raises(UserError, match=f"meta.json .*({says}).*; delete {ready.directory} and run again"):
+        prepared(tmp_path)
+
+
+def test_a_wrong_number_of_classes_is_refused_whatever_its_checksum(tmp_path):
+    ready = prepared(tmp_path)
+    resign_meta(ready, classes=2)
+    with pytest.raises(UserError, match="test_labels.npy holds the label 2, out of range for 2 classes; delete"):
+        prepared(tmp_path).open_test()
+    digits = prepare(task("digits"), Locations(tmp_path), image_size=16)
+    resign_meta(digits, classes=12)
+    with pytest.raises(UserError, match="meta.json has 12 classes, digits has 10; delete"):
+        prepare(task("digits"), Locations(tmp_path), image_size=16)
+
+
+def test_what_is_no_file_or_another_file_is_refused_without_waiting(tmp_path):
+    ready = prepared(tmp_path)
+    array, meta, rows = (ready.directory / name for name in ("test.npy", "meta.json", "manifest.tsv.gz"))
+    whole = array.read_bytes()
+    zipped, pickled = io.BytesIO(), io.BytesIO()
+    np.savez(zipped, a=np.zeros(3))
+    np.save(pickled, np.array([None]), allow_pickle=True)
+    for content in (zipped.getvalue(), pickled.getvalue(), pickle.dumps(1), b"", whole[:128]):
+        array.write_bytes(content)
+        with pytest.raises(UserError, match="test.npy is truncated or corrupt; delete"):
+            ready.open_test()
+        assert any("test.npy is truncated or corrupt" in text for text in problems(ready))
+    meta.write_text("[" * 100_000)
+    with pytest.raises(UserError, match="meta.json is corrupt; delete"):
+        prepared(tmp_path)
+    rows.write_bytes(gzip.compress(b"test\t0\n"))
+    with pytest.raises(UserError, match="is corrupt; delete"):
+        manifest.read(rows)
+    for path, read in ((array, ready.open_test), (rows, ready.read_manifest), (meta, lambda: prepared(tmp_path))):
+        for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+            path.unlink()
+            make(path)
+            with pytest.raises(UserError, match=f"{path.name}.*not a regular file"):
+                read()

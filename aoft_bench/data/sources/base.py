@@ -31,6 +31,7 @@ class Source:
 
     kind: its name in `sources.choose.SOURCES`; note: what it is, in words. official, official_note: whether the images
     are those of the published splits, and why not. stamp: identifies the content without decoding or drawing it.
+    content: a digest of the files where they are not part of the stamp, since a cache is used without them too.
 
     The functions are called only when a cache has to be written. read(split, index): one example. native_shape(limit):
     the (H, W, C) that all images share, None where they differ or a side exceeds `limit`. channels(): 1 if all images
@@ -50,6 +51,7 @@ class Source:
     channels: Callable[[], int]
     read: Callable[[str, int], Example]
     native_sizes: Callable[[], dict[str, np.ndarray]] | None = None
+    content: str | None = None
     compared: Callable[[manifest.Manifest], tuple[str, str]] = lambda rows: ("", "")
 
     def blocks(self, split: str, fit: Fit | None, flat: bool, advance: Callable[[int], None]) -> Iterator[ImageBlock]:

@@ -29,7 +29,7 @@ def choose(task: Task, locations: Locations, cached_from_tfds: bool) -> str:
 
     The first of `task.sources`, unless the task has both a folder and TFDS: then `locations` decide. Raises `UserError`
     where `auto` finds both a pack and originals that are prepared already (a pack is a lossy copy, so the user has to
-    choose), and where source and root contradict each other.
+    choose), where source and root contradict each other, and for an option that cannot act.
     """
     if locations.source == "tfds":
         if "tfds" not in task.sources:
@@ -43,6 +43,8 @@ def choose(task: Task, locations: Locations, cached_from_tfds: bool) -> str:
                 f"packs, data.tfds_dir for TensorFlow Datasets"
             )
         return "tfds"
+    if "embedded" in task.sources:
+        _refuse_places(task, locations)
     if "tfds" not in task.sources or locations.source == "folder" or locations.root is not None:
         return task.sources[0]
     pack = default_pack(task)
@@ -52,3 +54,19 @@ def choose(task: Task, locations: Locations, cached_from_tfds: bool) -> str:
             f"their numbers differ; choose one with data.source=folder or data.source=tfds"
         )
     return task.sources[0] if pack else "tfds"
+
+
+def _refuse_places(task: Task, locations: Locations) -> None:
+    """Raise `UserError` for a place that a generated task would not read."""
+    given = {
+        "source": None if locations.source == "auto" else locations.source,
+        "root": locations.root,
+        "tfds_dir": locations.tfds_dir,
+        "manual_dir": locations.manual_dir,
+    }
+    for name, value in given.items():
+        if value is not None:
+            raise UserError(
+                f"{task.name} is generated and reads no files: data.{name}={value} cannot act; leave it out, or "
+                f"choose another dataset"
+            )

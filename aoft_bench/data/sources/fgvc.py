@@ -22,7 +22,16 @@ import numpy as np
 
 from aoft_bench.data.locations import JSON_LAYOUT, JSON_LISTS, Locations, find_pack
 from aoft_bench.data.sources.base import Example, Source
-from aoft_bench.data.sources.listing import ListedImages, Listing, read_list, relative, shortened, stamp_file
+from aoft_bench.data.sources.listing import (
+    ListedImages,
+    Listing,
+    check_name,
+    file_state,
+    read_list,
+    relative,
+    shortened,
+    stamp_images,
+)
 from aoft_bench.data.tasks import Task
 from aoft_bench.utils.errors import UserError
 
@@ -31,7 +40,8 @@ _FOLDERS = ("images", "Images", "")
 
 def from_json(task: Task, locations: Locations) -> Source:
     """A set with json splits, cropped when it is used; raises `UserError` where it is missing or wrong."""
-    found = read_set(task, find_pack(task, locations.root))
+    root = find_pack(task, locations.root)
+    found = read_set(task, root, locations.digests_of(task, root))
 
     def native_sizes() -> dict[str, np.ndarray]:
         return {
@@ -62,14 +72,14 @@ def from_json(task: Task, locations: Locations) -> Source:
 def note(task: Task, found: ListedImages) -> str:
     """Why the set does not count as the official one, for the record."""
     reasons = ["json splits: not verified against VPT's files"]
-    return "; ".join(reasons + task.deviations(found.sizes, found.classes, len(found.untrained)))
+    return "; ".join(reasons + task.deviations(found.sizes, found.classes, found.untrained))
 
 
-def read_set(task: Task, root: Path) -> ListedImages:
-    """Read and check the json files in `root`, and that every image is there; no image is opened.
+def read_set(task: Task, root: Path, memory: Path | None = None) -> ListedImages:
+    """Read and check the json files in `root`, and that every image is there; no image is decoded.
 
-    The splits get the names of `SPLITS`. Other counts than the task's are no error, see `note`. Raises `UserError` that
-    names the file, the entry and the remedy.
+    memory: where the digests of the images are remembered, see `digests`. The splits get the names of `SPLITS`. Other
+    counts than the task's are no error, see `note`. Raises `UserError` that names the file, the entry and the remedy.
     """
     digest = hashlib.sha256()
     entries = {split: _read_json(task, root / name, digest) for split, name in JSON_LISTS.items()}
@@ -85,11 +95,13 @@ def read_set(task: Task, root: Path) -> ListedImages:
         for split, part in entries.items()
     }
     folder = _find_images(root, listings["train800"].files[0])
-    for split, listing in listings.items():
-        for name in listing.files:
-            image = f"{_entry(root / JSON_LISTS[split], name)}: the image"
-            stamp_file(folder / name, name, digest, image, missing=f"not in {folder}", entry="entry")
-    return ListedImages(root, folder, listings, len(class_ids), None, digest.hexdigest())
+    states = [
+        file_state(folder / name, f"{_entry(root / JSON_LISTS[split], name)}: the image", f"not in {folder}", "entry")
+        for split, listing in listings.items()
+        for name in listing.files
+    ]
+    digests = stamp_images(folder, listings, states, digest, memory)
+    return ListedImages(root, folder, listings, len(class_ids), None, digest.hexdigest(), digests)
 
 
 def _read_json(task: Task, path: Path, digest: "hashlib._Hash") -> list[tuple[str, int]]:
@@ -118,6 +130,8 @@ def _unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _relative(path: Path, name: str) -> str:
+    if problem := check_name(name):
+        raise UserError(f"{_entry(path, name)}: the name {problem}; rename the file")
     file = relative(name)
     if file is None:
         raise UserError(f"{_entry(path, name)} points outside the set; write paths relative to the folder of images")

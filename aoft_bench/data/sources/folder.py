@@ -20,11 +20,12 @@ from aoft_bench.data.sources.base import Example, Shape, Source
 from aoft_bench.data.sources.listing import (
     ListedImages,
     Listing,
+    file_state,
+    first_untrained,
     read_list,
     relative,
     shortened,
-    stamp_file,
-    untrained_classes,
+    stamp_images,
 )
 from aoft_bench.data.tasks import SPLITS, Task
 from aoft_bench.utils.errors import UserError
@@ -32,11 +33,12 @@ from aoft_bench.utils.errors import UserError
 
 def from_folder(task: Task, locations: Locations) -> Source:
     """The folder pack of a task; raises `UserError` where there is none or its lists are wrong."""
-    pack = read_pack(task, find_pack(task, locations.root))
+    root = find_pack(task, locations.root)
+    pack = read_pack(task, root, locations.digests_of(task, root))
     note = "a pack of the user's own"
     if task.suite != "own":
         reasons = ["folder pack: not verified against the official split"]
-        note = "; ".join(reasons + task.deviations(pack.sizes, pack.classes, len(pack.untrained)))
+        note = "; ".join(reasons + task.deviations(pack.sizes, pack.classes, pack.untrained))
     kinds = sorted({Path(file).suffix.lower() or "no suffix" for one in pack.listings.values() for file in one.files})
 
     @cache
@@ -72,11 +74,12 @@ def from_folder(task: Task, locations: Locations) -> Source:
     )
 
 
-def read_pack(task: Task, root: Path) -> ListedImages:
-    """Read and check the lists, and that every image is there; no image is opened.
+def read_pack(task: Task, root: Path, memory: Path | None = None) -> ListedImages:
+    """Read and check the lists, and that every image is there; no image is decoded.
 
-    The number of classes is that of classes.txt where there is one, else `task.classes`, else the largest label + 1.
-    Raises `UserError` that names the list, the line and the remedy.
+    memory: where the digests of the images are remembered, see `digests`. The number of classes is that of classes.txt
+    where there is one, else `task.classes`, else the largest label + 1. Raises `UserError` that names the list, the
+    line and the remedy.
     """
     digest = hashlib.sha256()
     texts = {split: _read_split(root, split, digest) for split in SPLITS}
@@ -87,12 +90,14 @@ def read_pack(task: Task, root: Path) -> ListedImages:
     classes = limit or 1 + max(int(listing.labels.max()) for listing in listings.values())
     _check_no_overlap(root, listings)
     if task.suite == "own":  # VTAB's 1,000 images of 397 classes leave some of sun397 out
-        _check_classes(root, classes, untrained_classes(listings, classes), names)
-    for listing in listings.values():
-        for name, entry in zip(listing.files, listing.entries, strict=True):
-            image = f"{root / entry}: the image {shortened(repr(name))}"
-            stamp_file(root / name, name, digest, image, missing="not there", entry="line")
-    return ListedImages(root, root, listings, classes, names, digest.hexdigest())
+        _check_classes(root, classes, *first_untrained(listings, classes), names)
+    states = [
+        file_state(root / name, f"{root / entry}: the image {shortened(repr(name))}", "not there", "line")
+        for listing in listings.values()
+        for name, entry in zip(listing.files, listing.entries, strict=True)
+    ]
+    digests = stamp_images(root, listings, states, digest, memory)
+    return ListedImages(root, root, listings, classes, names, digest.hexdigest(), digests)
 
 
 def _read_text(path: Path, digest: "hashlib._Hash") -> str:
@@ -167,13 +172,13 @@ def _check_no_overlap(root: Path, listings: dict[str, Listing]) -> None:
             seen[name] = entry
 
 
-def _check_classes(root: Path, classes: int, untrained: tuple[int, ...], names: tuple[str, ...] | None) -> None:
+def _check_classes(root: Path, classes: int, untrained: int, first: int, names: tuple[str, ...] | None) -> None:
     if classes < 2:
         raise UserError(f"the pack {root} has {classes} class; classification needs at least 2")
     if untrained:
-        first = f"{untrained[0]}" + (f" ({names[untrained[0]]})" if names else "")
-        more = f" and {len(untrained) - 1} more" if len(untrained) > 1 else ""
+        named = f"{first}" + (f" ({names[first]})" if names else "")
+        more = f" and {untrained - 1:,} more" if untrained > 1 else ""
         raise UserError(
-            f"the pack {root} has no image of class {first}{more} in train800.txt or val200.txt; "
-            f"add one, or number the labels 0 to {classes - 1 - len(untrained)} without gaps"
+            f"the pack {root} has no image of class {named}{more} in train800.txt or val200.txt; "
+            f"add one, or number the labels 0 to {classes - 1 - untrained} without gaps"
         )

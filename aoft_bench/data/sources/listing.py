@@ -3,13 +3,19 @@
 import hashlib
 import os
 import stat
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from aoft_bench.data import decode
+from aoft_bench.data.digests import digests_of
 from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.files import open_regular
+
+_LARGEST = 10**9  # bytes of an image file
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,8 @@ class ListedImages:
     """The three checked lists of a task.
 
     root: the folder of the lists; folder: the one that file names are relative to. class_names: None where they are not
-    known. stamp: a SHA-256 over the lists and the names, sizes and times of the images, not over their path.
+    known. stamp: a SHA-256 over the lists and the names and the content of the images, not over their path. digests:
+    the SHA-256 of each image file, by split.
     """
 
     root: Path
@@ -35,19 +42,20 @@ class ListedImages:
     classes: int
     class_names: tuple[str, ...] | None
     stamp: str
+    digests: Mapping[str, Sequence[str]]
 
     @property
     def sizes(self) -> dict[str, int]:
         return {split: len(listing.files) for split, listing in self.listings.items()}
 
     @property
-    def untrained(self) -> tuple[int, ...]:
-        """Classes without an image in train800 and val200."""
-        return untrained_classes(self.listings, self.classes)
+    def untrained(self) -> int:
+        """The number of classes without an image in train800 and val200."""
+        return first_untrained(self.listings, self.classes)[0]
 
     def read(self, split: str, index: int) -> np.ndarray:
-        """An image (H, W, 3) uint8; raises `UserError` as `decode.decode` does."""
-        return decode.decode(*self._file(split, index))
+        """An image (H, W, 3) uint8; raises `UserError` as `decode.decode` does, and for one that has changed."""
+        return decode.decode(*self._file(split, index), self.digests[split][index])
 
     def size(self, split: str, index: int) -> tuple[int, int]:
         """(height, width) of an image, from its header."""
@@ -64,15 +72,18 @@ class ListedImages:
         return self.folder / listing.files[index], listing.entries[index]
 
 
-def untrained_classes(listings: dict[str, Listing], classes: int) -> tuple[int, ...]:
-    trained = {*listings["train800"].labels.tolist(), *listings["val200"].labels.tolist()}
-    return tuple(sorted(set(range(classes)) - trained))
+def first_untrained(listings: Mapping[str, Listing], classes: int) -> tuple[int, int]:
+    """How many classes have no image in train800 and val200, and the first of them (`classes` where there is none)."""
+    trained = np.unique(np.concatenate([listings["train800"].labels, listings["val200"].labels]))
+    gaps = np.flatnonzero(trained != np.arange(len(trained)))
+    return classes - len(trained), int(gaps[0]) if len(gaps) else len(trained)
 
 
 def read_list(path: Path, digest: "hashlib._Hash", kind: str) -> bytes:
     """The content of a list, added to `digest`; `kind` names what has to be mended if it cannot be read."""
     try:
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            content = file.read()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; mend its permissions or the {kind}") from error
     digest.update(f"{path.name} {len(content)}\n".encode() + content)
@@ -85,11 +96,22 @@ def relative(name: str) -> str | None:
     return None if pure.is_absolute() or ".." in pure.parts else str(pure)
 
 
-def stamp_file(path: Path, name: str, digest: "hashlib._Hash", image: str, missing: str, entry: str) -> None:
-    """Add name, size and time of an image to `digest`.
+def check_name(name: str) -> str:
+    """What is wrong with the name of an image, in words; empty where a manifest, a line each, can hold it."""
+    if any(ord(character) < 32 or ord(character) == 127 for character in name):
+        return "holds a control character"
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "is not UTF-8"
+    return ""
 
-    Raises `UserError` where it is missing, empty or no file. The message begins with `image`, says `missing` for an
-    image that is missing, and suggests to remove the `entry` of the list.
+
+def file_state(path: Path, image: str, missing: str, entry: str) -> os.stat_result:
+    """What `os.stat` says of an image.
+
+    Raises `UserError` where it is missing, empty, too large or no file. The message begins with `image`, says `missing`
+    for an image that is missing, and suggests to remove the `entry` of the list.
     """
     remedy = f"restore it or take the {entry} out"
     try:
@@ -97,10 +119,36 @@ def stamp_file(path: Path, name: str, digest: "hashlib._Hash", image: str, missi
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{image} is {missing} ({reason}); {remedy}") from error
-    if not stat.S_ISREG(found.st_mode) or not found.st_size:
-        what = "empty" if stat.S_ISREG(found.st_mode) else "not a file"
-        raise UserError(f"{image} is {what}; {remedy}")
-    digest.update(os.fsencode(name) + f"\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f"{image} is not a file; {remedy}")
+    if not 0 < found.st_size <= _LARGEST:
+        what = f"has {found.st_size / 1e9:.1f} GB, more than any image" if found.st_size else "is empty"
+        raise UserError(f"{image} {what}; {remedy}")
+    return found
+
+
+def stamp_images(
+    folder: Path,
+    listings: Mapping[str, Listing],
+    states: Sequence[os.stat_result],
+    digest: "hashlib._Hash",
+    memory: Path | None,
+) -> dict[str, tuple[str, ...]]:
+    """Add the names and the content of all images to `digest`; returns the SHA-256 of each, by split.
+
+    states: see `file_state`, in the order of the listings. memory: see `digests_of`.
+    """
+    paths = [folder / name for listing in listings.values() for name in listing.files]
+    try:
+        found = digests_of(paths, states, memory, f"the images of {folder.name}")
+    except OSError as error:
+        raise UserError(f"cannot read the image {error.filename}: {error.strerror}; mend its permissions") from error
+    each = iter(found)
+    digests = {split: tuple(islice(each, len(listing.files))) for split, listing in listings.items()}
+    for split, listing in listings.items():
+        for name, content in zip(listing.files, digests[split], strict=True):
+            digest.update(os.fsencode(name) + f"\0{content}\n".encode())
+    return digests
 
 
 def shortened(text: str) -> str:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from aoft_bench.data.digests import digests_of
 from aoft_bench.data.locations import LAYOUT, Locations
 from aoft_bench.data.tasks import Task
 from aoft_bench.data.tfds.builders import builder_name, facts
@@ -34,6 +35,24 @@ def prepared_folder(task: Task, locations: Locations) -> Path:
     """Where TFDS keeps the prepared examples of a task's builder."""
     assert task.builder is not None
     return locations.tfds / builder_name(task.builder)
+
+
+def content(task: Task, locations: Locations, version: str) -> str | None:
+    """The version and a digest of the files that TFDS keeps of a task's builder; None where there are none.
+
+    Files are read once and their digests remembered, see `digests`. Raises `UserError` for files that cannot be read.
+    """
+    folder = prepared_folder(task, locations) / version
+    try:
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+        memory = locations.digests_of(task, folder)
+        found = digests_of(files, [path.stat() for path in files], memory, f"what TFDS prepared of {task.name}")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"cannot read the examples in {folder}: {error.strerror}; mend its permissions") from error
+    listed = "".join(f"{path.name}\0{digest}\n" for path, digest in zip(files, found, strict=True))
+    return f"{version} {hashlib.sha256(listed.encode()).hexdigest()}"
 
 
 def require(task: Task, locations: Locations) -> None:

@@ -19,7 +19,7 @@ from aoft_bench.data.tasks import SPLITS, Task
 from aoft_bench.data.tfds import download, official
 from aoft_bench.data.tfds.builders import accepts, builder_name, facts
 from aoft_bench.data.tfds.labels import LABEL_MAPS
-from aoft_bench.data.tfds.process import EXTRA, stamp
+from aoft_bench.data.tfds.process import EXTRA, content, stamp
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.locks import preparing
 
@@ -71,6 +71,7 @@ def from_tfds(task: Task, locations: Locations) -> Source:
         channels=lambda: int(features["image"].shape[-1]),
         read=read,
         compared=lambda rows: ("", "") if note else _compared(task, rows),
+        content=content(task, locations, version),
     )
 
 
