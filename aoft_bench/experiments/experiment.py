@@ -78,6 +78,11 @@ class Experiment:
         """The split whose accuracy is the result. The only place that opens the test split, once a run."""
         return self.prepared.open_test() if self.protocol.score == "test" else self.prepared.train("val200")
 
+    @cached_property
+    def copies(self) -> int:
+        """How many of the scored images are training images too."""
+        return self.prepared.copies(self.protocol.train, self.protocol.score)
+
     def train_batches(self) -> DeviceBatches | CroppedBatches:
         """Shuffled batches of the protocol's training split, resized to the model's input, on the device."""
         c, size = self.config, self.config.backbone.img_size
@@ -145,6 +150,7 @@ def run_experiment(experiment: Experiment, command: str, processes: int = 1) -> 
     command: what the record says reproduces it. processes: how many train together.
     """
     config, files = experiment.config, experiment.files
+    _ = experiment.copies  # reads the manifest: a damaged one is found before training
     hardware.reset_peak_memory(experiment.device)
     adapted = experiment.build_model()
     official = experiment.prepared.official
@@ -236,6 +242,7 @@ def describe(
             "official_note": prepared.official_note,
             "classes": prepared.classes,
             "sizes": prepared.sizes,
+            "copies": experiment.copies,
             "shape": list(prepared.shape) if prepared.shape else None,
             "squashed_by": prepared.squashed_by,
             "mean": list(adapted.mean),

@@ -51,7 +51,8 @@ class Parameters(Section):
 
 
 class Data(Section):
-    """The images. fingerprint: digest of the prepared arrays; mean, std: of the normalization, by channel."""
+    """The images. fingerprint: digest of the prepared arrays; mean, std: of the normalization, by channel; copies: how
+    many of the scored images are among those of training too."""
 
     fingerprint: str
     source: str
@@ -59,6 +60,7 @@ class Data(Section):
     official_note: str
     mean: Channels
     std: Channels
+    copies: Count | None = None
 
 
 class Weights(Section):

@@ -232,6 +232,14 @@ def _notes(setting: Setting, records: list[Record]) -> list[str]:
     if setting.images:
         digits = {f"{record['dataset']} {record['data']['fingerprint'][:8]}" for record in records}
         notes.append(f"Other images than those of the table before it (fingerprints: {', '.join(sorted(digits))}).")
+    copies = {
+        f"{record['dataset']} {found:,} of {record['metrics']['total']:,}"
+        for record in records
+        if (found := record["data"].get("copies"))
+    }
+    if copies:
+        counts = ", ".join(sorted(copies))
+        notes.append(f"Images of {setting.split} that are training images too, pixel for pixel: {counts}.")
     if any("best_test_epoch_top1" in record["metrics"] for record in records):
         notes.append("[best test epoch] is chosen on the test split, as many papers do; it is not the result.")
     if setting.split != "test":

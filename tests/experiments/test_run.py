@@ -112,7 +112,7 @@ def test_the_record_says_what_was_measured(digits: Done, nano_weights: Path) -> 
     assert (counts["trained"], counts["head"], counts["trained_with_head"]) == (trained, head, trained + head)
     assert counts["backbone"] == sum(t.numel() for t in load_file(nano_weights).values())
     assert record["data"]["sizes"] == {"train800": 800, "val200": 200, "test": 797}
-    assert len(record["data"]["fingerprint"]) == 64
+    assert len(record["data"]["fingerprint"]) == 64 and record["data"]["copies"] == 0
     assert record["weights"]["sha256"] == hashlib.sha256(nano_weights.read_bytes()).hexdigest()
     cost = record["cost"]
     assert all(cost[name] > 0 for name in ("train_seconds", "train_images_per_second", "peak_memory_bytes"))

@@ -175,6 +175,13 @@ def test_validation_scores_are_called_so() -> None:
     assert "not results" in table.notes[0]
 
 
+def test_copies_of_training_images_are_named_below_a_table() -> None:
+    with_copies = record(60.0, "svhn", data__copies=12)
+    (table,) = build_comparisons([with_copies, record(60.0, data__copies=0), record(61.0, seed=1)])
+    (note,) = table.notes
+    assert note == "Images of test that are training images too, pixel for pixel: svhn 12 of 10,000."
+
+
 def test_layout_of_vtab1k() -> None:
     """19 columns in three groups; natural 1 .. 7, specialized 8 .. 11, structured 12 .. 19 have means 4, 9.5, 15.5."""
     found = [record(float(i), name) for i, name in enumerate(VTAB, 1)]
