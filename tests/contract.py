@@ -20,15 +20,21 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import aoft_bench
 from aoft_bench.methods import Handle, Method
+from aoft_bench.training.shards import Shard, ShardObjective
 
 Network = Callable[..., nn.Module]
 
 
 def adapted(method: Method, network: Network = vit, seed: int = 7) -> Handle:
     """A fresh network with the method attached."""
-    model = network()
+    return attached(network(), method, seed)
+
+
+def attached(model: nn.Module, method: str | Method, seed: int = 7, **options: Any) -> Handle:
+    """`model` with the method attached; one that prepares looks at noise."""
+    images, labels = batch(size_of(model))
     torch.manual_seed(seed)
-    return aoft_bench.attach(model, method)
+    return aoft_bench.attach(model, method, batches=[(images.to(next(model.parameters())), labels)], **options)
 
 
 @functools.cache
@@ -38,8 +44,8 @@ def untouched(network: Network) -> nn.Module:
 
 
 def size_of(model: nn.Module) -> int:
-    """Input side of one of our networks in pixels."""
-    return int(model.patch_embed.img_size[0])
+    """Input side of one of our networks in pixels; 1 for a network that is none of ours."""
+    return int(model.patch_embed.img_size[0]) if hasattr(model, "patch_embed") else 1
 
 
 @torch.no_grad()
@@ -55,9 +61,8 @@ def features(model: nn.Module) -> Tensor:
 
 
 def loss(handle: Handle) -> Tensor:
-    """Cross-entropy on noise."""
-    images, labels = batch(size_of(handle.model))
-    return F.cross_entropy(handle.model(images), labels)
+    """The method's loss on noise."""
+    return handle.loss(*batch(size_of(handle.model)))
 
 
 def steps(handle: Handle, count: int = 2, lr: float = 0.1) -> None:
@@ -83,8 +88,7 @@ def check_what_is_trained(method: Method, network: Network = vit) -> None:
     """What was inserted is trained, and of the backbone only the head and what `tunes` declares."""
     model = network()
     before = {name: (parameter, parameter.detach().clone()) for name, parameter in model.named_parameters()}
-    torch.manual_seed(7)
-    handle = aoft_bench.attach(model, method)
+    handle = attached(model, method)
     trained = {id(parameter) for _, parameter in handle.trained()}
     declared = declared_names(method, network)
     head = {id(parameter) for parameter in model.get_classifier().parameters()}
@@ -115,7 +119,7 @@ def check_count(method: Method) -> None:
     model = vit(depth=3, mlp_ratio=2.0)
     shape = shape_of(model)
     formula = method.count(shape)
-    counted = aoft_bench.attach(model, method).trainable_parameters(head=False)
+    counted = attached(model, method).trainable_parameters(head=False)
     assert formula in (counted, None), f"count() says {formula:,} parameters on {shape}, but {counted:,} are trained"
 
 
@@ -240,6 +244,50 @@ def _odd_sizes() -> nn.Module:
     return vit(embed_dim=56, mlp_ratio=3.0)
 
 
+def check_prepare(method: Method, network: Network = vit) -> None:
+    """What is chosen from images is the same each time, leaves the network as it was, and is saved."""
+    if not method.prepares:
+        return
+    model, images = network(), [batch(size_of(untouched(network)))]
+    before = copy.deepcopy(model.state_dict())
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        found.append(aoft_bench.methods.prepare(model.train(), method, images))
+    assert found[0], "prepare() chose nothing"
+    same = all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+    assert same and found[0].keys() == found[1].keys(), "prepare() chooses something else the second time"
+    same = all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert same and model.training, "prepare() changed the network that it looked at"
+    handle = attached(model, method)
+    perturb(handle)
+    state = handle.state_dict()
+    for name, value in found[0].items():
+        assert torch.equal(state.get(name, value.new_empty(0)), value), f"prepare() chose {name}, which is no buffer"
+    again = attached(network(), method, seed=8, prepared=state)
+    again.load_state_dict(state)
+    assert torch.equal(output(again.model), output(handle.model)), "what is saved does not hold all that was chosen"
+    assert again.choice_digest() == handle.choice_digest()
+    counts = [attached(network(), method, prepared=prepared).trainable_parameters() for prepared in ({}, state)]
+    assert method.count(shape_of(vit())) is None or counts[0] == counts[1], "sizes depend on what is chosen"
+
+
+def check_loss(method: Method, network: Network = vit) -> None:
+    """The loss is one number, and the mean over shards of a batch that several processes see."""
+    handle = adapted(method, network)
+    perturb(handle)
+    images, labels = batch(size_of(handle.model), count=5)
+    whole = handle.loss(images, labels)
+    assert whole.shape == () and whole.isfinite(), "loss() is not one finite number"
+    shards = []
+    for rank in range(2):
+        handle.objective = ShardObjective(len(labels), 2)
+        part = Shard(rank, 2).slice_of(len(labels))
+        shards.append(handle.loss(images[part], labels[part]))
+    off = (torch.stack(shards).mean() - whole).abs().item()
+    assert off < 1e-10, f"the loss of two shards is off by {off:.1e}: average over images by handle.objective"
+
+
 def declared_names(method: Method, network: Network) -> set[str]:
     """Names of the backbone's parameters that `tunes` declares."""
     model = untouched(network)
@@ -277,5 +325,7 @@ CHECKS = [
     check_bf16,
     check_copy,
     check_backward_size,
+    check_prepare,
+    check_loss,
 ]
 ON_ANY_NETWORK = [check for check in CHECKS if check not in (check_count, check_backward_size)]

@@ -116,7 +116,8 @@ def _of_record(record: Record, path: Path) -> list[MatrixSet]:
     state = read_trained(path, record)
     config = from_dict(record["config"], methods.get)
     # the architecture is enough, and the seed gives the start: the method is drawn after the network, as in the run
-    handle = build_model(config, record["data"]["classes"], torch.device("cpu"), weights=False).handle
+    cpu, classes = torch.device("cpu"), record["data"]["classes"]
+    handle = build_model(config, classes, cpu, weights=False, prepared=state).handle
     origin = {name: record[name] for name in ("backbone", "dataset", "seed", "hash")}
     one = MatrixSet(weights=record["weights"]["sha256"], state="start", matrices=factor_matrices(handle), **origin)
     try:

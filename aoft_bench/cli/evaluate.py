@@ -67,8 +67,13 @@ def reproduce(record: dict[str, Any], path: Path, changes: dict[str, Any]) -> tu
             raise UserError(
                 f"the {what} here are not those of the record: got {found[:12]}, the record has {recorded[:12]}"
             )
-    adapted = experiment.build_model()
+    adapted = experiment.build_model(prepared=state)
     adapted.handle.load_state_dict(state)
+    if adapted.handle.choice_digest() != record.get("prepared"):
+        raise UserError(
+            f"the parameters beside {path} are of another run: what the method chose from training images is not what "
+            "the record says; run the cell again with results.mode=force"
+        )
     score = score_model(experiment, adapted)
     return score.correct, score.total
 

@@ -60,7 +60,8 @@ def method_choices() -> Iterator[MethodChoice]:
         method = methods.build(name, options)
         count = method.count(VIT_B16)  # a formula, which the tests compare with what is attached
         if count is None:
-            count = methods.attach(_meta_backbone("vit_b16_in21k"), method).trainable_parameters(head=False)
+            handle = methods.attach(_meta_backbone("vit_b16_in21k"), method, prepared={})
+            count = handle.trainable_parameters(head=False)
         defaults = dataclasses.asdict(methods.build(name, {}))  # type: ignore[call-overload]
         changed = [f"{key}={value}" for key, value in options.items() if defaults[key] != value]
         yield MethodChoice(choice, method, count, "" if choice == name else f"{name} with {', '.join(changed)}")
@@ -89,7 +90,7 @@ def methods_markdown() -> str:
     for choice in method_choices():
         method = choice.method
         try:
-            methods.attach(pickle.loads(swin), method)
+            methods.attach(pickle.loads(swin), method, prepared={})
             on_swin = True
         except UserError:
             on_swin = False

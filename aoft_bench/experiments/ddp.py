@@ -20,6 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import aoft_bench
 from aoft_bench.config.schema import RunConfig
 from aoft_bench.methods import Handle
@@ -33,6 +35,7 @@ Message = dict[str, Any] | None  # None: the worker has ended
 Messages = queue.SimpleQueue[tuple[int, Message]]  # with the rank of the worker
 Worker = subprocess.Popen[str]
 
+PREPARED = "prepared.pt"  # where workers find what a method chose from training images
 _SETTLE = 0.5  # seconds for the other workers to report, and for this process to get a signal meant for all
 
 
@@ -53,8 +56,11 @@ def fit_in_processes(
     """
     job: dict[str, Any] = {"config": config.as_dict(), "world_size": world_size, "logged": logger is not None}
     job |= {"code": code_digest(), "hash": digest}
-    with tempfile.TemporaryDirectory(prefix="aoft_bench-") as name, _workers(job, Path(name)) as workers:
-        results = _results(workers, label, Path(name), logger)
+    with tempfile.TemporaryDirectory(prefix="aoft_bench-") as name:
+        if handle.method.prepares:  # all workers take what was chosen here
+            torch.save(handle.state_dict(), Path(name) / PREPARED)
+        with _workers(job, Path(name)) as workers:
+            results = _results(workers, label, Path(name), logger)
     handle.load_state_dict(trained_state(checkpoint))
     peak = max(result.peak_memory_bytes for result in results.values())
     return replace(results[0], processes=world_size, peak_memory_bytes=peak)

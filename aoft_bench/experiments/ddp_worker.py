@@ -54,6 +54,7 @@ def _train(job: dict[str, Any], send: Send) -> None:
 
     from aoft_bench import methods
     from aoft_bench.config.schema import from_dict
+    from aoft_bench.experiments.ddp import PREPARED
     from aoft_bench.experiments.experiment import prepare_experiment
     from aoft_bench.records.code_version import code_digest
     from aoft_bench.training import hardware
@@ -84,7 +85,9 @@ def _train(job: dict[str, Any], send: Send) -> None:
         world_size=shard.world_size,
     )
     logger = _forwarding_logger(send) if job["logged"] and shard.rank == 0 else None
-    result = fit(experiment.job(experiment.build_model(), logger, shard))
+    prepared = Path(job["folder"]) / PREPARED
+    adapted = experiment.build_model(torch.load(prepared, weights_only=True) if prepared.is_file() else None)
+    result = fit(experiment.job(adapted, logger, shard))
     peak = hardware.peak_memory_bytes(experiment.device)
     send({"result": dataclasses.asdict(result) | {"peak_memory_bytes": peak}})
     torch.distributed.destroy_process_group()

@@ -26,6 +26,7 @@ from aoft_bench.data.tasks import Task
 from aoft_bench.experiments.ddp import fit_in_processes
 from aoft_bench.experiments.device import device_of, precision_of
 from aoft_bench.experiments.locate import files_of, hash_of
+from aoft_bench.methods.base import Prepared
 from aoft_bench.records.code_version import code_digest, git_state, version_of
 from aoft_bench.records.files import CellFiles, write_record
 from aoft_bench.records.protocols import PROTOCOLS, Protocol
@@ -69,9 +70,13 @@ class Experiment:
         c = self.config
         return f"{c.method.label} · {c.dataset.name} · {c.backbone.name} · seed {c.seed}"
 
-    def build_model(self) -> AdaptedModel:
-        """The adapted model; `UserError` if the weight file is not the one that the hash was computed of."""
-        return build_model(self.config, self.prepared.classes, self.device, sha256=self.weights_sha256)
+    def build_model(self, prepared: Prepared | None = None) -> AdaptedModel:
+        """The adapted model; `UserError` if the weight file is not the one that the hash was computed of.
+
+        prepared: what its method chose from training images before (`Method.prepare`); by default it is chosen now.
+        """
+        options: dict[str, Any] = {"batches": self.plain_batches, "prepared": prepared, "sha256": self.weights_sha256}
+        return build_model(self.config, self.prepared.classes, self.device, **options)
 
     @cached_property
     def scored_split(self) -> Split:
@@ -85,11 +90,19 @@ class Experiment:
 
     def train_batches(self) -> DeviceBatches | CroppedBatches:
         """Shuffled batches of the protocol's training split, resized to the model's input, on the device."""
+        return self._train_batches(random_crop=True, shuffle=True, random_flip=self.config.recipe.flip)
+
+    def plain_batches(self) -> DeviceBatches | CroppedBatches:
+        """Batches of the same images, in order and not augmented."""
+        return self._train_batches(random_crop=False)
+
+    def _train_batches(self, *, random_crop: bool, **options: Any) -> DeviceBatches | CroppedBatches:
         c, size = self.config, self.config.backbone.img_size
         images, labels = self.prepared.train(self.protocol.train)
-        options: dict[str, Any] = {"shuffle": True, "random_flip": c.recipe.flip, "seed": c.seed}
+        options["seed"] = c.seed
         if isinstance(images, ImageList):
-            return CroppedBatches(images, labels, c.recipe.batch_size, size=size, device=self.device, **options)
+            options |= {"size": size, "device": self.device, "random_crop": random_crop}
+            return CroppedBatches(images, labels, c.recipe.batch_size, **options)
         on_device = to_device(images, size, c.data.interpolation, self.device)
         return DeviceBatches(on_device, labels, c.recipe.batch_size, **options)
 
@@ -220,6 +233,7 @@ def describe(
     if protocol.best_test_epoch:
         best = max(per_epoch)
         metrics |= {"best_test_epoch_top1": best, "best_test_epoch": 1 + per_epoch.index(best)}
+    choice = adapted.handle.choice_digest()
     return {
         "schema": SCHEMA,
         "backbone": config.backbone.name,
@@ -233,6 +247,7 @@ def describe(
         "metrics": metrics,
         "curves": trained.curves,
         "parameters": adapted.handle.parameter_counts(),
+        **({} if choice is None else {"prepared": choice}),
         "data": {
             "fingerprint": prepared.fingerprint,
             "manifest": prepared.manifest,

@@ -1,11 +1,20 @@
 """The base class of all methods, and what a method must and may define."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from aoft_bench.backbones.layout import Shape as Shape
+
+if TYPE_CHECKING:
+    from aoft_bench.methods.handle import Handle
+
+Batches = Iterable[tuple[Tensor, Tensor]]  # (normalized images (B, C, S, S), labels (B,) int64), the same in every pass
+Prepared = dict[str, Tensor]  # what `Method.prepare` chose, by the names that it has as buffers of the adapted model
 
 
 @dataclass(frozen=True)
@@ -20,6 +29,27 @@ class Factors:
     down: Tensor
     up: Tensor
     update: tuple[Tensor, Tensor]
+
+
+def at_least_fp32(logits: Tensor) -> Tensor:
+    """`logits` in the precision that losses are computed in."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+class Objective:
+    """How the images of a batch make one loss: by their mean. Training puts its own into `Handle.objective`, with the
+    recipe's label smoothing, and for the shard of a batch."""
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        self.label_smoothing = label_smoothing
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy; logits (B, classes), labels (B,)."""
+        return cross_entropy(at_least_fp32(logits), labels, label_smoothing=self.label_smoothing)
+
+    def mean(self, values: Tensor, labels: Tensor) -> Tensor:
+        """Mean of one value an image, (B,), such as a penalty; labels (B,) say which images are padding."""
+        return values.mean()
 
 
 class Method:
@@ -49,6 +79,37 @@ class Method:
         Everything inserted is trained, together with the head. What must stay fixed (a random projection, a starting
         point) is a buffer.
         """
+
+    def prepare(self, model: nn.Module, batches: Batches) -> Prepared:
+        """Choose something from training images, before anything is attached; by default nothing.
+
+        model: the pre-trained network with its new head, in evaluation mode, nothing of it frozen. It must be left as
+        it was; gradients are cleared by the caller. batches: all images of the protocol's training split, in order and
+        not augmented, on the model's device. The result must be the same each time: masks, indices, whatever
+        `attach_prepared` makes buffers of.
+        """
+        return {}
+
+    def attach_prepared(self, model: nn.Module, prepared: Prepared) -> None:
+        """`attach` for a method that prepares: register what `prepare` chose as buffers of these names.
+
+        prepared: its result, or all that was saved of a trained model, or nothing, {}, where only the sizes matter (to
+        count parameters): then any choice will do. `parts/choices.py` reads from it.
+        """
+        self.attach(model)
+
+    @property
+    def prepares(self) -> bool:
+        """Whether the method chooses something from training images."""
+        return type(self).prepare is not Method.prepare
+
+    def loss(self, handle: "Handle", images: Tensor, labels: Tensor) -> Tensor:
+        """The loss of a training batch: by default the mean cross-entropy of the logits.
+
+        images: normalized, (B, C, S, S); labels (B,). The model may be called several times. Whatever is averaged over
+        images goes through `handle.objective`, so that several processes train the same.
+        """
+        return handle.objective.cross_entropy(handle.model(images), labels)
 
     def count(self, shape: Shape) -> int | None:
         """Number of trained parameters without the head, as a formula of the backbone's `Shape`; None where `Shape`

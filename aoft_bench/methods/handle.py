@@ -1,6 +1,7 @@
 """`attach` and the handle it returns: what was trained, how to save it, how to fold it back into the backbone."""
 
 import fnmatch
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,29 +10,39 @@ from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import head_parameters, replace
 from aoft_bench.methods import registry
-from aoft_bench.methods.base import Factors, Method
+from aoft_bench.methods.base import Batches, Factors, Method, Objective, Prepared
 from aoft_bench.methods.parts.mergeable import Mergeable
 from aoft_bench.methods.parts.step_hooks import build_once_a_step
 from aoft_bench.utils.errors import UserError
 
 
-def attach(model: nn.Module, method: str | Method, **options: Any) -> "Handle":
+def attach(
+    model: nn.Module,
+    method: str | Method,
+    *,
+    batches: Batches | None = None,
+    prepared: Prepared | None = None,
+    **options: Any,
+) -> "Handle":
     """Freeze `model`, adapt it in place, and keep its head trainable.
 
     model: a timm VisionTransformer or SwinTransformer; method: a registered name, with its options as keywords, or an
-    instance of a method class. Random numbers come from torch's global generator. Raises `UserError` for an unknown
-    name or option, for a value out of range, and for a backbone that the method cannot act on; then the model's
-    weights are untouched.
+    instance of a method class. A method that chooses something from training images (`Method.prepare`) needs `batches`
+    of them, or `prepared`: what it chose before, or {} where only the sizes matter. Random numbers come from torch's
+    global generator. Raises `UserError` for an unknown name or option, for a value out of range, for a backbone that
+    the method cannot act on, and for a choice that does not fit; then the model's weights are untouched.
     """
     chosen = registry.build(method, options) if isinstance(method, str) else method
     if any(hasattr(module, "_aoft_bench") for module in model.modules()):
         raise UserError("this model is adapted already; load a fresh backbone for another method")
+    if prepared is None:
+        prepared = prepare(model, chosen, batches)
     tuned = _tuned(model, chosen)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in tuned)
     original = {_storage(tensor) for _, tensor in _tensors(model)}
     size = sum(parameter.numel() for parameter in model.parameters())
-    chosen.attach(model)
+    chosen.attach_prepared(model, prepared)
     build_once_a_step(model)
     model._aoft_bench = True  # type: ignore[assignment]
     head = head_parameters(model)
@@ -41,6 +52,26 @@ def attach(model: nn.Module, method: str | Method, **options: Any) -> "Handle":
     # a view of a frozen weight is not new: q alone, say, where timm keeps q, k and v in one layer
     fixed = {n for n, t in _tensors(model) if _storage(t) not in original and not t.requires_grad}
     return Handle(model, chosen, fixed, size)
+
+
+def prepare(model: nn.Module, method: Method, batches: Batches | None) -> Prepared:
+    """What the method chooses from `batches`, on the CPU; the model is left as it was. See `Method.prepare`."""
+    if not method.prepares:
+        return {}
+    if batches is None or next(iter(batches), None) is None:
+        raise UserError(
+            f"{type(method).__name__} chooses what it trains from training images, and got none: give batches=, pairs "
+            "of normalized images (B, C, S, S) and labels (B,)"
+        )
+    training, required = model.training, [parameter.requires_grad for parameter in model.parameters()]
+    try:
+        found = method.prepare(model.eval().requires_grad_(True), batches)
+    finally:
+        model.train(training)
+        for parameter, was in zip(model.parameters(), required, strict=True):
+            parameter.requires_grad_(was)
+            parameter.grad = None
+    return {name: tensor.detach().cpu() for name, tensor in found.items()}
 
 
 def _tuned(model: nn.Module, method: Method) -> set[str]:
@@ -69,12 +100,14 @@ class Handle:
     """An adapted model: counts, trained state, merging. Made by `attach`.
 
     constants: names of what the method inserted and does not train (starting points, random projections); saved too.
-    size: parameters of the network before it was adapted, its head included.
+    size: parameters of the network before it was adapted, its head included. objective: how the method's loss averages
+    over images; training sets it.
     """
 
     def __init__(self, model: nn.Module, method: Method, constants: set[str], size: int) -> None:
         self.model = model
         self.method = method
+        self.objective = Objective()
         self._constants = constants
         self._size = size
         self._head = head_parameters(model)
@@ -85,6 +118,20 @@ class Handle:
     def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         """(name, parameter) of everything that is trained, the head included; the same while the model is merged."""
         return iter(self._trained.items())
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The method's loss of a training batch: normalized images (B, C, S, S), labels (B,)."""
+        return self.method.loss(self, images, labels)
+
+    def choice_digest(self) -> str | None:
+        """SHA-256 of the constants of a method that chose them from training images; None for any other method."""
+        if not self.method.prepares:
+            return None
+        digest, state = hashlib.sha256(), self.state_dict()
+        for name in sorted(self._constants):
+            value = state[name]
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode() + value.numpy().tobytes())
+        return digest.hexdigest()
 
     def trainable_parameters(self, head: bool = True) -> int:
         """Number of trained parameters, with or without the head."""

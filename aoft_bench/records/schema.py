@@ -116,7 +116,11 @@ class Config(Section):
 
 
 class RecordSchema(Section):
-    """A whole record. trained_sha256: of the file beside it, with what was trained; empty in older records."""
+    """A whole record.
+
+    prepared: SHA-256 of what the method chose from training images, of a method that does. trained_sha256: of the file
+    beside it, with what was trained; empty in older records.
+    """
 
     backbone: str
     method: str
@@ -127,6 +131,7 @@ class RecordSchema(Section):
     metrics: Metrics
     curves: dict[str, list[float]]
     parameters: Parameters
+    prepared: str | None = None
     data: Data
     weights: Weights
     trained_sha256: str = ""

@@ -1,18 +1,20 @@
 """The model of a run: a seeded backbone with the recipe's dropouts and a method attached."""
 
 import random
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from aoft_bench import methods
 from aoft_bench.backbones.networks import build
 from aoft_bench.config.schema import RecipeOptions, RunConfig
-from aoft_bench.data.transforms import NORMALIZATIONS
+from aoft_bench.data.transforms import NORMALIZATIONS, normalize
 from aoft_bench.methods import Handle
+from aoft_bench.methods.base import Prepared
 from aoft_bench.training.hardware import prefer_fast_attention
 
 
@@ -29,13 +31,35 @@ class AdaptedModel:
         return self.handle.model
 
 
+@dataclass(frozen=True)
+class NormalizedBatches:
+    """What `Method.prepare` looks at. batches: (images (B, C, S, S) uint8, labels (B,)), the same in every pass."""
+
+    batches: Iterable[tuple[Tensor, Tensor]]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, labels in self.batches:
+            yield normalize(images, self.mean, self.std), labels
+
+
 def build_model(
-    config: RunConfig, classes: int, device: torch.device, *, weights: bool = True, sha256: str = ""
+    config: RunConfig,
+    classes: int,
+    device: torch.device,
+    *,
+    weights: bool = True,
+    batches: Callable[[], Iterable[tuple[Tensor, Tensor]]] | None = None,
+    prepared: Prepared | None = None,
+    sha256: str = "",
 ) -> AdaptedModel:
     """The adapted model of a configuration, seeded, on the CPU; `device` is where it will run.
 
-    weights=False leaves out the pretrained weights: the architecture alone needs no file. sha256: what the weight file
-    must have, if given; `UserError` for another.
+    weights=False leaves out the pretrained weights: the architecture alone needs no file. A method that prepares gets
+    `prepared`, what it chose before, or chooses on `device` from `batches()`, uint8 images of the training split.
+    Without both its sizes are right, its choice is not. sha256: what the weight file must have, if given; `UserError`
+    for another.
     """
     # the generators that a library may draw from: of torch on every device, NumPy, Python
     torch.manual_seed(config.seed)
@@ -45,10 +69,14 @@ def build_model(
     backbone = build(config.backbone, classes, drop_path=drop_path, weights=weights, sha256=sha256)
     regularize(backbone.model, config.recipe)
     prefer_fast_attention(backbone.model, device)
-    handle = methods.attach(backbone.model, config.method.options)
     name = config.data.normalization
     mean, std = (backbone.mean, backbone.std) if name == "backbone" else NORMALIZATIONS[name]
-    return AdaptedModel(handle, mean, std)
+    method = config.method.options
+    if not method.prepares or prepared is not None or batches is None:
+        return AdaptedModel(methods.attach(backbone.model, method, prepared=prepared or {}), mean, std)
+    backbone.model.to(device)
+    chosen = methods.prepare(backbone.model, method, NormalizedBatches(batches(), mean, std))
+    return AdaptedModel(methods.attach(backbone.model.cpu(), method, prepared=chosen), mean, std)
 
 
 def regularize(model: nn.Module, recipe: RecipeOptions) -> None:

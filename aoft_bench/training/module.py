@@ -6,21 +6,22 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from aoft_bench.backbones.finite import not_finite
 from aoft_bench.data.transforms import normalize
+from aoft_bench.methods.base import Objective
 from aoft_bench.training.cuda_graph import Step
 from aoft_bench.training.job import TrainingJob
 from aoft_bench.training.optim import adamw, schedule
 from aoft_bench.training.score import counts_of, diverged
-from aoft_bench.training.shards import shard_loss
+from aoft_bench.training.shards import ShardObjective
 from aoft_bench.training.wandb import EpochLogger
 from aoft_bench.utils.errors import UserError
 
 
 class FineTuning(pl.LightningModule):
-    """Cross-entropy of the job's model on normalized images.
+    """The loss of the job's method on normalized images.
 
     Batches are (images (B, C, S, S) uint8 on the device, labels (B,) int64), or those of `ShardedBatches`.
     curves: one value an epoch. step: the loss of a batch; `fit` may replace it by CUDA graphs of the same.
@@ -32,7 +33,7 @@ class FineTuning(pl.LightningModule):
         super().__init__()
         self.job = job
         self.model = job.adapted.model  # an attribute, so that Lightning finds the parameters
-        self.criterion = nn.CrossEntropyLoss(label_smoothing=job.recipe.label_smoothing)
+        job.adapted.handle.objective = Objective(job.recipe.label_smoothing)
         self.curves: dict[str, list[float]] = {"train_loss": []}
         self.step: Step = self.loss
         # names and shapes of what a checkpoint holds of the model: not the frozen weights
@@ -46,12 +47,15 @@ class FineTuning(pl.LightningModule):
         scheduler = schedule(optimizer, self.job.recipe, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def _normalized(self, images: Tensor) -> Tensor:
+        return normalize(images, self.job.adapted.mean, self.job.adapted.std)
+
     def forward(self, images: Tensor) -> Tensor:
-        return self.model(normalize(images, self.job.adapted.mean, self.job.adapted.std))  # type: ignore[no-any-return]
+        return self.model(self._normalized(images))  # type: ignore[no-any-return]
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of a batch."""
-        return self.criterion(self(images).float(), labels)  # type: ignore[no-any-return]
+        """The method's loss of a batch; by default the mean cross-entropy."""
+        return self.job.adapted.handle.loss(self._normalized(images), labels)
 
     def on_train_start(self) -> None:
         if isinstance(self.logger, EpochLogger):
@@ -60,10 +64,9 @@ class FineTuning(pl.LightningModule):
     def training_step(self, batch: tuple[Any, ...], index: int) -> Tensor:
         images, labels, *batch_size = batch
         if batch_size:
-            logits, smoothing = self(images).float(), self.job.recipe.label_smoothing
-            loss = shard_loss(logits, labels, batch_size[0], self.trainer.world_size, smoothing)
-        else:
-            loss = self.step(images, labels)
+            smoothing = self.job.recipe.label_smoothing
+            self.job.adapted.handle.objective = ShardObjective(batch_size[0], self.trainer.world_size, smoothing)
+        loss = self.step(images, labels)
         self._losses.append(loss.detach())
         return loss
 

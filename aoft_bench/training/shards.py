@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from aoft_bench.methods.base import Objective, at_least_fp32
 
 IGNORED = -100  # the label of a padding image; cross_entropy's own default for ignore_index
 
@@ -51,11 +54,20 @@ class ShardedBatches:
                 yield images[:1], torch.full_like(labels[:1], IGNORED), len(labels)
 
 
-def shard_loss(logits: Tensor, labels: Tensor, batch_size: int, world_size: int, smoothing: float) -> Tensor:
-    """The loss of a shard: the sum of its cross-entropies * world_size / batch_size.
+class ShardObjective(Objective):
+    """The loss of a shard: sums over its images * world_size / batch_size, the size of the whole batch.
 
     DDP averages gradients over the processes. With this loss the average is the gradient of the mean over the whole
     batch, also where shards differ in size.
     """
-    loss = nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED, label_smoothing=smoothing, reduction="sum")
-    return loss * world_size / batch_size
+
+    def __init__(self, batch_size: int, world_size: int, label_smoothing: float = 0.0) -> None:
+        super().__init__(label_smoothing)
+        self.batch_size, self.world_size = batch_size, world_size
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        options: Any = {"ignore_index": IGNORED, "label_smoothing": self.label_smoothing, "reduction": "sum"}
+        return cross_entropy(at_least_fp32(logits), labels, **options) * self.world_size / self.batch_size
+
+    def mean(self, values: Tensor, labels: Tensor) -> Tensor:
+        return values[labels != IGNORED].sum() * self.world_size / self.batch_size

@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 import contract
+import networks
 import pytest
 import torch
 from networks import swin, vit
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 
 import aoft_bench
 from aoft_bench import methods
-from aoft_bench.backbones.layout import block_paths
+from aoft_bench.backbones.layout import block_paths, width_of
 from aoft_bench.methods import Method, Shape
+from aoft_bench.methods.base import Batches, Prepared
+from aoft_bench.methods.parts.choices import indices
 from aoft_bench.methods.parts.wrappers import After
 from aoft_bench.utils.errors import UserError
 
@@ -134,6 +137,61 @@ class Overflow(Honest):
         return Exploding(width)
 
 
+class Chooses(Honest):
+    """A method that keeps its promises: it shifts the two channels that are largest on training images."""
+
+    def prepare(self, model: nn.Module, batches: Batches) -> Prepared:
+        with torch.no_grad():
+            seen = torch.cat([model.forward_features(images).abs().mean((0, 1))[None] for images, _ in batches])
+        return {f"{path}.mlp.adapter.chosen": self.choose(seen.mean(0)) for path, _ in block_paths(model)}
+
+    def choose(self, sizes: Tensor) -> Tensor:
+        return sizes.topk(2).indices
+
+    def attach_prepared(self, model: nn.Module, prepared: Prepared) -> None:
+        for path, block in block_paths(model):
+            found = indices(prepared, f"{path}.mlp.adapter.chosen", (2,), width_of(block))
+            block.mlp = After(block.mlp, ShiftOfSome(found).to(block.mlp.fc2.weight.dtype))
+
+    def count(self, shape: Shape) -> int | None:
+        return 2 * shape.depth
+
+
+class ShiftOfSome(Shift):
+    def __init__(self, chosen: Tensor) -> None:
+        super().__init__(len(chosen))
+        self.register_buffer("chosen", chosen)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h + torch.zeros_like(h[0, 0]).index_add(0, self.chosen, self.b.to(h.dtype))  # type: ignore[arg-type]
+
+
+class ChoosesByChance(Chooses):
+    def choose(self, sizes: Tensor) -> Tensor:
+        return torch.randperm(len(sizes))[:2]
+
+
+class ChangesWhatItSees(Chooses):
+    def prepare(self, model: nn.Module, batches: Batches) -> Prepared:
+        model.get_classifier().weight.data += 1
+        return super().prepare(model, batches)
+
+
+class Forgets(Chooses):
+    """Keeps what it chose under another name, so that it is chosen anew wherever the parameters are loaded."""
+
+    def prepare(self, model: nn.Module, batches: Batches) -> Prepared:
+        return {f"other.{name}": value for name, value in super().prepare(model, batches).items()}
+
+    def attach_prepared(self, model: nn.Module, prepared: Prepared) -> None:
+        super().attach_prepared(model, {name.removeprefix("other."): value for name, value in prepared.items()})
+
+
+class SumOfLosses(Honest):
+    def loss(self, handle: methods.Handle, images: Tensor, labels: Tensor) -> Tensor:
+        return super().loss(handle, images, labels) + handle.model(images).square().mean()
+
+
 BROKEN = [
     (Undeclared, contract.check_what_is_trained, r"blocks\.1\.norm1\.weight of the backbone is trained, but tunes\(\)"),
     (DeclaredButFrozen, contract.check_what_is_trained, r"blocks\.0\.norm1\.bias .* declared by tunes\(\), but not"),
@@ -145,6 +203,10 @@ BROKEN = [
     (ItsOwnDice, contract.check_seed, r"the same seed gives two starts"),
     (LargeBackward, contract.check_backward_size, r"forms a matrix of the size of a frozen weight: .*\(56, 56\)"),
     (Overflow, contract.check_bf16, r"logits are not finite under bf16"),
+    (ChoosesByChance, contract.check_prepare, r"prepare\(\) chooses something else the second time"),
+    (ChangesWhatItSees, contract.check_prepare, r"prepare\(\) changed the network that it looked at"),
+    (Forgets, contract.check_prepare, r"prepare\(\) chose other\.blocks\.0\.mlp\.adapter\.chosen, which is no buffer"),
+    (SumOfLosses, contract.check_loss, r"loss of two shards is off by .*: average over images by handle\.objective"),
 ]
 
 
@@ -157,6 +219,25 @@ def test_a_broken_method_is_caught_with_a_message(broken: Any, check: Any, messa
 @pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
 def test_an_honest_method_passes(check: Any) -> None:
     check(Honest())
+    check(Chooses())
+
+
+def test_what_was_chosen_for_another_network_is_refused() -> None:
+    images = [networks.batch(16)]
+    of_another = methods.prepare(vit(embed_dim=64), Chooses(), images)
+    wrong = {
+        r"is 40, this network has 0 to 31": {name: torch.tensor([3, 40]) for name in of_another},
+        r"is of shape \(3,\), this network needs \(2,\)": {name: torch.zeros(3).long() for name in of_another},
+        r"is torch.float32, not torch.int64": {name: torch.zeros(2) for name in of_another},
+        r"has no blocks\.1\.mlp\.adapter\.chosen": dict(list(of_another.items())[:1]),
+    }
+    for message, prepared in wrong.items():
+        with pytest.raises(UserError, match=rf"of another network: .*{message}; prepare it again") as refusal:
+            aoft_bench.attach(vit(), Chooses(), prepared=prepared)
+        assert "\n" not in str(refusal.value)
+    for nothing in (None, []):
+        with pytest.raises(UserError, match=r"Chooses chooses .* from training images, and got none: give batches="):
+            aoft_bench.attach(vit(), Chooses(), batches=nothing)
 
 
 def test_the_registry_does_not_know_the_methods_of_this_file() -> None:

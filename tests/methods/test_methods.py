@@ -45,9 +45,7 @@ def each(cases):
 
 
 def adapted(method: str, options: dict, model: nn.Module | None = None, seed: int = 7) -> methods.Handle:
-    model = vit() if model is None else model
-    torch.manual_seed(seed)
-    return aoft_bench.attach(model, method, **options)
+    return contract.attached(vit() if model is None else model, method, seed, **options)
 
 
 @each(CASES)
@@ -189,7 +187,7 @@ def test_counts_on_vit_b16(method, options, expected, vit_b16):
     model = pickle.loads(vit_b16)
     shape = shape_of(model)
     assert shape == VIT_B16
-    handle = adapted(method, options, model)
+    handle = aoft_bench.attach(model, method, prepared={}, **options)
     assert handle.trainable_parameters(head=False) == expected
     assert handle.trainable_parameters() == expected + 768 * 100 + 100
     assert handle.method.count(shape) in (expected, None)

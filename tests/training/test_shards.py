@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from aoft_bench.data.loader import DeviceBatches
-from aoft_bench.training.shards import IGNORED, Shard, ShardedBatches, shard_loss
+from aoft_bench.methods.base import Objective
+from aoft_bench.training.shards import IGNORED, Shard, ShardedBatches, ShardObjective
 
 world_sizes = st.integers(1, 12)
 
@@ -51,13 +52,15 @@ def test_the_mean_gradient_of_the_shards_is_that_of_the_whole_batch(
     torch.manual_seed(seed)
     layer = nn.Linear(6, 4).double()
     images, labels = torch.randn(batch_size, 6).double(), torch.randint(4, (batch_size,))
-    nn.functional.cross_entropy(layer(images), labels, label_smoothing=smoothing).backward()
+    whole, logits = Objective(smoothing), layer(images)
+    (whole.cross_entropy(logits, labels) + whole.mean(logits.square().sum(1), labels)).backward()
     expected = [p.grad.clone() for p in layer.parameters()]
     sums = [torch.zeros_like(p) for p in layer.parameters()]
     for rank in range(world_size):
         ((mine, numbers, total),) = ShardedBatches([(images, labels)], Shard(rank, world_size))
         layer.zero_grad()
-        shard_loss(layer(mine), numbers, total, world_size, smoothing).backward()
+        objective, logits = ShardObjective(total, world_size, smoothing), layer(mine)
+        (objective.cross_entropy(logits, numbers) + objective.mean(logits.square().sum(1), numbers)).backward()
         for kept, parameter in zip(sums, layer.parameters(), strict=True):
             kept += parameter.grad / world_size
     for got, wanted in zip(sums, expected, strict=True):
