@@ -2,16 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from aoft_bench.backbones.layout import Shape as Shape
-
-if TYPE_CHECKING:
-    from aoft_bench.methods.handle import Handle
 
 Batches = Iterable[tuple[Tensor, Tensor]]  # (normalized images (B, C, S, S), labels (B,) int64), the same in every pass
 Prepared = dict[str, Tensor]  # what `Method.prepare` chose, by the names that it has as buffers of the adapted model
@@ -50,6 +47,13 @@ class Objective:
     def mean(self, values: Tensor, labels: Tensor) -> Tensor:
         """Mean of one value an image, (B,), such as a penalty; labels (B,) say which images are padding."""
         return values.mean()
+
+
+class Trained(Protocol):
+    """What a loss is computed of: a `Handle`."""
+
+    model: nn.Module
+    objective: Objective
 
 
 class Method:
@@ -103,7 +107,7 @@ class Method:
         """Whether the method chooses something from training images."""
         return type(self).prepare is not Method.prepare
 
-    def loss(self, handle: "Handle", images: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, handle: Trained, images: Tensor, labels: Tensor) -> Tensor:
         """The loss of a training batch: by default the mean cross-entropy of the logits.
 
         images: normalized, (B, C, S, S); labels (B,). The model may be called several times. Whatever is averaged over

@@ -13,7 +13,7 @@ import aoft_bench
 from aoft_bench import methods
 from aoft_bench.backbones.layout import block_paths, width_of
 from aoft_bench.methods import Method, Shape
-from aoft_bench.methods.base import Batches, Prepared
+from aoft_bench.methods.base import Batches, Prepared, Trained
 from aoft_bench.methods.parts.choices import indices
 from aoft_bench.methods.parts.wrappers import After
 from aoft_bench.utils.errors import UserError
@@ -188,7 +188,7 @@ class Forgets(Chooses):
 
 
 class SumOfLosses(Honest):
-    def loss(self, handle: methods.Handle, images: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, handle: Trained, images: Tensor, labels: Tensor) -> Tensor:
         return super().loss(handle, images, labels) + handle.model(images).square().mean()
 
 
