@@ -14,7 +14,6 @@ from typing import Any, NoReturn
 from aoft_bench import __version__
 from aoft_bench.utils.errors import UserError, unknown
 from aoft_bench.utils.streams import finish_streams, steady_streams
-from aoft_bench.utils.text import one_line
 
 # in the order of --help
 COMMANDS = {
@@ -90,8 +89,7 @@ def _run(words: list[str]) -> int:
             interrupted += f"; {module.INTERRUPTED}"
         return int(module.main(words))
     except UserError as error:
-        text = "\n".join(map(one_line, str(error).split("\n")))
-        print(f"aoft_bench: {text}", file=sys.stderr, flush=True)
+        print(f"aoft_bench: {error}", file=sys.stderr, flush=True)
         return 2
     except KeyboardInterrupt:
         print(f"\naoft_bench: {interrupted}", file=sys.stderr)

@@ -16,7 +16,7 @@ from aoft_bench.config.check import check_value
 from aoft_bench.config.schema import RecipeOptions
 from aoft_bench.records.files import command_of
 from aoft_bench.records.schema import Record
-from aoft_bench.results.collect import collect
+from aoft_bench.results.collect import LeftOut, collect
 from aoft_bench.results.settings import triple
 from aoft_bench.utils.errors import unknown_text
 
@@ -96,7 +96,7 @@ def read_evidence(root: Path) -> Evidence:
     paths: dict[str, Path] = {}
     for path, record in zip(found.paths, found.records, strict=True):
         if problem := _problem(record):
-            left_out.append(f"{path}: {problem}; was it edited? run the cell again")
+            left_out.append(str(LeftOut(path, f"{problem}; was it edited? run the cell again")))
             continue
         run = _run(record)
         first = paths.setdefault(run.identity, path)

@@ -4,6 +4,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from aoft_bench.utils.text import one_line
+
 SHOWN = 40  # most names in one message; timm has hundreds of models
 
 
@@ -12,7 +14,11 @@ class UserError(Exception):
 
     The text says what was wrong, what was given, what is allowed and what to do next. It is one line, or one line per
     problem where several are reported at once. The command line prints it without a traceback and exits with code 2.
+    Control characters, as names of files may hold them, are written out.
     """
+
+    def __str__(self) -> str:
+        return "\n".join(map(one_line, super().__str__().split("\n")))
 
 
 def closest(name: object, allowed: Iterable[str]) -> list[str]:

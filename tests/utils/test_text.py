@@ -2,6 +2,7 @@
 
 import pytest
 
+from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.text import csv_cell, is_one_line, one_line
 
 
@@ -10,6 +11,10 @@ def test_what_is_not_one_line_is_written_out(sign: str) -> None:
     text = f"a{sign}b"
     assert not is_one_line(text)
     assert is_one_line(one_line(text)) and one_line(text) == f"a{ascii(sign)[1:-1]}b"
+
+
+def test_an_error_moves_no_cursor() -> None:
+    assert str(UserError("2 problems\n  a\x1b[2Jb\udcff")) == "2 problems\n  a\\x1b[2Jb\\udcff"
 
 
 def test_letters_signs_and_spaces_stay() -> None:
