@@ -20,6 +20,7 @@ from aoft_bench.data import Task, task
 from aoft_bench.data.locations import ENVIRONMENT, JSON_LAYOUT, LAYOUT
 from aoft_bench.data.tasks import SPLITS
 from aoft_bench.utils.errors import UserError, unknown
+from aoft_bench.utils.text import one_line, plain_lines
 
 if TYPE_CHECKING:
     from aoft_bench.data.prepared_task import PreparedTask
@@ -88,7 +89,7 @@ def _print_table(found: Sequence["TaskState"]) -> None:
     for index, name in enumerate(("task", "state", "size", "from", "what to do next")):
         table.add_column(name, no_wrap=index < 2, overflow="fold")  # a path or a command is never cut
     for row in found:
-        table.add_row(*(escape(text) for text in (row.task, row.state, row.size, row.origin, row.todo)))
+        table.add_row(*(escape(plain_lines(text)) for text in (row.task, row.state, row.size, row.origin, row.todo)))
     console = Console()
     if not console.is_terminal:
         # a pipe or a log has no width: one line for each row, for grep
@@ -131,7 +132,8 @@ def _compare(texts: Sequence[str], csv_file: Path | None, words: list[str]) -> i
         raise UserError(f"--csv {csv_file}: give the name of a file in a folder that exists")
     a, b = _open_both(texts, words)
     for name, side in (("A", a), ("B", b)):
-        print(f"{name}  {side.task.name}, {side.source_note}: {sum(side.sizes.values()):,} images, {side.size_text}")
+        what = f"{side.task.name}, {one_line(side.source_note)}"
+        print(f"{name}  {what}: {sum(side.sizes.values()):,} images, {side.size_text}")
         print(f"   {side.directory}", flush=True)
     found = compare(a, b)
     print("\n".join(describe(found)))

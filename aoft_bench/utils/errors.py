@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-from aoft_bench.utils.text import one_line
+from aoft_bench.utils.text import plain_lines
 
 SHOWN = 40  # most names in one message; timm has hundreds of models
 
@@ -18,7 +18,7 @@ class UserError(Exception):
     """
 
     def __str__(self) -> str:
-        return "\n".join(map(one_line, super().__str__().split("\n")))
+        return plain_lines(super().__str__())
 
 
 def closest(name: object, allowed: Iterable[str]) -> list[str]:

@@ -18,6 +18,11 @@ def one_line(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def plain_lines(text: str) -> str:
+    """`text` of several lines, each as `one_line` gives it."""
+    return "\n".join(map(one_line, text.split("\n")))
+
+
 def csv_cell(value: Any) -> Any:
     """`value`, or a text that a spreadsheet would take for a formula, with an apostrophe before it."""
     if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):

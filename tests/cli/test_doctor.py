@@ -14,9 +14,11 @@ from conftest import Result
 from packs import make_json_set, make_pack, tfds_cache
 from PIL import Image
 
+from aoft_bench.cli.doctor import _print_table
 from aoft_bench.data import task
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import PreparedTask, prepare
+from aoft_bench.data.state import TaskState
 from aoft_bench.data.tasks import SPLITS
 from aoft_bench.data.tfds.official import official_ids
 
@@ -345,3 +347,8 @@ print([name for name in ("torch", "pandas", "tensorflow", "tensorflow_datasets")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_a_folder_whose_name_is_a_terminal_escape_is_written_out(capsys: pytest.CaptureFixture[str]) -> None:
+    _print_table([TaskState("digits", "ready", "1 MB", "packs/\x1b[2J\n", "")])
+    assert r"packs/\x1b[2J" in (out := capsys.readouterr().out) and "\x1b" not in out
