@@ -40,6 +40,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     install_signal_handlers()
     line = read_command_line(arguments, method_class)
+    if line.name != "config":
+        line.composer.sweep_params(line.name)  # for its checks, before the first cell starts
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised instead of being printed with a traceback
     start = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
     of_process = sys.argv

@@ -19,7 +19,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aoft_bench.config.interpolations import resolved
+from aoft_bench.config.interpolations import check_interpolations, resolved
 from aoft_bench.config.schema import conf_dir
 from aoft_bench.utils.errors import UserError, unknown
 from aoft_bench.utils.parallel import cores, run_jobs
@@ -91,9 +91,13 @@ class Composer:
             return OmegaConf.to_container(tree)  # type: ignore[return-value]
 
     def sweep_params(self, name: str) -> dict[str, str]:
-        """hydra.sweeper.params of a primary configuration; empty if it is no sweep."""
+        """hydra.sweeper.params of a primary configuration; empty if it is no sweep.
+
+        Raises `UserError` for interpolations that would make other cells at another time or place.
+        """
         with self._hydra():
             sweeper = compose(name, return_hydra_config=True).hydra.sweeper
+            check_interpolations("hydra.sweeper", OmegaConf.to_container(sweeper))
             return {key: str(value) for key, value in (sweeper.get("params") or {}).items()}
 
     @contextmanager

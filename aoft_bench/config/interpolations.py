@@ -33,6 +33,13 @@ def interpolation_problem(name: str, value: str) -> str | None:
     )
 
 
+def check_interpolations(section: str, tree: Any) -> None:
+    """Raise `UserError` for interpolations in a tree of plain values that `interpolation_problem` refuses."""
+    problems = [problem for name, text in _texts(section, tree) if (problem := interpolation_problem(name, text))]
+    if problems:
+        raise UserError(problems_of(problems))
+
+
 def resolved(tree: dict[str, Any]) -> dict[str, Any]:
     """A copy of a tree of plain values with its interpolations replaced by what they stand for.
 
@@ -40,9 +47,7 @@ def resolved(tree: dict[str, Any]) -> dict[str, Any]:
     """
     if "${" not in str(tree):
         return copy.deepcopy(tree)
-    problems = [problem for name, text in _texts("", tree) if (problem := interpolation_problem(name, text))]
-    if problems:
-        raise UserError(problems_of(problems))
+    check_interpolations("", tree)
     try:
         return OmegaConf.to_container(OmegaConf.create(tree), resolve=True)  # type: ignore[return-value]
     except OmegaConfBaseException as error:

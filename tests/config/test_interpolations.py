@@ -39,12 +39,19 @@ def test_references_are_resolved() -> None:
 
 
 def test_the_environment_is_not_read(tmp_path: Path, cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the command line and from a file of one's own; in one line that does not hold the secret."""
+    """From the command line, a file of one's own and the parameters of a sweep; the line does not hold the secret."""
     monkeypatch.setenv("SECRET", "hunter2")
-    (tmp_path / "mine.yaml").write_text("defaults: [config, _self_]\ndata:\n  root: ${oc.env:SECRET}\n", "utf-8")
-    for words in (["data.root=${oc.env:SECRET}"], ["-cd", ".", "-cn", "mine"]):
+    defaults = "defaults: [config, _self_]\n"
+    (tmp_path / "mine.yaml").write_text(f"{defaults}data:\n  root: ${{oc.env:SECRET}}\n", "utf-8")
+    params = "hydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      data.root: ${oc.env:SECRET},b\n"
+    (tmp_path / "sweep.yaml").write_text(defaults + params, "utf-8")
+    for name, given in (
+        ("data.root", ["data.root=${oc.env:SECRET}", "dry_run=true"]),
+        ("data.root", ["-cd", ".", "-cn", "mine"]),
+        ("hydra.sweeper.params.data.root", ["-cd", ".", "-cn", "sweep"]),
+    ):
         for command in ([], ["status"]):
-            done = cli(*command, *words, *(["dry_run=true"] if words[0] != "-cd" else []))
+            done = cli(*command, *given)
             assert done.code == 2 and "hunter2" not in done.err, (command, done.err)
-            assert done.err.startswith("aoft_bench: data.root: got '${oc.env:SECRET}', which can have"), done.err
+            assert done.err.startswith(f"aoft_bench: {name}: got '${{oc.env:SECRET}}"), done.err
             assert done.err.count("\n") == 1
