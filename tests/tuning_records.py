@@ -20,6 +20,8 @@ def record(lr: float, correct: int, *, seed: int = 0, **changes: Any) -> dict[st
         "curves": {"val200_top1": [100 * correct / 200]},
         "parameters": {"trained": 24576, "head": 1290},
         "data__fingerprint": "d" * 64,
+        "data__source": "embedded",
+        "data__official": False,
         "git": {"commit": "c0ffee", "dirty": False},
         "config__backbone__img_size": 32,
         "config__method": {"name": "lora", "rank": 8, "alpha": 8.0, "targets": ["q", "v"]},

@@ -12,8 +12,8 @@ from aoft_bench.analysis.matrices import LayerMatrix, backbone_matrices, factor_
 from aoft_bench.backbones.networks import build
 from aoft_bench.config.schema import BackboneOptions, from_dict
 from aoft_bench.figures.names import stem
-from aoft_bench.records.files import read_record
 from aoft_bench.records.schema import Record
+from aoft_bench.results.collect import read_usable
 from aoft_bench.results.settings import Comparison, build_comparisons
 from aoft_bench.utils.errors import UserError
 
@@ -62,7 +62,7 @@ def of_records(paths: list[Path], checkpoint: str | None) -> Found:
     without_factors: list[str] = []
     for path, in_folder in _record_paths(paths):
         try:
-            record = read_record(path)
+            record = read_usable(path, anywhere=not in_folder)
             if in_folder and not _has_factors(record):
                 without_factors.append(record["method"])
                 continue
@@ -114,9 +114,11 @@ def _of_record(record: Record, path: Path) -> list[MatrixSet]:
         others = ", ".join(methods.names_with_factors())
         raise UserError(f"{path}: {record['method']} has no W_down and W_up to look at; methods that have: {others}")
     state = read_trained(path, record)
-    config = from_dict(record["config"], methods.get)
+    config, classes = from_dict(record["config"], methods.get), record["data"].get("classes")
+    if classes is None:
+        raise UserError(f"{path}: data.classes is missing; run the cell again with results.mode=force")
     # the architecture is enough, and the seed gives the start: the method is drawn after the network, as in the run
-    cpu, classes = torch.device("cpu"), record["data"]["classes"]
+    cpu = torch.device("cpu")
     handle = build_model(config, classes, cpu, weights=False, prepared=state).handle
     origin = {name: record[name] for name in ("backbone", "dataset", "seed", "hash")}
     one = MatrixSet(weights=record["weights"]["sha256"], state="start", matrices=factor_matrices(handle), **origin)

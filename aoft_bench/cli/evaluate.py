@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("record", type=Path, help="a JSON file below results/records")
     parser.add_argument("changes", nargs="*", default=[], metavar="name=value", help=f"one of {', '.join(MOVABLE)}")
     parsed = parser.parse_args(arguments)
-    record = read_record(parsed.record)
+    record = read_record(parsed.record, anywhere=True)
     correct, total = reproduce(record, parsed.record, parse_changes(parsed.changes))
     recorded = record["metrics"]
     same = (correct, total) == (recorded["correct"], recorded["total"])

@@ -8,7 +8,7 @@ from aoft_bench.report.page import write_report
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the page. Records left out are named on stderr."""
+    """Write the page. What is left out is named on stderr."""
     written = write_report(results_folder("report", arguments))
     for path, reason in written.left_out:
         print(f"aoft_bench: left out {path}: {reason}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The argument RESULTS of tables, figures and report, and the records below it."""
+"""The argument RESULTS of tables, figures and report, and what is below it."""
 
 import sys
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from aoft_bench.cli import ArgumentParser
 from aoft_bench.results.collect import Collected, collect
+from aoft_bench.results.published import Published, load
 from aoft_bench.utils.errors import UserError
 
 
@@ -18,13 +19,14 @@ def results_folder(command: str, arguments: Sequence[str]) -> Path:
     return Path(parser.parse_args(arguments).results)
 
 
-def read_results(command: str, arguments: Sequence[str]) -> tuple[Path, Collected]:
-    """(folder, its records). Those that cannot be used are named on stderr; `UserError` where none can be."""
+def read_results(command: str, arguments: Sequence[str]) -> tuple[Path, Collected, Published]:
+    """(folder, its records, published rows). What cannot be used is named on stderr; `UserError` where no record can
+    be."""
     root = results_folder(command, arguments)
-    found = collect(root)
-    for left in found.left_out:
+    found, published = collect(root), load(root)
+    for left in [*found.left_out, *published.left_out]:
         print(f"aoft_bench: left out {left}", file=sys.stderr)
     if not found.records:
         why = f"none of the {len(found.left_out)} records can be used (above)" if found.left_out else "no records"
         raise UserError(f"{why} below {root / 'records'}; run a cell first: aoft-bench --help")
-    return root, found
+    return root, found, published

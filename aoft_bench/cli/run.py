@@ -138,7 +138,9 @@ def _end_of_sweep(config: DictConfig) -> int:
     of_hydra: Any = OmegaConf.to_container(config.hydra, resolve=False)
     planned = jobs_of(of_hydra["sweeper"].get("params") or {}, of_hydra["overrides"]["task"])
     jobs = read_notes(Path(config.hydra.sweep.dir), planned)
-    records = records_of(jobs)
+    records, left_out = records_of(jobs)
+    for text in left_out:
+        _refuse(f"left out {text}")
     if len(records) > 1:
         print("\n" + text_tables(records))
     text = summary(jobs)
@@ -154,12 +156,13 @@ def _report(outcome: "Outcome", job: "Job") -> None:
         print(f"[{job.name}] runs in another process; left to it", flush=True)
     if record is None:
         return
-    metrics, parameters, cost = record["metrics"], record["parameters"], record["cost"]
+    metrics, parameters, seconds = record["metrics"], record["parameters"], record["cost"].get("train_seconds")
     print(
         f"{record['method']} · {record['dataset']} · {record['backbone']} · seed {record['seed']}: "
         f"{metrics['split']} top-1 {metrics['top1']:.2f} % ({metrics['correct']:,} of {metrics['total']:,}), "
         f"{parameters['trained']:,} + head {parameters['head']:,} trained, "
-        f"{cost['train_seconds']:.0f} s{' (done before)' if outcome.kind == 'skipped' else ''}"
+        f"{'time not recorded' if seconds is None else f'{seconds:.0f} s'}"
+        f"{' (done before)' if outcome.kind == 'skipped' else ''}"
     )
     print(f"  {outcome.path}", flush=True)
 

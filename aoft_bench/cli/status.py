@@ -102,7 +102,8 @@ def _status_of(config: "RunConfig", varying: list[str], locator: "Locator") -> C
         cost = read_record(files.record)["cost"]
     except UserError as error:
         return CellStatus(*at, "failed", problem=str(error))
-    return CellStatus(*at, "done", cost["train_seconds"] + cost["score_seconds"])
+    seconds = cost.get("train_seconds"), cost.get("score_seconds")
+    return CellStatus(*at, "done", None if None in seconds else sum(seconds))
 
 
 def grid(cells: list[CellStatus]) -> str:

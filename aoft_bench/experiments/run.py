@@ -54,7 +54,7 @@ def run(config: RunConfig, command: str, *, wait: bool = True) -> Outcome:
     root = Path(config.results.root).expanduser()
     remove_finished(root)
     if files.record.is_file() and not force:
-        return Outcome("skipped", files.record, read_record(files.record))
+        return _skipped(files.record)
     if config.results.mode == "only-cached":
         raise UserError(f"{experiment.label} has no record at {files.record}; results.mode=missing runs it")
     for path in (files.record, files.lock):
@@ -65,7 +65,7 @@ def run(config: RunConfig, command: str, *, wait: bool = True) -> Outcome:
             return Outcome("elsewhere", files.record, None)
         if files.record.is_file() and not force:  # another process has written it meanwhile
             remove_unfinished(files)
-            return Outcome("skipped", files.record, read_record(files.record))
+            return _skipped(files.record)
         remove_leftovers(files)
         with worker_noted(files.worker):
             try:
@@ -75,6 +75,14 @@ def run(config: RunConfig, command: str, *, wait: bool = True) -> Outcome:
                 raise
         remove_unfinished(files)
     return Outcome("done", files.record, record)
+
+
+def _skipped(path: Path) -> Outcome:
+    """The outcome for a cell that has a record. Raises `UserError` for a record that cannot be used."""
+    try:
+        return Outcome("skipped", path, read_record(path))
+    except UserError as error:
+        raise UserError(f"{error}, or replace it by results.mode=force") from None
 
 
 def dry_run(config: RunConfig) -> None:

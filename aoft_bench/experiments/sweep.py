@@ -62,12 +62,12 @@ def summary(jobs: list[Job]) -> str:
     return "\n".join(lines)
 
 
-def records_of(jobs: list[Job]) -> list[dict[str, Any]]:
-    """The records of the jobs that have one; a damaged one is left to `make tables` to name."""
-    found = []
+def records_of(jobs: list[Job]) -> tuple[list[dict[str, Any]], list[str]]:
+    """(the records of the jobs that have one, a line for each that cannot be used)."""
+    found, left_out = [], []
     for path in dict.fromkeys(job.record for job in jobs if job.record and job.outcome in ("done", "skipped")):
         try:
             found.append(read_record(Path(path)))
-        except UserError:
-            continue
-    return found
+        except UserError as error:
+            left_out.append(str(error))
+    return found, left_out

@@ -109,7 +109,7 @@ def _curve(axes: Axes, found: Values, style: SeriesStyle, label: str, number: in
 def _scale(axes: Axes, found: list[Values], key: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     low, high = min(values.min() for values in found), max(values.max() for values in found)
-    if key == "train_loss" and low > 0 and high / low > 2:
+    if key == "train_loss" and low >= 1e-6 and high / low > 2:  # records round losses to 1e-6
         axes.set_yscale("log")
         axes.set_ylim(low / (high / low) ** 0.05, high * (high / low) ** 0.05)
         log_ticks(axes.yaxis, *axes.get_ylim(), minor=False)

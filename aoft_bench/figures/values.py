@@ -57,7 +57,7 @@ def curves(row: Row, dataset: str, key: str) -> np.ndarray[Any, np.dtype[np.floa
     found = []
     for record in row.records:
         values = record["curves"].get(key) if record["dataset"] == dataset else None
-        if isinstance(values, list) and len(values) == record["config"]["recipe"]["epochs"]:
+        if values and len(values) == record["config"]["recipe"]["epochs"]:
             found.append(values)
     return np.array(found, dtype=np.float64) if found else np.empty((0, 0))
 
@@ -65,14 +65,14 @@ def curves(row: Row, dataset: str, key: str) -> np.ndarray[Any, np.dtype[np.floa
 def cost(row: Row, key: str) -> list[float]:
     """A cost of all records of a row that have it as a positive number."""
     values = [record["cost"].get(key) for record in row.records]
-    return [float(value) for value in values if isinstance(value, int | float) and value > 0]
+    return [float(value) for value in values if value]
 
 
 def hardware(record: Record) -> str:
     """The hardware of a record in words; empty where it names none."""
     machine = record["hardware"]
     if machine.get("gpu"):
-        count = machine.get("processes", 1)
+        count = machine.get("processes") or 1
         return f"{count} x {machine['gpu']}" if count > 1 else str(machine["gpu"])
     if not machine.get("cpu"):
         return ""

@@ -1,5 +1,6 @@
 """All figures of a results folder: drawn, saved, and listed for programs (index.json) and for readers (README.md)."""
 
+import contextlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +16,9 @@ from aoft_bench.figures.style import drawing_style, save
 from aoft_bench.figures.values import NothingToDrawError, published_points
 from aoft_bench.results.collect import Collected
 from aoft_bench.results.figure_index import DrawnFigure, read_index, write_index
-from aoft_bench.results.published import PublishedRow, load
+from aoft_bench.results.published import Published, PublishedRow
 from aoft_bench.results.settings import Comparison, build_comparisons
+from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import check_writable, write_text_atomically
 from aoft_bench.utils.parallel import run_jobs
 from aoft_bench.utils.text import one_line
@@ -53,21 +55,23 @@ class _Section:
     drawn: list[DrawnFigure] = field(default_factory=list)
 
 
-def write_figures(root: Path, found: Collected, processes: int = 1) -> int:
+def write_figures(root: Path, found: Collected, published: Published, processes: int = 1) -> int:
     """Draw the records that were `found` below `root` into `root`/figures; returns the number of figures.
 
-    Up to `processes` processes draw. Files of an earlier call that are not drawn any more are removed.
+    published: rows that stand beside them. Up to `processes` processes draw. Files of an earlier call that are not
+    drawn any more are removed.
     """
     folder = root / "figures"
     check_writable(folder / "README.md")
-    before = read_index(folder)
+    before: list[DrawnFigure] = []
+    with contextlib.suppress(UserError):  # a damaged index is replaced
+        before = read_index(folder)
     comparisons = build_comparisons(found.records)
-    published = load(root)
     methods = method_styles(row.method for comparison in comparisons for row in comparison.rows)
-    sections = [_planned(one, row_styles(one, methods), published) for one in comparisons]
+    sections = [_planned(one, row_styles(one, methods), published.rows) for one in comparisons]
     _draw(sections, folder, processes)
-    left_out = [f"- {_escaped(str(left.below(root)))}" for left in found.left_out]
-    about = ["Records left out:", "", *left_out, ""] if left_out else []
+    every = [*found.left_out, *published.left_out]
+    about = ["Left out:", "", *(f"- {_escaped(str(left.below(root)))}" for left in every), ""] if every else []
     write_text_atomically(folder / "README.md", "\n".join([_HEAD, *about, *map(_text, sections)]))
     drawn = [figure for section in sections for figure in section.drawn]
     write_index(folder, drawn)

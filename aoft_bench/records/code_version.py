@@ -32,7 +32,7 @@ def digest_of(package: Path) -> str:
 
 @functools.cache
 def git_state() -> dict[str, Any]:
-    """Commit of the code that this process runs, and whether files were changed since; None outside a checkout.
+    """Commit of the code that this process runs, and whether files were changed since; None where git cannot tell.
 
     Read once, at the first cell, since the checkout may change while a sweep runs.
     """
@@ -42,7 +42,7 @@ def git_state() -> dict[str, Any]:
     commit = _git(checkout, "rev-parse", "HEAD")
     # results/ and docs/ do not change what the code computes
     changed = _git(checkout, "status", "--porcelain", "--", "aoft_bench", "conf", "pyproject.toml")
-    return {"commit": commit or None, "dirty": bool(changed)}
+    return {"commit": commit or None, "dirty": None if changed is None else bool(changed)}
 
 
 def version_of(package: str) -> str | None:
@@ -53,9 +53,11 @@ def version_of(package: str) -> str | None:
         return None
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git prints; None where it fails: it is not installed, the checkout belongs to another user, or it takes too
+    long."""
     try:
         done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

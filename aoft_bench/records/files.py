@@ -11,17 +11,21 @@ record is written last and in one step, so it is whole.
 """
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aoft_bench.records.schema import Record, check_record
-from aoft_bench.utils.errors import UserError
-from aoft_bench.utils.files import write_text_atomically
-from aoft_bench.utils.text import is_one_line
+from pydantic_core import from_json
 
+from aoft_bench.records.schema import AGAIN, Record, check_record
+from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.files import read_regular, write_text_atomically
+from aoft_bench.utils.text import is_one_line, one_line, shown
+
+LARGEST = 2**25  # bytes of a record; one of 100,000 epochs has 2 MB
 # words as `shlex.join` writes them
 _COMMAND = re.compile(r"""python -m aoft_bench(?: (?:[\w@%+=:,./-]+|'(?:[^']|'"'"')*'))*""", re.ASCII)
 
@@ -29,9 +33,10 @@ _COMMAND = re.compile(r"""python -m aoft_bench(?: (?:[\w@%+=:,./-]+|'(?:[^']|'"'
 def record_path(root: Path, backbone: str, method: str, dataset: str, seed: int, digest: str) -> Path:
     """Where the record of a cell is kept."""
     for name in (backbone, method, dataset):
-        if not re.fullmatch(r"[A-Za-z0-9_.+-]+", name) or name.startswith("."):
+        if not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,199}", name):
             raise UserError(
-                f"got the name {name!r}; backbone.name and others become folders, use letters, digits, _ . + -"
+                f"got the name {shown(name)}; backbone.name and others become folders, use letters, digits, _ . + -, "
+                "at most 200 and no dot first"
             )
     return root / "records" / backbone / method / dataset / f"seed{seed}-{digest}.json"
 
@@ -66,19 +71,30 @@ def write_record(path: Path, record: Record) -> None:
     """Write a record. Raises `UserError` for one that could not be read again, a full disk, or a read-only folder."""
     check_record(record)
     text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    _check_texts(text, record)
+    _check_texts(text.encode("utf-8", "surrogatepass"), record)
     write_text_atomically(path, text)
 
 
-def read_record(path: Path) -> Record:
-    """A record, checked by `check_record`. Raises `UserError` that names the file, if it cannot be read or is wrong."""
-    if not path.is_file():
-        raise UserError(f"no record {path}; records are <results>/records/<backbone>/<method>/<dataset>/*.json")
+def read_record(path: Path, *, anywhere: bool = False) -> Record:
+    """The record of a cell, whole, checked and in its place. Every reader of one record uses this function.
+
+    anywhere: the user has named this file, so its folders do not matter, but its name does. Raises `UserError`, which
+    names the file, if there is none, if it cannot be read, for what `check_record` refuses, and if the record is that
+    of another cell than its path says.
+    """
+    if not os.path.exists(path):
+        raise UserError(
+            f"no record {one_line(str(path))}; records are <results>/records/<backbone>/<method>/<dataset>/*.json"
+        )
     try:
         record = parse_record(path)
         check_record(record)
+        place = place_of(record, Path())
+        parts = place.parts[-1:] if anywhere else place.parts
+        if Path(os.path.abspath(path)).parts[-len(parts) :] != parts:
+            raise UserError(misplaced(place))
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{one_line(str(path))}: {error}") from None
     return record
 
 
@@ -94,24 +110,37 @@ def command_of(record: Record) -> str | None:
 def parse_record(path: Path) -> Any:
     """The values in a record's file, not checked. Raises `UserError` if they cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
-        record = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise UserError(f"is not a whole record ({error}); delete it and run the cell again") from None
-    _check_texts(text, record)
+        content = read_regular(path, LARGEST)
+        # Python's own reader takes lone surrogates, NaN, and nesting without a limit, and is half as fast
+        record = from_json(content, allow_inf_nan=False)
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror or error}; delete it") from None
+    except ValueError as error:
+        raise UserError(f"is not a whole record ({error}); {AGAIN}") from None
+    _check_texts(content, record)
     return record
 
 
-def _check_texts(text: str, record: Any) -> None:
-    """Raise `UserError` if a text or a name in `record`, which is `text` in JSON, is not one line of printable text.
+def place_of(record: Record, root: Path) -> Path:
+    """Where a record belongs below the results folder `root`. Raises `UserError` for names that can be no folders."""
+    return record_path(root, *(record[key] for key in ("backbone", "method", "dataset", "seed", "hash")))
+
+
+def misplaced(place: Path) -> str:
+    """Why a good record that is not in its `place` is refused."""
+    return f"is not in its place, {one_line(str(place))}; move it there, or delete it"
+
+
+def _check_texts(content: bytes, record: Any) -> None:
+    """Raise `UserError` if a text or a name in `record`, which is `content` in JSON, is not one line of printable text.
 
     Tables, files of settings and terminals show them as they are.
     """
-    if text.isascii() and "\\" not in text and "\x7f" not in text:
+    if content.isascii() and b"\\" not in content and b"\x7f" not in content:
         return  # nearly always, since JSON escapes all others; to look at each text takes as long as all other checks
     for one in _texts(record):
         if not is_one_line(one):
-            raise UserError(f"holds {one[:80]!a}, which is not one line of text; was it edited? run the cell again")
+            raise UserError(f"holds {shown(one)}, which is not one line of text; was it edited? {AGAIN}")
 
 
 def _texts(record: Any) -> Iterator[str]:

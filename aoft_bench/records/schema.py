@@ -1,25 +1,38 @@
 """What a record holds, and what must follow from what in it.
 
 A record is a dictionary of plain values. `check_record` holds it to `RecordSchema` before it is written and whenever it
-is read. Sections may hold more than is described here; what has a default is missing in some of the older records.
+is read. It describes every field that a table, a figure, the page, `select` or `status` uses. Sections may hold more;
+what has a default is missing in some of the older records.
 """
 
+import math
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from aoft_bench.records.identity import record_hash
 from aoft_bench.records.protocols import PROTOCOLS
 from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.text import one_line, shown
 
 SCHEMA = 1
+AGAIN = "delete it and run the cell again"
+NOT_OFFICIAL = "not the official examples"  # begins the note of images of TFDS that are others
+DEEPEST = 20  # levels of nesting; a record has six
+LARGEST = 2**63  # of a whole number
 
 Record = dict[str, Any]
 
-Count = Annotated[int, Field(ge=0)]
-Size = Annotated[float, Field(ge=0)]
-Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
+# the limits are beyond what is ever measured, and below what tables cannot print and figures cannot draw
+Count = Annotated[int, Field(ge=0, le=10**15)]
+Positive = Annotated[int, Field(ge=1, le=10**9)]
+Size = Annotated[float, Field(ge=0, le=1e15)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Loss = Annotated[float, Field(ge=-3.5e38, le=3.5e38)]  # a float32
+Channels = Annotated[list[Loss], Field(min_length=3, max_length=3)]
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+-]{1,200}$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{4,64}$")]
 
 
 class Section(BaseModel):
@@ -29,17 +42,17 @@ class Section(BaseModel):
 
 
 class Named(Section):
-    name: str
+    name: Word
 
 
 class Metrics(Section):
     """The result. top1: in %, of the last epoch; best_test_epoch_top1: see `Protocol.best_test_epoch`."""
 
-    split: str
-    top1: Size
-    correct: int
-    total: int
-    best_test_epoch_top1: Size | None = None
+    split: Word
+    top1: Percent
+    correct: Count
+    total: Count
+    best_test_epoch_top1: Percent | None = None
 
 
 class Parameters(Section):
@@ -51,13 +64,16 @@ class Parameters(Section):
 
 
 class Data(Section):
-    """The images. fingerprint: digest of the prepared arrays; mean, std: of the normalization, by channel; copies: how
-    many of the scored images are among those of training too."""
+    """The images. fingerprint: digest of the prepared arrays; sizes: number of images of each split; mean, std: of the
+    normalization, by channel; copies: how many of the scored images are among those of training too."""
 
     fingerprint: str
-    source: str
+    source: Word
+    source_note: str = ""
     official: bool
     official_note: str
+    classes: Positive | None = None
+    sizes: dict[str, Count] = {}
     mean: Channels
     std: Channels
     copies: Count | None = None
@@ -66,11 +82,13 @@ class Data(Section):
 class Weights(Section):
     """The backbone's weights. sha256: of their file; source: the file's name, or the name on the hub."""
 
-    sha256: str
+    sha256: Digest
     source: str
 
 
 class Cost(Section):
+    train_seconds: Size | None = None
+    score_seconds: Size | None = None
     train_images_per_second: Size | None = None
     score_images_per_second: Size | None = None
     peak_memory_bytes: Size | None = None
@@ -78,27 +96,45 @@ class Cost(Section):
 
 
 class Hardware(Section):
-    processes: Count | None = None
+    """The machine. gpu: None on a CPU; threads: those of the CPU that were used; processes: how many trained
+    together."""
+
+    device: str | None = None
+    gpu: str | None = None
+    cpu: str | None = None
+    cores: Count | None = None
+    threads: Count | None = None
+    system: str | None = None
+    processes: Positive | None = None
+
+
+class Git(Section):
+    """The checkout. dirty: whether files were changed since the commit, None where git could not be asked."""
+
+    commit: Digest | None = None
+    dirty: bool | None = None
 
 
 class ConfigData(Section):
-    interpolation: str
-    normalization: str
+    interpolation: Word
+    normalization: Word
+    root: str | None = None
+    source: Word = "auto"
 
 
 class ConfigBackbone(Section):
-    img_size: int
+    img_size: Positive
     timm: str
-    name: str
+    name: Word
 
 
 class ConfigMethod(Named):
-    label: str | None = None
+    label: Word | None = None
 
 
 class ConfigRecipe(Section):
-    epochs: int
-    batch_size: int
+    epochs: Positive
+    batch_size: Positive
     warmup_epochs: int | None
 
 
@@ -122,23 +158,27 @@ class RecordSchema(Section):
     beside it, with what was trained; empty in older records.
     """
 
-    backbone: str
-    method: str
-    dataset: str
+    backbone: Word
+    method: Word
+    dataset: Word
     seed: int
-    hash: str
+    hash: Digest
+    command: str | None = None
+    finished: str | None = None
     protocol: Named
     metrics: Metrics
-    curves: dict[str, list[float]]
+    curves: dict[str, list[Loss]]
     parameters: Parameters
     prepared: str | None = None
     data: Data
     weights: Weights
-    trained_sha256: str = ""
-    precision: str
+    trained_sha256: Digest | Literal[""] = ""
+    precision: Word
     cost: Cost
     hardware: Hardware
-    versions: dict[str, Any] = {}
+    versions: dict[str, str | None] = {}
+    git: Git | None = None
+    code: Digest | None = None
     config: Config
 
     @model_validator(mode="wrap")
@@ -146,36 +186,57 @@ class RecordSchema(Section):
     def _check_consistency(cls, values: Record, handler: Any) -> Any:
         record = handler(values)
         for contradiction in _contradictions(record, values):
-            raise ValueError(f"{contradiction}; was it edited? run the cell again")
+            raise ValueError(f"{contradiction}; was it edited? {AGAIN}")
         return record
 
 
 def check_record(record: Any) -> None:
     """Raise `UserError` with the first thing that is wrong with a record: of another schema, damaged, or edited."""
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-        got = record.get("schema") if isinstance(record, dict) else type(record).__name__
-        raise UserError(f"has schema {got!r}, this version reads {SCHEMA}; use the version that wrote it")
+        got = shown(record.get("schema")) if isinstance(record, dict) else repr(type(record).__name__)
+        raise UserError(f"has schema {got}, this version reads {SCHEMA}; use the version that wrote it")
+    if problem := _no_number(record):
+        raise UserError(f"{problem[1:]}; {AGAIN}")
     try:
         RecordSchema.model_validate(record)
     except ValidationError as error:
         raise UserError(_text_of(error)) from None
 
 
+def _no_number(values: Any, level: int = 1) -> str:
+    """Which number in some nested values is not finite or too large, as ".config.seed is ..."; empty if all are good.
+
+    Sections hold more than the model describes, and the page shows all of it.
+    """
+    for name, value in values.items() if type(values) is dict else enumerate(values):
+        kind, problem = type(value), ""
+        if kind is dict or kind is list:
+            problem = _no_number(value, level + 1) if level < DEEPEST else " is nested too deeply"
+        elif kind is float:
+            problem = "" if -math.inf < value < math.inf else " is not a finite number"
+        elif kind is int:
+            problem = "" if -LARGEST < value < LARGEST else " is too large a number"
+        if problem:
+            return _part(name) + problem
+    return ""
+
+
 def _contradictions(record: RecordSchema, values: Record) -> Iterator[str]:
     """What does not follow from what else the record says."""
     metrics, counts, config = record.metrics, record.parameters, record.config
     top1, right, total = metrics.top1, metrics.correct, metrics.total
-    if not 0 <= right <= total or not total or abs(top1 - 100 * right / total) > 1e-6:
+    if right > total or not total or abs(top1 - 100 * right / total) > 1e-6:
         yield f"metrics.top1 is {top1:g}, but {right:,} of {total:,} are right"
     protocol, split = PROTOCOLS.get(config.protocol.name), metrics.split
     if protocol and split != protocol.score:
-        yield f"metrics.split is {split!r}, but protocol {protocol.name} scores {protocol.score}"
+        yield f"metrics.split is {shown(split)}, but protocol {protocol.name} scores {protocol.score}"
     both = counts.trained_with_head
     if both not in (None, counts.trained + counts.head):
         yield f"parameters.trained_with_head is {both:,}, but {counts.trained:,} + {counts.head:,} are trained"
     best, per_epoch = metrics.best_test_epoch_top1, record.curves.get(f"{split}_top1")
     if best is not None and per_epoch and abs(best - max(per_epoch)) > 1e-6:
         yield f"metrics.best_test_epoch_top1 is {best:g}, but the best of its curve is {max(per_epoch):g}"
+    yield from _wrong_images(record)
     for name, stated, configured in (
         ("seed", record.seed, config.seed),
         ("dataset", record.dataset, config.dataset.name),
@@ -184,14 +245,24 @@ def _contradictions(record: RecordSchema, values: Record) -> Iterator[str]:
         ("protocol.name", record.protocol.name, config.protocol.name),
     ):
         if stated != configured:
-            yield f"{name} is {stated!r}, but {configured!r} in its configuration"
-    try:
-        digest = record_hash(values)
-    except ValueError:
-        yield "config holds a number that is not finite"
-    else:
-        if digest != record.hash:
-            yield f"its hash is {record.hash}, but {digest} is that of its configuration, data and weights"
+            yield f"{name} is {shown(stated)}, but {shown(configured)} in its configuration"
+    digest = record_hash(values)
+    if digest != record.hash:
+        yield f"its hash is {record.hash}, but {digest} is that of its configuration, data and weights"
+
+
+def _wrong_images(record: RecordSchema) -> Iterator[str]:
+    """What of the data section does not follow from where the images came from, and how many there were."""
+    data, config, split, total = record.data, record.config.data, record.metrics.split, record.metrics.total
+    if data.sizes.get(split, total) != total:
+        yield f"metrics.total is {total:,}, but data.sizes.{split} is {data.sizes[split]:,}"
+    if data.source == "tfds" and (config.root is not None or config.source == "folder"):
+        given = f"config.data.root is {shown(config.root)}, config.data.source {shown(config.source)}"
+        yield f"data.source is 'tfds', but {given}"
+    if data.official and (data.source != "tfds" or (data.source_note and not data.source_note.startswith("TFDS "))):
+        yield f"data.official is true, but the images are from {shown(data.source)} ({shown(data.source_note)})"
+    if data.official and data.official_note.startswith(NOT_OFFICIAL):
+        yield f"data.official is true, but data.official_note is {shown(data.official_note)}"
 
 
 def _text_of(error: ValidationError) -> str:
@@ -199,13 +270,16 @@ def _text_of(error: ValidationError) -> str:
     first = error.errors()[0]
     if first["type"] == "value_error":
         return str(first["ctx"]["error"])
-    name = "".join(f" ({key + 1})" if isinstance(key, int) else f".{key}" for key in first["loc"])[1:]
-    if first["type"] == "finite_number":
-        return f"{name} is not a finite number; run the cell again"
-    got = "missing" if first["type"] == "missing" else repr(first["input"])
+    name = "".join(map(_part, first["loc"]))[1:]
+    got = "missing" if first["type"] == "missing" else shown(first["input"])
     if first["type"] == "model_type" and first["input"] is None:
         name += _first_value(first["loc"])
-    return f"{name} is {got}; the record is damaged or was edited: run the cell again"
+    return f"{name} is {got}; the record is damaged or was edited: {AGAIN}"
+
+
+def _part(key: str | int) -> str:
+    """A part of the name of a value in a record: a name, or a place in a list."""
+    return f" ({key + 1})" if isinstance(key, int) else f".{one_line(str(key))[:80]}"
 
 
 def _first_value(section: tuple[int | str, ...]) -> str:

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from aoft_bench.records.code_version import code_digest, git_state, version_of
-from aoft_bench.records.files import CellFiles, cell_files
+from aoft_bench.records.files import LARGEST, CellFiles, cell_files
 from aoft_bench.records.schema import SCHEMA
 from aoft_bench.utils.errors import UserError
-from aoft_bench.utils.files import write_text_atomically
+from aoft_bench.utils.files import read_regular, write_text_atomically
 from aoft_bench.utils.locks import claim, is_held
 
 STATES = ("done", "running", "stopped", "failed", "missing")
@@ -122,8 +124,8 @@ def note_failure(path: Path, label: str, command: str, config: dict[str, Any], e
 def read_notes(path: Path) -> dict[str, Any] | None:
     """What `worker_noted` or `note_failure` wrote; None if there is nothing, or nothing whole."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        found = from_json(read_regular(path, LARGEST))
+    except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
 

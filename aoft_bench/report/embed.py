@@ -12,9 +12,12 @@ from typing import Any
 from aoft_bench.records.files import command_of
 from aoft_bench.results.figure_index import read_index
 from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.files import read_regular
+from aoft_bench.utils.text import one_line
 
 # sections of a record that many records share word for word; `config` is shared section by section
 SHARED = ("protocol", "data", "weights", "hardware", "versions", "git")
+LARGEST = 2**26  # bytes of a figure
 LIBRARY = "itables/html/dt_bundle.js"
 
 
@@ -39,10 +42,10 @@ def figures(root: Path) -> list[EmbeddedFigure]:
     found = []
     for figure in read_index(folder):
         for path in [paths.pop(name) for name in figure.files if name in paths]:
-            found.append(EmbeddedFigure(figure.setting, figure.title, figure.caption, png(path), *png_size(path)))
+            found.append(EmbeddedFigure(figure.setting, figure.title, figure.caption, *png(path)))
     for name, path in paths.items():
-        title = re.sub(r"[-_]+", " ", name.removesuffix(".png"))
-        found.append(EmbeddedFigure("", title, "", png(path), *png_size(path)))
+        title = one_line(re.sub(r"[-_]+", " ", name.removesuffix(".png")))
+        found.append(EmbeddedFigure("", title, "", *png(path)))
     return found
 
 
@@ -85,18 +88,23 @@ def library() -> tuple[str, str, str]:
     return script, f"itables {package.version}", licence.read_text(encoding="utf-8").strip() if licence else ""
 
 
-def png(path: Path) -> str:
-    """A PNG file as a data: address."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+def png(path: Path) -> tuple[str, int, int]:
+    """(data: address, width, height in pixels) of a PNG file. Raises `UserError` for anything else.
 
-
-def png_size(path: Path) -> tuple[int, int]:
-    """(width, height) in pixels, from the header (PNG specification, 11.2.1: IHDR is the first chunk)."""
-    with path.open("rb") as file:
-        head = file.read(24)
-    if head[:8] != b"\x89PNG\r\n\x1a\n" or head[12:16] != b"IHDR":
-        raise UserError(f"{path} is not a PNG file; delete it or make the figures again: aoft-bench figures")
-    return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+    The size is that of the header (PNG specification, 11.2.1: IHDR is the first chunk).
+    """
+    try:
+        content = read_regular(path, LARGEST)
+    except OSError as error:
+        content, why = b"", f" ({error.strerror})"
+    else:
+        why = ""
+    if content[:8] != b"\x89PNG\r\n\x1a\n" or content[12:16] != b"IHDR":
+        raise UserError(
+            f"{one_line(str(path))} is not a PNG file{why}; delete it or make the figures again: aoft-bench figures"
+        )
+    address = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+    return address, int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
 
 
 def policy(*scripts: str) -> str:

@@ -23,7 +23,7 @@ SCRIPTS = ("filters.js", "cells.js", "record.js", "start.js")
 
 @dataclass(frozen=True)
 class Written:
-    """What a page was made of. left_out: (path, reason) of records that are not on it; size in bytes."""
+    """What a page was made of. left_out: (path, reason) of what is not on it; size in bytes."""
 
     path: Path
     records: int
@@ -34,12 +34,13 @@ class Written:
 
 def write_report(root: Path) -> Written:
     """Write RESULTS/report.html; `UserError` where there is no record to show."""
-    collected = collect(root)
-    left_out = [(left.path.as_posix(), left.reason) for left in (left.below(root) for left in collected.left_out)]
+    collected, published = collect(root), load(root)
+    every = [left.below(root) for left in [*collected.left_out, *published.left_out]]
+    left_out = [(left.name, left.reason) for left in every]
     if not collected.records:
-        raise UserError(_nothing(root, left_out))
+        raise UserError(_nothing(root, left_out[: len(collected.left_out)]))
     drawn = embed.figures(root)
-    text = render(collected.records, left_out, drawn, printed_tables(load(root)))
+    text = render(collected.records, left_out, drawn, printed_tables(published.rows))
     path = root / "report.html"
     write_text_atomically(path, text)
     return Written(path, len(collected.records), len(drawn), left_out, len(text.encode("utf-8")))

@@ -112,4 +112,4 @@ def _words(record: Record) -> list[str]:
 def _natural(text: str) -> tuple[float, str]:
     """Sort key: a leading number by its value, texts after it."""
     head = text.split(" ")[0]
-    return (float(head) if head.isdigit() else float("inf"), text)
+    return (float(head) if head.isdecimal() else float("inf"), text)

@@ -43,7 +43,7 @@ def cost_tables(comparison: Comparison) -> list[Table]:
 def _machine(record: Record) -> tuple[Any, ...]:
     return (
         *(record["hardware"].get(name) for name in _MACHINE),
-        record["hardware"].get("processes", 1),  # older records do not say so
+        record["hardware"].get("processes") or 1,  # older records do not say so
         record["config"]["recipe"]["batch_size"],
         record.get("versions", {}).get("torch"),
     )
@@ -70,14 +70,15 @@ def _cost(name: str, scale: float = 1.0) -> Callable[[Record], float | None]:
 
     def value(record: Record) -> float | None:
         found = record["cost"].get(name)
-        return found * scale if isinstance(found, int | float) else None
+        return None if found is None else found * scale
 
     return value
 
 
 def _speed(record: Record) -> float | None:
-    """Training images a second."""
-    return _cost("train_images_per_second")(record) or None
+    """Training images a second; None for less than a run records, two decimals."""
+    found = _cost("train_images_per_second")(record)
+    return found if found and found >= 0.01 else None
 
 
 def _step(record: Record) -> float | None:

@@ -8,8 +8,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from aoft_bench.utils.errors import UserError
-from aoft_bench.utils.files import write_text_atomically
+from aoft_bench.utils.files import read_regular, write_text_atomically
+from aoft_bench.utils.text import one_line, shown
+
+_LARGEST = 2**24  # bytes of the file
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,9 @@ class DrawnFigure:
     files: list[str]
 
 
+_INDEX = TypeAdapter(list[DrawnFigure])
+
+
 def write_index(folder: Path, figures: Sequence[DrawnFigure]) -> None:
     """Write `folder`/index.json."""
     text = json.dumps([asdict(figure) for figure in figures], indent=1, ensure_ascii=False)
@@ -30,13 +38,20 @@ def write_index(folder: Path, figures: Sequence[DrawnFigure]) -> None:
 
 
 def read_index(folder: Path) -> list[DrawnFigure]:
-    """The figures of `folder`/index.json; none without it. Raises `UserError` for a damaged file."""
+    """The figures of `folder`/index.json; none without it.
+
+    Raises `UserError` for a damaged file, and for one that names files outside the folder, since the command removes
+    those that it does not draw any more.
+    """
     path = folder / "index.json"
-    if not path.is_file():
+    if not path.exists():
         return []
     try:
-        return [DrawnFigure(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
-    except (ValueError, TypeError) as error:
-        raise UserError(
-            f"{path} is damaged ({error}); delete it or make the figures again: aoft-bench figures"
-        ) from None
+        figures = _INDEX.validate_json(read_regular(path, _LARGEST))
+        outside = [name for figure in figures for name in figure.files if Path(name).name != name]
+        if outside:
+            raise ValueError(f"{shown(outside[0])} is no name of a file in this folder")
+    except (OSError, ValueError) as error:
+        why = " ".join(one_line(line) for line in str(error).splitlines()[:3])
+        raise UserError(f"{path} is damaged ({why}); delete it or make the figures again: aoft-bench figures") from None
+    return figures

@@ -1,19 +1,27 @@
 """Published rows: read from CSV, checked against their own arithmetic, and compared with the setting of our rows."""
 
+import contextlib
 import csv
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aoft_bench.data.tasks import TASKS
+from aoft_bench.results.collect import LeftOut
 from aoft_bench.results.ranking import rounded
 from aoft_bench.results.rows import group_mean, means
 from aoft_bench.results.settings import Comparison, Setting
-from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.files import read_regular
+from aoft_bench.utils.text import one_line, shown
 
 # cells and means are each rounded to 0.1, so they may differ by 0.1 and a little
 TOLERANCE = 0.15
 UNKNOWN = "not stated"
+
+_LARGEST = 2**24  # bytes of a file
+_COLUMNS = {"method", "source", "params_m", "reported_mean"}
+_FACTORS = ("checkpoint", "images", "normalization")
 
 _NAMES = {  # columns of the files that are not called as the task is
     "oxford_flowers102": "flowers102",
@@ -91,24 +99,34 @@ def beside(rows: Iterable[PublishedRow], comparison: Comparison) -> list[Publish
     ]
 
 
-def load(root: Path) -> list[PublishedRow]:
-    """The rows of `root`/published, or of the checkout's results/ where there are none; `UserError` for a bad line."""
+@dataclass(frozen=True)
+class Published:
+    """What a folder of published results holds. left_out: files and lines that cannot be used, and why."""
+
+    rows: list[PublishedRow] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+
+
+def load(root: Path) -> Published:
+    """The rows of `root`/published, or of the checkout's results/ where there are none."""
     checkout = Path(__file__).resolve().parents[2] / "results" / "published"
     folder = next((path for path in (root / "published", checkout) if path.is_dir()), None)
+    found = Published()
     if folder is None:
-        return []
-    factors = list(_lines(folder / "factors.csv"))
-    rows: list[PublishedRow] = []
+        return found
+    factors = _lines(folder / "factors.csv", {"method", "source", *_FACTORS}, found.left_out)
     for name, benchmark in (("aoft", ""), ("vtab", "vtab1k"), ("vtab_other_backbones", "vtab1k"), ("fgvc", "fgvc")):
-        path = folder / f"{name}.csv"
-        for number, line in enumerate(_lines(path), 2):
+        path, wrong = folder / f"{name}.csv", []
+        lines = _lines(path, _COLUMNS if benchmark else {*_COLUMNS, "benchmark"}, found.left_out)
+        for number, line in enumerate(lines, 2):
             try:
-                rows.append(_row(line, benchmark or line["benchmark"], factors))
-            except (KeyError, TypeError, ValueError) as error:
-                raise UserError(
-                    f"{path}, line {number}: {error!r}; published/README.md says what a line holds"
-                ) from None
-    return rows
+                found.rows.append(_row(line, benchmark or line["benchmark"], factors))
+            except ValueError as error:
+                wrong.append(f"line {number}: {error}")
+        if wrong:
+            more = f", and {len(wrong) - 1:,} more" if len(wrong) > 1 else ""
+            found.left_out.append(LeftOut(path, f"{wrong[0]}{more}; published/README.md says what a line holds"))
+    return found
 
 
 def differences(row: PublishedRow, comparison: Comparison) -> list[str]:
@@ -145,21 +163,34 @@ def _normalization(setting: Setting) -> str:
     return known.get(values, "of its own")
 
 
-def _lines(path: Path) -> Iterator[dict[str, str]]:
-    if not path.is_file():
-        return
-    with path.open(encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file)
+def _lines(path: Path, columns: Iterable[str], left_out: list[LeftOut]) -> list[dict[str, str]]:
+    """The whole lines of a file with these columns; none, and why in `left_out`, for a file that cannot be read."""
+    if not path.exists():
+        return []
+    try:
+        text = read_regular(path, _LARGEST).decode("utf-8")
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        missing = sorted(set(columns) - set(reader.fieldnames or ()))
+        if missing:
+            raise ValueError(f"it has no column {missing[0]}")
+        return list(reader)
+    except OSError as error:
+        left_out.append(LeftOut(path, f"cannot be read: {error.strerror or error}; delete it"))
+    except (ValueError, csv.Error) as error:
+        left_out.append(LeftOut(path, f"is damaged: {one_line(str(error))}; published/README.md says what it holds"))
+    return []
 
 
 def _row(line: dict[str, str], benchmark: str, factors: Sequence[dict[str, str]]) -> PublishedRow:
+    if None in line or None in line.values():
+        raise ValueError("it has more or fewer values than there are columns")
     method, source = line["method"], line["source"]
     cells = {_NAMES.get(name, name): value for name, value in line.items() if _NAMES.get(name, name) in TASKS and value}
     printed = ("printed_N", "printed_S", "printed_X")
     groups = {name: line.get(column, "") for name, column in zip(_GROUPS, printed, strict=True)}
     if not cells:  # else these columns were computed from the cells
         groups |= {name: line.get(name, "") for name in _GROUPS}
-    known = {"checkpoint": UNKNOWN, "images": UNKNOWN, "normalization": UNKNOWN}
+    known = dict.fromkeys(_FACTORS, UNKNOWN)
     for factor in factors:
         of_method = not factor["method"] or method in factor["method"].split(";")
         if of_method and factor["source"] in ("", source):
@@ -167,17 +198,33 @@ def _row(line: dict[str, str], benchmark: str, factors: Sequence[dict[str, str]]
     return PublishedRow(
         method=method,
         benchmark=benchmark,
-        backbone=line.get("backbone") or _fgvc_backbone(method, source),
+        backbone=line.get("backbone", "").strip() or _fgvc_backbone(method, source),
         source=source,
-        params_m=float(line["params_m"]) if line["params_m"] else None,
-        cells={name: float(value) for name, value in cells.items()},
-        groups={name: float(value) for name, value in groups.items() if value},
-        mean=float(line["reported_mean"]) if line["reported_mean"] else None,
+        params_m=_number("params_m", line["params_m"], most=1e6),
+        cells=_numbers(cells),
+        groups=_numbers(groups),
+        mean=_number("reported_mean", line["reported_mean"]),
         mean_kind=line.get("mean_kind", "mean19"),
         canonical=line.get("canonical", "1") == "1",
         note=line.get("note", ""),
         **known,
     )
+
+
+def _numbers(texts: Mapping[str, str]) -> dict[str, float]:
+    """Those that are not empty."""
+    found = {name: _number(name, text) for name, text in texts.items()}
+    return {name: number for name, number in found.items() if number is not None}
+
+
+def _number(name: str, text: str, most: float = 100) -> float | None:
+    """None for an empty text. Raises `ValueError` for what is no number from 0 to `most`."""
+    if not text:
+        return None
+    with contextlib.suppress(ValueError):
+        if 0 <= (number := float(text)) <= most:
+            return number
+    raise ValueError(f"{name} is {shown(text)}, not a number from 0 to {most:g}")
 
 
 def _fgvc_backbone(method: str, source: str) -> str:

@@ -88,8 +88,8 @@ def _row(label: str, method: str, records: list[Record]) -> Row:
     best: dict[str, list[float]] = defaultdict(list)
     for record in records:
         cells[record["dataset"]].append(record["metrics"]["top1"])
-        if "best_test_epoch_top1" in record["metrics"]:
-            best[record["dataset"]].append(record["metrics"]["best_test_epoch_top1"])
+        if (best_epoch := record["metrics"].get("best_test_epoch_top1")) is not None:
+            best[record["dataset"]].append(best_epoch)
     one_each = {record["dataset"]: record["parameters"] for record in records}.values()
     trained = statistics.fmean(counts["trained"] for counts in one_each)
     head = statistics.fmean(counts["head"] for counts in one_each)

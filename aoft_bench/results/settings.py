@@ -154,6 +154,7 @@ def _comparison(setting: Setting, records: list[Record]) -> Comparison:
     layout = _layout(setting, present)
     suite = BENCHMARKS.get(layout) or _SUITES[setting.suite]
     rows, notes = build_rows(records)
+    notes += _code_notes(rows)
     return Comparison(
         title=f"{suite}: {setting.backbone}, protocol {setting.protocol}, {setting.img_size} px, "
         f"{setting.epochs} epochs",
@@ -240,11 +241,40 @@ def _notes(setting: Setting, records: list[Record]) -> list[str]:
     if copies:
         counts = ", ".join(sorted(copies))
         notes.append(f"Images of {setting.split} that are training images too, pixel for pixel: {counts}.")
-    if any("best_test_epoch_top1" in record["metrics"] for record in records):
+    if any(record["metrics"].get("best_test_epoch_top1") is not None for record in records):
         notes.append("[best test epoch] is chosen on the test split, as many papers do; it is not the result.")
     if setting.split != "test":
         notes.append(f"Scored on {setting.split}, for choosing hyper-parameters: these are not results.")
     return notes
+
+
+def _code_notes(rows: list[Row]) -> list[str]:
+    """A note where the records of a table were made by several versions of the code, and which rows mix them."""
+    records = [record for row in rows for record in row.records]
+    # of older records only the commit is known; records that have both tell which digest of the code it is
+    digests = {_commit(record): record["code"][:8] for record in records if record.get("code")}
+    versions = [[_version(record, digests) for record in row.records] for row in rows]
+    counts = Counter(version for some in versions for version in some)
+    if len(counts) < 2:
+        return []
+    listed = ", ".join(f"{version} ({number:,})" for version, number in counts.most_common())
+    mixed = [row.label for row, some in zip(rows, versions, strict=True) if len(set(some)) > 1]
+    where = f"rows of several: {', '.join(mixed)}" if mixed else "each row is of one"
+    return [f"The records were made by {len(counts)} versions of the code, {listed}; {where}."]
+
+
+def _version(record: Record, digests: dict[str, str]) -> str:
+    """The version of a record's code: its digest, or the commit where the digest is not known."""
+    commit = _commit(record)
+    return record["code"][:8] if record.get("code") else digests.get(commit, commit)
+
+
+def _commit(record: Record) -> str:
+    """The commit of a record's code, and whether files were changed since."""
+    git = record.get("git") or {}
+    if not git.get("commit"):
+        return "unknown"
+    return f"{git['commit'][:8]}{'' if git.get('dirty') is False else ' with changes'}"
 
 
 def triple(values: Sequence[float]) -> str:

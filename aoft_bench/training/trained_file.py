@@ -8,6 +8,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from aoft_bench.backbones.finite import not_finite
+from aoft_bench.records.files import command_of
 from aoft_bench.records.schema import Record
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import write_atomically
@@ -31,7 +32,7 @@ def read_trained(path: Path, record: Record) -> dict[str, Tensor]:
     if not trained.is_file():
         raise UserError(
             f"{trained} is not here: trained parameters stay on the machine that made the record; run it again: "
-            f"{record.get('command', 'python -m aoft_bench')}"
+            f"{command_of(record) or 'python -m aoft_bench'}"
         )
     try:
         content = trained.read_bytes()

@@ -122,7 +122,7 @@ def _problem(record: Record) -> str | None:
 
 
 def _run(record: Record) -> TuningRun:
-    config, metrics, git = record["config"], record["metrics"], record.get("git") or {}
+    config, metrics = record["config"], record["metrics"]
     method = {name: value for name, value in config["method"].items() if name not in ("name", "label")}
     sections = {"method": method, "recipe": config["recipe"]}
     return TuningRun(
@@ -135,9 +135,17 @@ def _run(record: Record) -> TuningRun:
         score=Fraction(metrics["correct"], metrics["total"]),
         images=metrics["total"],
         trained=record["parameters"]["trained"],
-        commit=f"{git.get('commit') or 'unknown'}{', changed since' if git.get('dirty') else ''}",
+        commit=_commit(record.get("git") or {}),
         command=command_of(record) or "unknown",
     )
+
+
+def _commit(git: dict[str, Any]) -> str:
+    """The commit of the code, and whether files were changed since."""
+    if not git.get("commit"):
+        return "unknown"
+    states = {True: ", changed since", False: "", None: ", perhaps changed since"}
+    return f"{git['commit']}{states[git.get('dirty')]}"
 
 
 def _setting(record: Record) -> TuningSetting:

@@ -46,4 +46,4 @@ def unknown_text(kind: str, got: object, allowed: Iterable[str], hint: str = "")
 
 def _natural(text: str) -> list[tuple[int, int, str]]:
     """Return a sort key that compares numbers within names as numbers: 2 before 10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]

@@ -40,6 +40,15 @@ def check_writable(path: Path, what: str = "results", option: str = "results.roo
         ) from None
 
 
+def read_regular(path: Path, most: int) -> bytes:
+    """The content of a file that `open_regular` opens. Raises `OSError` for more than `most` bytes."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than {most:,}")
+        return file.read()
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write` with the path of a temporary file in the same folder, then rename that file to `path`.
 

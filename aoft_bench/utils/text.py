@@ -1,11 +1,16 @@
 """Text from outside, such as a record or the name of a file, before it is printed or becomes part of another text."""
 
 import re
+import reprlib
 from typing import Any
 
 # what ends a line, moves a terminal's cursor or hides a part of a text: control characters, line separators, marks that
 # turn the direction of writing, halves of characters
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
+_SHORT.maxlevel = 3
 
 
 def is_one_line(text: str) -> bool:
@@ -21,6 +26,11 @@ def one_line(text: str) -> str:
 def plain_lines(text: str) -> str:
     """`text` of several lines, each as `one_line` gives it."""
     return "\n".join(map(one_line, text.split("\n")))
+
+
+def shown(value: object) -> str:
+    """The `repr` of a value from a file, in one line and short enough for a message."""
+    return one_line(_SHORT.repr(value))
 
 
 def csv_cell(value: Any) -> Any:

@@ -2,11 +2,13 @@
 
 import csv
 import hashlib
+import json
 import math
 import shutil
 from pathlib import Path
 
 import pytest
+import record_cases
 from conftest import Command, call, words
 from safetensors.torch import load_file
 
@@ -149,17 +151,17 @@ def test_wrong_words_end_in_one_line(cli: Command, tmp_path: Path, given: list[s
 
 def test_a_record_that_cannot_be_looked_at_ends_in_one_line(cells: Path, tmp_path: Path):
     refused(call("analyze", str(record_of(cells, "linear")), cwd=tmp_path), "linear has no W_down", "lora")
-    path = tmp_path / "seed0-abc.json"
+    path = tmp_path / record_of(cells, "lora").name
     shutil.copy(record_of(cells, "lora"), path)
-    refused(call("analyze", str(path), cwd=tmp_path), "seed0-abc.safetensors is not here", "run it again")
+    refused(call("analyze", str(path), cwd=tmp_path), f"{path.stem}.safetensors is not here", "run it again")
     trained = path.with_suffix(".safetensors")
     whole = record_of(cells, "lora").with_suffix(".safetensors").read_bytes()
     trained.write_bytes(whole[: len(whole) // 2])
-    refused(call("analyze", str(path), cwd=tmp_path), "seed0-abc.safetensors is damaged")
+    refused(call("analyze", str(path), cwd=tmp_path), f"{path.stem}.safetensors is damaged")
     shutil.copy(record_of(cells, "aoft").with_suffix(".safetensors"), trained)
-    refused(call("analyze", str(path), cwd=tmp_path), "seed0-abc.safetensors is not what the run saved")
+    refused(call("analyze", str(path), cwd=tmp_path), f"{path.stem}.safetensors is not what the run saved")
     path.write_text(path.read_text(encoding="utf-8")[:100], encoding="utf-8")
-    refused(call("analyze", str(path), cwd=tmp_path), "seed0-abc.json: is not a whole record")
+    refused(call("analyze", str(path), cwd=tmp_path), f"{path.name}: is not a whole record")
     assert not (tmp_path / "results").exists()
 
 
@@ -167,9 +169,9 @@ def test_in_a_folder_what_is_damaged_is_left_out_and_the_rest_gives_the_same_byt
     cells: Path, analysed: Path, tmp_path: Path
 ):
     shutil.copytree(cells / "results", tmp_path / "results")
-    damaged = tmp_path / "results/records/damaged/seed0-abc.json"
-    damaged.parent.mkdir()
-    shutil.copy(record_of(cells, "lora"), damaged)
+    made = json.loads(record_of(cells, "lora").read_text())
+    made["seed"] = made["config"]["seed"] = 9
+    damaged = record_cases.write(tmp_path / "results", made)
     damaged.with_suffix(".safetensors").write_bytes(b"no")
     result = call("analyze", "results", "out=made", cwd=tmp_path)
     assert result.code == 0

@@ -13,7 +13,7 @@ from conftest import call, words
 import aoft_bench.experiments.experiment as experiment_module
 from aoft_bench.cli.status import CellStatus, time_left
 from aoft_bench.cli.status import summary as summary_of_cells
-from aoft_bench.experiments.sweep import Job, summary
+from aoft_bench.experiments.sweep import Job, records_of, summary
 from aoft_bench.records.files import read_record
 from aoft_bench.records.unfinished import read_notes, remove_finished
 from aoft_bench.utils.locks import claim, is_held
@@ -218,6 +218,17 @@ def test_the_grid_of_a_sweep(pack: dict[str, str], tmp_path: Path) -> None:
         [" lora   ", " ···    "],
     ]
     assert "6 cells: 2 █ done, 4 · missing" in result.out and "time left: about 1 min for one worker" in result.out
+
+    # the record of another cell is none of this one, whoever reads it
+    first, third = records(tmp_path)
+    first.write_bytes(third.read_bytes())
+    wrong = f"is not in its place, records/vit_nano/linear/folder/{third.name}"
+    told = call("status", *words(pack, method="linear", seed="0,2"), cwd=tmp_path)
+    assert "2 cells: 1 █ done, 1 ✗ failed" in told.out and wrong in told.out
+    again = call(*words(pack, method="linear", seed="0"), cwd=tmp_path)
+    assert again.code == 2 and wrong in again.err and "replace it by results.mode=force" in again.err
+    found, left_out = records_of([Job([], "skipped", str(path)) for path in (first, third)])
+    assert [made["seed"] for made in found] == [2] and len(left_out) == 1 and wrong in left_out[0]
 
 
 def test_the_grid_of_a_sweep_whose_data_is_missing(nano: dict[str, str], tmp_path: Path) -> None:

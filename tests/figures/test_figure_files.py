@@ -1,6 +1,7 @@
 """The files of figures: names, bytes, pages, and what the command refuses."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +20,9 @@ from aoft_bench.figures.style import new_figure
 from aoft_bench.figures.write import FEWEST, write_figures
 from aoft_bench.results.collect import collect
 from aoft_bench.results.figure_index import DrawnFigure, read_index, write_index
+from aoft_bench.results.published import Published
 from aoft_bench.results.settings import build_comparisons
+from aoft_bench.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The figures of two settings, drawn by this process alone."""
     root = tmp_path_factory.mktemp("figures")
     write(root, TWO_SETTINGS)
-    assert write_figures(root, collect(root)) == NUMBER
+    assert write_figures(root, collect(root), Published()) == NUMBER
     return root / "figures"
 
 
@@ -49,8 +52,9 @@ def run(root: Path, processes: int, *unwanted: str, **environment: str) -> dict[
         "from pathlib import Path\n"
         "from aoft_bench.figures.write import write_figures\n"
         "from aoft_bench.results.collect import collect\n"
+        "from aoft_bench.results.published import Published\n"
         "if __name__ == '__main__':\n"
-        f"    write_figures(Path('results'), collect(Path('results')), {processes})\n"
+        f"    write_figures(Path('results'), collect(Path('results')), Published(), {processes})\n"
         f"    assert not {set(unwanted)} & set(sys.modules)\n"
     )
     done = subprocess.run(
@@ -112,11 +116,26 @@ def empty(name: str, caption: str) -> Drawing:
 def test_a_figure_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, [record(50.0)])
     monkeypatch.setattr(figures, "FIGURES", {"mine": lambda *_: [partial(empty, "mine", "all that is mine")]})
-    assert write_figures(tmp_path, collect(tmp_path)) == 1
+    assert write_figures(tmp_path, collect(tmp_path), Published()) == 1
     (figure,) = read_index(tmp_path / "figures")
     assert figure.caption == "All that is mine." and figure.title == f"mine, {figure.setting}"
     assert f"]({figure.files[0]}). All that is mine." in (tmp_path / "figures" / "README.md").read_text()
     assert all((tmp_path / "figures" / name).is_file() for name in figure.files)
+
+    # an index from elsewhere removes nothing outside the folder, and a damaged one is replaced
+    outside = tmp_path / "mine.txt"
+    outside.touch()
+    index = tmp_path / "figures" / "index.json"
+    for text in (
+        json.dumps([{"setting": "", "title": "", "caption": "", "files": ["../mine.txt"]}]),
+        "[" * 10**5,
+        "[1]",
+    ):
+        index.write_text(text)
+        with pytest.raises(UserError, match=r"index\.json is damaged"):
+            read_index(tmp_path / "figures")
+        assert write_figures(tmp_path, collect(tmp_path), Published()) == 1
+        assert outside.is_file() and read_index(tmp_path / "figures") == [figure]
 
 
 def test_figures_that_are_not_drawn_any_more_are_removed(cli: Command, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def published_by_hand() -> set[tuple[float, float]]:
 
 def test_published_rows_stand_beside_the_same_tasks_only() -> None:
     (table,) = build_comparisons(BOTH)
-    points = published_points(table, load(ROOT / "results"))
+    points = published_points(table, load(ROOT / "results").rows)
     assert {(round(x), round(y, 6)) for x, y in points} == published_by_hand()
     (drawing,) = drawn(parameters.plans, BOTH, points)
     assert lines(drawing.figure)["published"] == ([x for x, _ in points], [y for _, y in points])
@@ -74,7 +74,7 @@ def test_published_rows_stand_beside_the_same_tasks_only() -> None:
 )
 def test_published_rows_stand_beside_no_other_benchmark(change: dict[str, Any]) -> None:
     (table,) = build_comparisons([record(60.0, name, **change) for name in VTAB])
-    assert published_points(table, load(ROOT / "results")) == []
+    assert published_points(table, load(ROOT / "results").rows) == []
 
 
 def test_gain_is_of_the_seeds_that_both_have() -> None:

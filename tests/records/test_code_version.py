@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from test_imports import LAYERS, PACKAGE
 
-from aoft_bench.records.code_version import CANNOT_CHANGE_A_NUMBER, code_digest, digest_of
+from aoft_bench.records.code_version import CANNOT_CHANGE_A_NUMBER, code_digest, digest_of, git_state
 
 NAMES = [name for layer in LAYERS for name in layer]
 LAST = next(i for i, layer in enumerate(LAYERS) if "experiments" in layer)
@@ -41,3 +41,17 @@ def test_a_changed_or_added_file_changes_the_digest(copy: Path, name: str) -> No
     added = digest_of(copy)
     (copy / name / "added.py").unlink()
     assert len({before, changed, added}) == (1 if name in CANNOT_CHANGE_A_NUMBER else 3)
+
+
+def test_where_git_cannot_be_asked_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git is not there; git knows the commit, and fails to say what was changed."""
+    monkeypatch.setattr("aoft_bench.records.code_version.__file__", f"{tmp_path}/aoft_bench/records/code_version.py")
+    (tmp_path / ".git").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_state.__wrapped__() == {"commit": None, "dirty": None}
+    git = tmp_path / "git"
+    git.write_text('#!/bin/sh\ncase "$3" in rev-parse) echo c0ffee;; *) exit 128;; esac\n')
+    git.chmod(0o755)
+    assert git_state.__wrapped__() == {"commit": "c0ffee", "dirty": None}
+    git.write_text('#!/bin/sh\ncase "$3" in rev-parse) echo c0ffee;; esac\n')
+    assert git_state.__wrapped__() == {"commit": "c0ffee", "dirty": False}

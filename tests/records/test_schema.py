@@ -2,18 +2,18 @@
 
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+import record_cases
 from record_cases import record
 
-from aoft_bench.records.files import read_record, write_record
+from aoft_bench.records.files import LARGEST, place_of, read_record, write_record
 from aoft_bench.records.identity import record_hash
-from aoft_bench.records.schema import check_record
+from aoft_bench.records.schema import NOT_OFFICIAL, check_record
 from aoft_bench.utils.errors import UserError
 
 Edit = Callable[[dict[str, Any]], None]
@@ -27,6 +27,11 @@ def put(*keys: str, value: Any) -> Edit:
         node[keys[-1]] = value
 
     return edit
+
+
+def nested(levels: int) -> Any:
+    """A list in a list in a list ..."""
+    return [nested(levels - 1)] if levels else 0
 
 
 def good(top1: float = 60.0, **changes: Any) -> dict[str, Any]:
@@ -46,7 +51,25 @@ def good(top1: float = 60.0, **changes: Any) -> dict[str, Any]:
         (put("metrics", "top1", value=None), "metrics.top1 is None"),
         (put("curves", value={"train_loss": [0.5, math.inf]}), "curves.train_loss (2) is not a finite number"),
         (put("curves", value=None), "curves is None"),
-        (put("config", "recipe", "lr", value=math.nan), "config holds a number that is not finite"),
+        (put("config", "recipe", "lr", value=math.nan), "config.recipe.lr is not a finite number"),
+        (put("config", "recipe", "lr", value=10**400), "config.recipe.lr is too large a number"),
+        (put("config", "method", "targets", value=nested(30)), "(1) (1) is nested too deeply"),
+        (put("data", "classes", value=math.inf), "data.classes is not a finite number"),
+        (put("git", value={"commit": "c0ffee\n_target_: os.system"}), "git.commit is 'c0ffee\\n_target_: os.system'"),
+        (put("git", value=["c0ffee"]), "git is ['c0ffee']"),
+        (put("versions", "torch", value=[2]), "versions.torch is [2]"),
+        (put("versions", "to\nrch", value=2), "versions.to\\nrch is 2"),
+        (put("hardware", "gpu", value=["H200"]), "hardware.gpu is ['H200']"),
+        (put("hardware", "cores", value={}), "hardware.cores is {}"),
+        (put("cost", "train_seconds", value=1e300), "cost.train_seconds is 1e+300"),
+        (put("curves", "train_loss", value=[1e39]), "curves.train_loss (1) is 1e+39;"),
+        (put("command", value=["python"]), "command is ['python']"),
+        (put("data", "sizes", value={"test": 9_000}), "metrics.total is 10,000, but data.sizes.test is 9,000"),
+        (put("data", "source", value="folder"), "data.official is true, but the images are from 'folder'"),
+        (put("data", "source_note", value="folder pack x"), "the images are from 'tfds' ('folder pack x')"),
+        (put("data", "official_note", value=f"{NOT_OFFICIAL}: 3 ids"), "data.official is true, but data.official_note"),
+        (put("config", "data", "root", value="pack"), "data.source is 'tfds', but config.data.root is 'pack'"),
+        (put("config", "data", "source", value="folder"), "data.source is 'tfds', but config.data.root is None"),
         (put("config", "recipe", "lr", value=1.0), "is that of its configuration, data and weights"),
         (put("config", "method", "rank", value=9), "is that of its configuration, data and weights"),
         (put("weights", "sha256", value="b" * 64), "is that of its configuration, data and weights"),
@@ -109,30 +132,61 @@ def test_a_file_that_is_no_record_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_what_is_written_is_read_again_and_nothing_else_is_written(tmp_path: Path) -> None:
-    path, made = tmp_path / "record.json", good()
+    made = good()
+    path = place_of(made, tmp_path)
     write_record(path, made)
     assert read_record(path) == made
     assert path.read_text("utf-8") == json.dumps(made, indent=1) + "\n"
     made["curves"]["train_loss"] = [math.nan]
     with pytest.raises(UserError, match=r"curves.train_loss \(1\) is not a finite number"):
         write_record(tmp_path / "other.json", made)
-    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+    assert [found for found in tmp_path.rglob("*") if found.is_file()] == [path]
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (rb'"\ud800"', "is not a whole record"),
+        (b'{"a": "\xff"}', "is not a whole record"),
+        (b"[" * 100_000, "is not a whole record (recursion limit"),
+        (b"1" * 5_000, "is not a whole record (number out of range"),
+        (b'{"schema": NaN}', "is not a whole record"),
+        (b"[1e400]", "has schema 'list'"),
+        (os.mkfifo, "cannot be read: not a regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "cannot be read: not a regular file"),
+        (lambda path: path.symlink_to(path.name), "no record"),
+        (Path.mkdir, "cannot be read: not a regular file"),
+        (lambda path: (path.touch(), os.truncate(path, LARGEST + 1)), "cannot be read: it has 33,554,433 bytes"),
+    ],
 )
+def test_what_cannot_be_read_is_refused_at_once(tmp_path: Path, content: Any, reason: str) -> None:
+    path = tmp_path / "seed0-aaaaaaaaaa.json"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        content(path)
+    with pytest.raises(UserError) as refused:
+        read_record(path)
+    assert reason in str(refused.value) and str(refused.value).isprintable() and str(path) in str(refused.value)
 
 
-@given(data=st.data(), value=JSON)
-def test_whatever_stands_in_a_record_it_is_accepted_or_refused_in_a_line(data: st.DataObject, value: Any) -> None:
-    made = node = good()
-    while isinstance(node[key := data.draw(st.sampled_from(sorted(node)))], dict) and data.draw(st.booleans()):
-        node = node[key] or node
-    node[key] = value
-    try:
-        check_record(made)
-    except UserError as refused:
-        assert str(refused) and "\n" not in str(refused)
+def test_a_record_in_the_place_of_another_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name and by its folder; an edited learning rate whose hash was made to fit is one in a wrong place."""
+    path = record_cases.write(tmp_path, record(60.0))
+    edited = record(60.0, config__recipe__lr=1.0)
+    made_to_fit = json.dumps(edited | {"hash": record_hash(edited)})
+    whole = path.read_text()
+    elsewhere = path.parents[1] / "svhn" / path.name
+    elsewhere.parent.mkdir()
+    for wrong, text in ((path.with_name("seed1-0123456789.json"), whole), (elsewhere, whole), (path, made_to_fit)):
+        wrong.write_text(text)
+        with pytest.raises(UserError, match="is not in its place, records/vit_b16_in21k/lora/cifar100/seed0-"):
+            read_record(wrong)
+        if wrong == elsewhere:
+            assert read_record(wrong, anywhere=True)["seed"] == 0
+            continue
+        with pytest.raises(UserError, match="is not in its place"):
+            read_record(wrong, anywhere=True)
+    path.write_text(whole)
+    monkeypatch.chdir(path.parent)
+    assert read_record(Path(path.name)) == read_record(path) == json.loads(whole)

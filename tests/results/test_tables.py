@@ -169,6 +169,23 @@ def test_best_test_epoch_is_a_row_of_its_own_and_is_not_ranked() -> None:
     assert "chosen on the test split" in text and "it is not the result" in text
 
 
+def test_versions_of_the_code_are_named() -> None:
+    """A digest and the clean commit that a record with both has are one version."""
+    first, second = {"code": "a" * 16, "git": {"commit": "1" * 40, "dirty": False}}, {"code": "b" * 16}
+    known = [record(60.0, **first), record(61.0, seed=1, git=first["git"]), record(40.0, method="linear", **first)]
+    assert not any("versions" in note for note in build_comparisons(known)[0].notes)
+    apart = [*known[:2], record(40.0, method="linear", **second)]
+    (note,) = build_comparisons(apart)[0].notes
+    assert note == "The records were made by 2 versions of the code, aaaaaaaa (2), bbbbbbbb (1); each row is of one."
+    mixed = [*known, record(62.0, seed=2, git={"commit": "1" * 40, "dirty": True}), record(63.0, seed=3)]
+    (table,) = build_comparisons(mixed)
+    assert table.notes == [
+        "The records were made by 3 versions of the code, aaaaaaaa (3), 11111111 with changes (1), unknown (1); "
+        "rows of several: lora."
+    ]
+    assert f"{table.notes[0]}\n" in markdown([table]) and "rows of several: lora" in text_tables(mixed)
+
+
 def test_validation_scores_are_called_so() -> None:
     (table,) = build_comparisons([record(60.0, protocol__name="tune", metrics__split="val200")])
     assert table.caption.startswith("Top-1 in % on val200")

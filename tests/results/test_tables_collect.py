@@ -1,7 +1,12 @@
 """Records that may not be compared: each is named with its reason and left out, the others are still used."""
 
+import os
 from pathlib import Path
+from typing import Any
 
+import pytest
+import report_records
+from conftest import Command
 from record_cases import record, write
 
 from aoft_bench.results.collect import collect
@@ -70,3 +75,52 @@ def test_of_a_cell_in_two_wrong_places_none_is_used(tmp_path: Path) -> None:
     assert not found.records
     assert [left.path for left in found.left_out] == copies
     assert str(copies[1]) in found.left_out[0].reason and str(copies[0]) in found.left_out[1].reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"dataset": "digits", "config__dataset__name": "digits"}, "digits has no published splits"),
+        (
+            {"data__sizes": {"train800": 800, "val200": 200, "test": 6000}, "data__classes": 100}
+            | {"metrics": {"split": "test", "top1": 60.0, "correct": 3600, "total": 6000}},
+            "it has sizes 800/200/6000 instead of 800/200/10000",
+        ),
+        ({"data__sizes": {"test": 10_000}, "data__classes": 90}, "0/0/10000 instead of 800/200/10000; 90 classes"),
+    ],
+)
+def test_images_that_cannot_be_official_are_not_called_so(tmp_path: Path, changes: Any, reason: str) -> None:
+    write(tmp_path, record(60.0, **changes))
+    (left,) = collect(tmp_path).left_out
+    assert left.reason.startswith("data.official is true, but ") and reason in left.reason
+
+
+def test_files_of_any_kind_and_name_are_left_out_in_a_line_each(
+    tmp_path: Path, cli: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipe, a device, a loop, a folder; names with a newline and with bytes that are no UTF-8; a broken CSV file."""
+    monkeypatch.setattr("aoft_bench.figures.write.FIGURES", {})  # drawing takes long
+    root = tmp_path / "results"
+    (good,) = report_records.write(root, [report_records.make()])
+    os.mkfifo(good.with_name("pipe.json"))
+    good.with_name("device.json").symlink_to("/dev/zero")
+    good.with_name("loop.json").symlink_to("loop.json")
+    good.with_name("folder.json").mkdir()
+    (root / "records" / "line\n\x1b[31m.json").write_bytes(good.read_bytes())
+    (root / "records" / os.fsdecode(b"caf\xe9.json")).write_text("[" * 100_000)
+    (root / "published").mkdir()
+    (root / "published" / "vtab.csv").write_bytes(b"\xff")
+    names = ("pipe.json", "device.json", "loop.json", "folder.json", "published/vtab.csv")
+    for command, file in (
+        ("tables", "tables/accuracy.md"),
+        ("report", "report.html"),
+        ("figures", "figures/README.md"),
+    ):
+        done = cli(command)
+        assert done.code == 0 and "1 records" in done.out, done.err
+        lines = done.err.splitlines()
+        assert len(lines) == 7 and all(line.startswith("aoft_bench: left out ") for line in lines)
+        text = (root / file).read_text(encoding="utf-8")
+        assert all(name in text for name in names)
+        for name in (*names, r"line\n\x1b[31m.json", r"caf\udce9.json"):
+            assert sum(f"{name}: " in line for line in lines) == 1

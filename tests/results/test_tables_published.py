@@ -1,6 +1,7 @@
 """Published rows: their arithmetic, beside which tables they stand, and what is said of what differs."""
 
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from aoft_bench.results.accuracy_table import accuracy_table
 from aoft_bench.results.published import PublishedRow, beside, load
 from aoft_bench.results.settings import Comparison, build_comparisons
 from aoft_bench.results.writers.markdown import to_markdown
-from aoft_bench.utils.errors import UserError
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 FGVC = ("cub", "nabirds", "flowers", "dogs", "cars")
@@ -113,7 +113,7 @@ def test_published_rows_stand_only_beside_their_benchmark_and_kind_of_network() 
 
 def test_the_shipped_files_agree_with_the_check_of_who_typed_them() -> None:
     """`check` was worked out apart from this code; every line of it is found again, and nothing else."""
-    rows = load(RESULTS)
+    rows = load(RESULTS).rows
     for name, benchmark in (("vtab", "vtab1k"), ("vtab_other_backbones", "vtab1k"), ("fgvc", "fgvc")):
         with (RESULTS / "published" / f"{name}.csv").open(newline="") as file:
             lines = list(csv.DictReader(file))
@@ -128,7 +128,7 @@ def test_the_shipped_files_agree_with_the_check_of_who_typed_them() -> None:
 
 
 def test_the_shipped_rows_are_whole() -> None:
-    rows = load(RESULTS)
+    rows = load(RESULTS).rows
     assert len(rows) == 147 + 21 + 29 + 6
     for row in rows:
         tasks = {name for name, task in TASKS.items() if task.suite == row.benchmark}
@@ -144,7 +144,7 @@ def test_the_shipped_rows_are_whole() -> None:
 
 
 def test_aofts_own_means_are_shown_without_cells() -> None:
-    (row,) = [row for row in load(RESULTS) if row.method == "Adapter+AOFT†" and row.benchmark == "vtab1k"]
+    (row,) = [row for row in load(RESULTS).rows if row.method == "Adapter+AOFT†" and row.benchmark == "vtab1k"]
     (table,) = build_comparisons([record(60.0)])
     header, _, _, cells = markdown_rows(to_markdown([accuracy_table(table, [row])]))
     shown = dict(zip(header, cells, strict=True))
@@ -152,9 +152,44 @@ def test_aofts_own_means_are_shown_without_cells() -> None:
     assert means == ["81.4", "83.9", "59.4", "72.7", "n/a"] and shown["cifar100"] == "n/a"
 
 
-def test_a_line_that_is_not_a_row_is_named(tmp_path: Path) -> None:
-    folder = tmp_path / "published"
-    folder.mkdir()
-    (folder / "fgvc.csv").write_text("method,params_m,cub200,reported_mean,source\nLoRA,0.1,87.x,87,paper\n")
-    with pytest.raises(UserError, match=r"fgvc\.csv, line 2: .*87\.x"):
-        load(tmp_path)
+HEADER = b"method,params_m,cub200,reported_mean,source\n"
+GOOD = b"LoRA,0.1,87.5,87,paper\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "rows"),
+    [
+        (HEADER + b"LoRA,0.1,87.x,87,paper\n" + GOOD, "line 2: cub is '87.x', not a number from 0 to 100", 1),
+        (HEADER + b"LoRA,0.1,nan,87,paper\nLoRA,1e400,87,87,paper\n", "line 2: cub is 'nan', not", 0),
+        (HEADER + GOOD + b"LoRA,1e400,87,87,paper\nLoRA\n", "line 3: params_m is '1e400', not", 1),
+        (HEADER + GOOD + b"LoRA,0.1,87,87\n", "line 3: it has more or fewer values than there are columns", 1),
+        (HEADER + b"LoRA,0.1,87,87,paper,more\n", "line 2: it has more or fewer values", 0),
+        (b"method,params_m\nLoRA,0.1\n", "is damaged: it has no column reported_mean", 0),
+        (b"", "is damaged: it has no column", 0),
+        (HEADER + b"L\xffRA,0.1,87.5,87,paper\n", "is damaged: 'utf-8' codec can't decode", 0),
+        (HEADER + GOOD + b'"LoRA,0.1,87.5,87,paper\n', "is damaged: unexpected end of data", 0),
+        (HEADER + b"L" * 200_000 + GOOD, "is damaged: field larger than field limit", 0),
+        (os.mkfifo, "cannot be read: not a regular file", 0),
+        (lambda path: path.symlink_to("/dev/zero"), "cannot be read: not a regular file", 0),
+    ],
+)
+def test_what_is_no_row_is_left_out_by_name(tmp_path: Path, content: Any, reason: str, rows: int) -> None:
+    path = tmp_path / "published" / "fgvc.csv"
+    path.parent.mkdir()
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        content(path)
+    found = load(tmp_path)
+    assert len(found.rows) == rows
+    (left,) = found.left_out
+    assert str(left.below(tmp_path)).startswith(f"published/fgvc.csv: {reason}") and str(left).isprintable()
+
+
+def test_a_broken_file_of_factors_is_named_and_the_rows_stay(tmp_path: Path) -> None:
+    (tmp_path / "published").mkdir()
+    (tmp_path / "published" / "fgvc.csv").write_bytes(HEADER + GOOD)
+    (tmp_path / "published" / "factors.csv").write_text("method,source\nLoRA,paper\n")
+    found = load(tmp_path)
+    assert [row.checkpoint for row in found.rows] == ["not stated"]
+    assert [left.reason.partition(";")[0] for left in found.left_out] == ["is damaged: it has no column checkpoint"]

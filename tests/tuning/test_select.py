@@ -119,7 +119,7 @@ def test_a_path_for_a_name_is_left_out(world: World) -> None:
     made = record(1e-2, 199, method="../../../lora")
     path.with_name("mine.json").write_text(json.dumps(made | {"hash": record_hash(made)}))
     done = world.select()
-    assert done.code == 0 and "mine.json: got the name '../../../lora'" in done.err
+    assert done.code == 0 and "mine.json: method is '../../../lora'" in done.err
 
 
 def test_the_same_run_twice_counts_once(world: World) -> None:

@@ -20,6 +20,7 @@ from aoft_bench.data.tfds import download, official
 from aoft_bench.data.tfds.builders import accepts, builder_name, facts
 from aoft_bench.data.tfds.labels import LABEL_MAPS
 from aoft_bench.data.tfds.process import EXTRA, content, stamp
+from aoft_bench.records.schema import NOT_OFFICIAL
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.locks import preparing
 
@@ -81,7 +82,7 @@ def _compared(task: Task, rows: Manifest) -> tuple[str, str]:
     if differing is None:
         return "", "members not compared: no official list of them, or no ids"
     if differing:
-        return f"not the official examples: {'; '.join(differing)}", ""
+        return f"{NOT_OFFICIAL}: {'; '.join(differing)}", ""
     return "", "ids are the official ones"
 
 

@@ -29,7 +29,7 @@ function hintOf(records) {
   const seeds = records.slice(0, 8).map(({ dataset, seed, metrics }) => {
     const best = metrics.best_test_epoch_top1;
     return el("li", {}, `${dataset}, seed ${seed}: ${percent(metrics.top1)} (${whole(metrics.correct)} of ` +
-      `${whole(metrics.total)})` + (best === undefined ? "" : `, best test epoch ${percent(best)}`));
+      `${whole(metrics.total)})` + (best == null ? "" : `, best test epoch ${percent(best)}`));
   });
   if (records.length > 8) seeds.push(el("li", {}, `and ${records.length - 8} more`));
   const { method, recipe } = records[0].config;

@@ -57,15 +57,21 @@ function curve(losses) {
   return el("section", {}, el("h3", {}, "Training loss"), drawn, el("p", { class: "note" }, text));
 }
 
+/** Which code made a record; git could not be asked for changes where `dirty` is null. */
+function codeOf({ git }) {
+  if (!git?.commit) return "no commit known";
+  const changed = git.dirty ? ", with local changes" : git.dirty === false ? "" : ", perhaps with local changes";
+  return `commit ${git.commit.slice(0, 12)}${changed}`;
+}
+
 function details(record) {
-  const state = record.git?.commit ? `commit ${record.git.commit.slice(0, 12)}${record.git.dirty ? ", with local changes" : ""}` : "no commit known";
   const rest = Object.fromEntries(Object.entries(record).filter(([name, value]) =>
     !GROUPS.includes(name) && !["config", "curves", "command"].includes(name) && value !== undefined));
   const losses = record.curves?.train_loss ?? [];
   return [
     el("h3", {}, "Run it again"),
     copyable(record.command ?? "the record has no command", "the command"),
-    el("p", { class: "note" }, `Run at ${state}, finished ${record.finished ?? "at a time not recorded"}. The command names what differs from conf/; the configuration below is what it resolved to.`),
+    el("p", { class: "note" }, `Run at ${codeOf(record)}, finished ${record.finished ?? "at a time not recorded"}. The command names what differs from conf/; the configuration below is what it resolved to.`),
     ...(losses.length > 1 ? [curve(losses)] : []),
     el("div", { class: "groups" },
       ...GROUPS.filter((name) => record[name] !== undefined).map((name) => group(name, record[name])),
