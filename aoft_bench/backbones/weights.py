@@ -12,6 +12,7 @@ from pathlib import Path
 from aoft_bench.config.schema import BackboneOptions
 from aoft_bench.utils.errors import UserError, unknown
 from aoft_bench.utils.fast_imports import import_timm
+from aoft_bench.utils.files import user_path
 
 NANO_WEIGHTS = Path(__file__).parent / "vit_nano.safetensors"
 
@@ -24,7 +25,7 @@ def weight_file(options: BackboneOptions) -> Path:
 def weights_here(options: BackboneOptions) -> Path | None:
     """`weight_file` without a download: None for a hub model whose weights are not on this machine."""
     if options.checkpoint:
-        path = Path(options.checkpoint).expanduser()
+        path = user_path(options.checkpoint, "backbone.checkpoint")
         if not path.is_file():
             raise UserError(
                 f"backbone.checkpoint: no file {options.checkpoint}; give a .npz, .safetensors or .pth file"

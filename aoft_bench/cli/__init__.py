@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from aoft_bench import __version__
-from aoft_bench.utils.errors import UserError, unknown
+from aoft_bench.utils.errors import UserError, shown, system_problem, unknown
 from aoft_bench.utils.streams import finish_streams, steady_streams
 
 # in the order of --help
@@ -30,6 +30,8 @@ COMMANDS = {
     "figures": "the figures of results/, as PDF and PNG, with a page on them",
     "report": "results/ as one self-contained HTML page",
 }
+
+HELP_FLAGS = {"-h", "--help"}
 
 HELP = """usage: aoft-bench COMMAND ...                  `aoft-bench COMMAND --help` shows its arguments
        python -m aoft_bench name=value ...     the same as `aoft-bench run name=value ...`
@@ -76,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    if words[:1] in (["-h"], ["--help"]):
+    if HELP_FLAGS & {*words[:1]}:
         print(HELP.format(commands="\n".join(f"  {name:<9} {summary}" for name, summary in COMMANDS.items())))
         return 0
     if words[:1] == ["--version"]:
@@ -84,6 +86,8 @@ def _run(words: list[str]) -> int:
         return 0
     interrupted = "interrupted"
     try:
+        for word in words:
+            _check_characters(word)
         module = importlib.import_module(f"aoft_bench.cli.{_take_command(words)}")
         if hasattr(module, "INTERRUPTED"):
             interrupted += f"; {module.INTERRUPTED}"
@@ -91,9 +95,18 @@ def _run(words: list[str]) -> int:
     except UserError as error:
         print(f"aoft_bench: {error}", file=sys.stderr, flush=True)
         return 2
+    except OSError as error:
+        print(f"aoft_bench: the system refused {system_problem(error)}", file=sys.stderr, flush=True)
+        return 2
     except KeyboardInterrupt:
         print(f"\naoft_bench: {interrupted}", file=sys.stderr)
         return 130
+
+
+def _check_characters(word: str) -> None:
+    """Raise `UserError` for a word that is not UTF-8, which Python decodes to halves of characters, or holds a NUL."""
+    if "\0" in word or word != word.encode(errors="replace").decode():
+        raise UserError(f"cannot read the argument {shown(word)}: names are UTF-8 without NUL; rename what it names")
 
 
 def _take_command(words: list[str]) -> str:

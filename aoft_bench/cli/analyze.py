@@ -11,6 +11,7 @@ from pathlib import Path
 
 from aoft_bench.cli import ArgumentParser
 from aoft_bench.utils.errors import UserError, unknown
+from aoft_bench.utils.files import user_path
 
 CHANGES = ("backbone", "backbone.name", "backbone.checkpoint", "out")
 OUT = Path("results/analysis")
@@ -32,11 +33,11 @@ def main(arguments: Sequence[str]) -> int:
         "words", nargs="*", metavar="WHAT", help=f"records, folders of records, and name=value: {', '.join(CHANGES)}"
     )
     words = parser.parse_args(arguments).words
-    paths = [Path(word).expanduser() for word in words if "=" not in word]
+    paths = [user_path(word, "the argument") for word in words if "=" not in word]
     changes = _changes([word for word in words if "=" in word])
     if not paths and "backbone" not in changes:
         raise UserError("nothing to analyse: give backbone=NAME, or records or folders of records, as in --help")
-    out = Path(changes.get("out", OUT)).expanduser()
+    out = user_path(changes.get("out", OUT), "out")
     if out.exists() and not out.is_dir():
         raise UserError(f"out={out} is a file; give a folder")
 

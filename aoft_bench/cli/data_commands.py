@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from aoft_bench import data
-from aoft_bench.cli import method_class
+from aoft_bench.cli import HELP_FLAGS, method_class
 from aoft_bench.data import SUITES, TASKS, Task
 from aoft_bench.data.locations import Locations
 from aoft_bench.utils.errors import UserError, unknown
@@ -57,7 +57,7 @@ def chosen_tasks(words: list[str], default: str | None = None) -> list[ChosenTas
 
 def run_command(usage: str, arguments: Sequence[str], run: Callable[[list[str]], int]) -> int:
     """Exit code of `run`, which returns how many tasks failed. Without arguments, and for --help, prints the usage."""
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if not arguments or HELP_FLAGS & set(arguments):
         print(usage)
         return 0 if arguments else 2
     return 2 if run(list(arguments)) else 0

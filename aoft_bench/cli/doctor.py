@@ -14,12 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aoft_bench.cli import ArgumentParser
+from aoft_bench.cli import HELP_FLAGS, ArgumentParser
 from aoft_bench.cli.data_commands import EVERYTHING, ChosenTask, chosen_tasks
 from aoft_bench.data import Task, task
 from aoft_bench.data.locations import ENVIRONMENT, JSON_LAYOUT, LAYOUT
 from aoft_bench.data.tasks import SPLITS
 from aoft_bench.utils.errors import UserError, unknown
+from aoft_bench.utils.files import user_path
 from aoft_bench.utils.text import one_line, plain_lines
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ USAGE = f"""{__doc__}
 
 def main(arguments: Sequence[str]) -> int:
     """Report on, verify or compare prepared data. Exit code 1 if a comparison finds a difference."""
-    if {"-h", "--help"} & set(arguments):
+    if HELP_FLAGS & set(arguments):
         print(USAGE)
         return 0
     parser = ArgumentParser("doctor", add_help=False, allow_abbrev=False)
@@ -71,8 +72,9 @@ def _report(words: list[str]) -> int:
         found += states_of(one.task, one.locations, one.image_size, one.interpolation, command)
     _print_table(found)
     locations = chosen[0].locations
+    cache = user_path(locations.cache, "data.cache")
     print(
-        f"cache: {locations.cache.expanduser()}; TFDS: {locations.tfds}\n"
+        f"cache: {cache}; TFDS: {locations.tfds}\n"
         f"a folder pack ({LAYOUT}) in data/packs, ${ENVIRONMENT} or data.root=<folder> is taken instead of TFDS\n"
         f"fgvc: {JSON_LAYOUT}\n--verify reads all of every cache"
     )
@@ -107,9 +109,10 @@ def _verify(words: list[str]) -> int:
     found = [(one.task, directory) for one in chosen for directory in caches_of(one.task, one.locations)]
     if not found:
         names = ", ".join(one.task.name for one in chosen) if len(chosen) < 4 else f"the {len(chosen)} tasks"
+        cache = user_path(chosen[0].locations.cache, "data.cache")
         raise UserError(
-            f"nothing to verify: {chosen[0].locations.cache.expanduser()} holds no cache of {names}; prepare one with "
-            f"aoft-bench prepare, or name another folder with data.cache=<folder>"
+            f"nothing to verify: {cache} holds no cache of {names}; prepare one with aoft-bench prepare, or name "
+            "another folder with data.cache=<folder>"
         )
     wrong = 0
     for entry, directory in found:
@@ -163,7 +166,7 @@ def _open_cache(text: str, entry: Task | None) -> "PreparedTask | None":
 
     if text in SOURCE_WORDS:
         return None
-    directory = Path(text).expanduser().resolve()
+    directory = user_path(text, "--compare").resolve()
     if not directory.is_dir():
         what = "is a file" if directory.exists() else "does not exist"
         raise UserError(

@@ -80,11 +80,16 @@ def reproduce(record: dict[str, Any], path: Path, changes: dict[str, Any]) -> tu
 
 def parse_changes(words: list[str]) -> dict[str, Any]:
     """Return name=value words as a dictionary. Raises `UserError` for a name that is not in `MOVABLE`."""
-    from aoft_bench.config.command_line import split_word
+    from aoft_bench.config.command_line import quoted, split_word
+    from aoft_bench.config.compose import parse_override
 
     changes: dict[str, Any] = {}
-    for name, value in (split_word(word, "data.root=DIR") for word in words):
+    for word in words:
+        name, _ = split_word(word, "data.root=DIR")
         if name not in MOVABLE:
             raise unknown("change", name, MOVABLE, "everything else is part of what the record's number means")
-        changes[name] = int(value) if value.isdigit() else value
+        override = parse_override(quoted(word))
+        if override.is_sweep_override():
+            raise UserError(f"{word} has several values: give one, in quotes if it has a comma")
+        changes[name] = override.value()
     return changes

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
 def export_all(words: list[str]) -> int:
     """Export each task of a command line and print a line for it; returns how many failed."""
     kind, words = _take(words, "format")
-    if (kind or FORMATS[0]) not in FORMATS:
+    if kind is not None and kind not in FORMATS:
         raise unknown("format", kind, FORMATS)
     out, words = _take(words, "out")
     if not out:

@@ -20,13 +20,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from aoft_bench.cli import method_class
+from aoft_bench.cli import HELP_FLAGS, method_class
 from aoft_bench.config.command_line import read_command_line
 from aoft_bench.config.compose import jobs_of
 from aoft_bench.config.interpolations import resolved
 from aoft_bench.config.schema import conf_dir, from_dict
 from aoft_bench.experiments.sweep import Job, note, read_notes, records_of, summary
 from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.files import check_writable
 from aoft_bench.utils.streams import steady_streams
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str]) -> int:
     """Run what the command line asks for. Exit code 0: done; 2: something failed, named in a line."""
-    if arguments and arguments[0] in ("-h", "--help"):
+    if HELP_FLAGS & set(arguments):
         print(USAGE)
         return 0
     install_signal_handlers()
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised instead of being printed with a traceback
     start = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
     of_process = sys.argv
-    sys.argv = [sys.argv[0], *arguments]  # where hydra.main reads its arguments
+    sys.argv = [sys.argv[0], *line.arguments]  # where hydra.main reads its arguments
     try:
         with line.composer.user_errors():
             start(run_job)()
@@ -102,7 +103,18 @@ def run_job(tree: DictConfig) -> None:
 
 
 class SweepSummary(Callback):
-    """Ends a sweep: prints its table and how its cells ended. conf/config.yaml names this class to Hydra."""
+    """Checks that a sweep can leave its notes; at its end, prints its table and how its cells ended.
+
+    conf/config.yaml names this class to Hydra.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Exit with code 2 if its values cannot be read, or nothing can be written into its folder."""
+        try:
+            _planned(OmegaConf.to_container(config.hydra, resolve=False))
+            check_writable(Path(config.hydra.sweep.dir) / "0.json", "the notes of a sweep", "hydra.sweep.dir=DIR")
+        except UserError as error:
+            sys.exit(_refuse(str(error)))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Exit with code 2 if a cell failed or is missing."""
@@ -135,9 +147,7 @@ def _end_of_sweep(config: DictConfig) -> int:
     """Print the table of a sweep and how its cells ended; exit code 2 if any failed or is missing."""
     from aoft_bench.results.files import text_tables
 
-    of_hydra: Any = OmegaConf.to_container(config.hydra, resolve=False)
-    planned = jobs_of(of_hydra["sweeper"].get("params") or {}, of_hydra["overrides"]["task"])
-    jobs = read_notes(Path(config.hydra.sweep.dir), planned)
+    jobs = read_notes(Path(config.hydra.sweep.dir), _planned(OmegaConf.to_container(config.hydra, resolve=False)))
     records, left_out = records_of(jobs)
     for text in left_out:
         _refuse(f"left out {text}")
@@ -148,6 +158,11 @@ def _end_of_sweep(config: DictConfig) -> int:
         return _refuse(text)
     print(text)
     return 0
+
+
+def _planned(of_hydra: Any) -> list[list[str]]:
+    """The overrides of each job of a sweep, from Hydra's own options."""
+    return jobs_of(of_hydra["sweeper"].get("params") or {}, of_hydra["overrides"]["task"])
 
 
 def _report(outcome: "Outcome", job: "Job") -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aoft_bench.cli import method_class
+from aoft_bench.cli import HELP_FLAGS, method_class
 from aoft_bench.records.unfinished import STATES
 from aoft_bench.utils.errors import UserError
 
@@ -41,7 +41,7 @@ class CellStatus:
 
 def main(arguments: Sequence[str]) -> int:
     """Print the grid of a sweep's cells, their counts and the time left."""
-    if arguments and arguments[0] in ("-h", "--help"):
+    if HELP_FLAGS & set(arguments):
         print(__doc__)
         return 0
     cells = survey(arguments)

@@ -8,7 +8,8 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from aoft_bench.utils.errors import unknown_text
+from aoft_bench.utils.errors import shown, unknown_text
+from aoft_bench.utils.text import is_one_line
 
 _LIMITS = {
     "greater_than": "above",
@@ -16,7 +17,8 @@ _LIMITS = {
     "less_than": "below",
     "less_than_equal": "at most",
 }
-_NOUNS = {"int_type": "an integer", "float_type": "a number", "bool_type": "true or false", "string_type": "a text"}
+_NOUNS = {"int_type": "an integer", "float_type": "a number", "bool_type": "true or false"}
+_LONGEST = 255  # bytes of the name of a file or a folder
 
 
 def check(cls: type[Any], options: Mapping[str, Any], where: str) -> list[str]:
@@ -41,12 +43,28 @@ def check_value(cls: type[Any], name: str, value: Any, where: str) -> list[str]:
     try:
         _validators(cls)[name].validate_python(value, strict=True)  # type: ignore[arg-type]
     except ValidationError as error:
-        return [f"{full}: got {value!r}, {why}" for why in dict.fromkeys(map(_reason, error.errors()))]
+        return [f"{full}: got {shown(value)}, {why}" for why in dict.fromkeys(map(_reason, error.errors()))]
+    if isinstance(value, str) and (why := _no_text(value)):
+        return [f"{full}: got {shown(value)}, {why}"]
+    if isinstance(value, int) and abs(value) >= 2**32:
+        return [f"{full}: got {shown(value)}, must be below {2**32}"]
     if isinstance(value, float) and not math.isfinite(value):
         return [f"{full}: got {value}, give a finite number"]
     if isinstance(value, list) and len({str(v) for v in value}) < len(value):
-        return [f"{full}: got {value!r}, each may be named once"]
+        return [f"{full}: got {shown(value)}, each may be named once"]
     return []
+
+
+def _no_text(value: str) -> str:
+    """Why a text is no name, and no path; empty if it may be one."""
+    if not value.strip():
+        return "give a value, or leave the option out for its default"
+    if value == "???":
+        return "which marks a value that has to be given: give it"
+    if not is_one_line(value):
+        return "has control characters, or halves of characters: names are one line of UTF-8"
+    longest = max(len(part.encode()) for part in value.split("/"))
+    return f"has a part of {longest} bytes, a name on a disk has at most {_LONGEST}" if longest > _LONGEST else ""
 
 
 def problems_of(problems: list[str]) -> str:
@@ -70,13 +88,16 @@ def _full(where: str, name: str) -> str:
 def _reason(error: Any) -> str:
     kind, context = error["type"], error.get("ctx", {})
     if kind == "literal_error":
-        got = unknown_text("value", error["input"], _names(context["expected"]))
-        return got if isinstance(error["input"], str) else f"allowed: {context['expected']}"
+        if not isinstance(error["input"], str):
+            return f"allowed: {context['expected']}"
+        return unknown_text("value", error["input"], _names(context["expected"]))
     if kind in _LIMITS:
         (limit,) = (context[key] for key in ("gt", "ge", "lt", "le") if key in context)
         return f"must be {_LIMITS[kind]} {limit}"
     if kind in _NOUNS:
         return f"must be {_NOUNS[kind]}"
+    if kind == "string_type":
+        return "must be a text; quotes make one of a number, as in '\"1\"'"
     if kind == "too_short":
         return f"must have at least {context['min_length']} item"
     if kind == "list_type":

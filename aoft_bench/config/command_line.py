@@ -6,6 +6,7 @@ Hydra stops at the first one. Here each override is held against the files of co
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +23,20 @@ from aoft_bench.config.schema import SECTIONS, SHORTHANDS, MethodClass, Scalars,
 from aoft_bench.utils.errors import UserError, unknown_text
 from aoft_bench.utils.text import is_one_line
 
+# what Hydra reads without quotes, and what has a meaning in its grammar: quotes, lists, dictionaries, interpolations
+_PLAIN = re.compile(r"[\w/+.$%*@?|: \t\\-]*", re.ASCII)
+_GRAMMAR = re.compile(r"[\[\]{}()'\"$\\]")
+
 
 @dataclass(frozen=True)
 class CommandLine:
-    """What a command line asks for. name: the primary configuration (-cn); folder: of -cd; words: its overrides."""
+    """What a command line asks for. name: the primary configuration (-cn); folder: of -cd; words: its overrides, as
+    Hydra reads them; arguments: all of it, for hydra.main."""
 
     name: str
     folder: Path | None
     words: list[str]
+    arguments: list[str]
 
     @property
     def composer(self) -> Composer:
@@ -45,6 +52,17 @@ def split_word(word: str, example: str = "method=aoft") -> tuple[str, str]:
     return name, value
 
 
+def quoted(word: str) -> str:
+    """A word ``name=value`` in Hydra's grammar: a value that this cannot read, such as ~/päck, in quotes.
+
+    A value with a sign of the grammar stays as it is. Commas separate values.
+    """
+    name, equals, value = word.partition("=")
+    if not equals or _PLAIN.fullmatch(value) or _GRAMMAR.search(value):
+        return word
+    return f"{name}=" + ",".join(v if _PLAIN.fullmatch(v) else f"'{v}'" for v in value.split(","))
+
+
 def read_command_line(arguments: Sequence[str], method_class: MethodClass, folder: Path | None = None) -> CommandLine:
     """A command line, checked; raises one `UserError` that lists everything wrong with it.
 
@@ -55,7 +73,8 @@ def read_command_line(arguments: Sequence[str], method_class: MethodClass, folde
     read = CommandLine(
         (parsed.config_name or "config").removesuffix(".yaml"),
         Path(parsed.config_dir) if parsed.config_dir else folder,
-        parsed.overrides,
+        [quoted(word) for word in parsed.overrides],
+        [quoted(word) if word in parsed.overrides else word for word in arguments],
     )
     if parsed.config_dir and not Path(parsed.config_dir).is_dir():
         raise UserError(f"-cd {parsed.config_dir}: no such folder; sweeps/ of a checkout holds tables of runs")
@@ -95,7 +114,7 @@ def launchers(folders: Iterable[Path] = ()) -> list[str]:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The flags that hydra.main takes, and the overrides."""
+    """The flags of hydra.main that are of use here, and the overrides."""
     parser = argparse.ArgumentParser(add_help=False)
 
     def refuse(message: str) -> NoReturn:
@@ -106,10 +125,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("overrides", nargs="*")
     for names in (("--hydra-help",), ("--version",), ("--resolve",), ("--run", "-r"), ("--multirun", "-m")):
         parser.add_argument(*names, action="store_true")
-    for names in (("--package", "-p"), ("--config-name", "-cn"), ("--config-dir", "-cd"), ("--config-path", "-cp")):
+    for names in (("--package", "-p"), ("--config-name", "-cn"), ("--config-dir", "-cd")):
         parser.add_argument(*names)
-    parser.add_argument("--help", "-h", "--shell-completion", "-sc", action="store_true")
-    parser.add_argument("--experimental-rerun")
     parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
     kinds = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
     parser.add_argument("--info", "-i", nargs="?", const="all", choices=kinds)
@@ -117,6 +134,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     given = {"--run": parsed.run, "-m": parsed.multirun, "--cfg": parsed.cfg, "--info": parsed.info}
     if len(flags := [flag for flag, value in given.items() if value]) > 1:
         refuse(f"got {' and '.join(flags)}, of which one can be given")
+    if (parsed.resolve or parsed.package) and not parsed.cfg:
+        refuse(f"got {'--resolve' if parsed.resolve else '--package'}, which goes with --cfg job")
     return parsed
 
 
@@ -136,8 +155,11 @@ class _Checks:
         if key == "hydra/launcher":
             known = launchers(self._composer.folders)
             return _unknown(override, "launcher", known, "docs/clusters.md says what each is for")
+        if key == "hydra.searchpath":
+            return ["hydra.searchpath is not searched: give a folder of configurations by -cd"]
         if key.startswith(("hydra.", "hydra/")):
-            return []  # Hydra checks its own options
+            empty = f"{key}: got '', give a value, or leave it out for its default"
+            return [empty] if override.value() == "" else []  # Hydra checks its own options
         if problem := interpolation_problem(key, str(override.input_line).partition("=")[2]):
             return [problem]
         if key in self._groups:

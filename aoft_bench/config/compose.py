@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,11 +22,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aoft_bench.config.interpolations import check_interpolations, resolved
 from aoft_bench.config.schema import conf_dir
-from aoft_bench.utils.errors import UserError, unknown
+from aoft_bench.utils.errors import UserError, shown, system_problem, unknown
 from aoft_bench.utils.parallel import cores, run_jobs
 
 Tree = dict[str, Any]
 
+MOST = 100_000  # values of one name in a sweep
 MANY = 24  # compositions that are worth starting further processes, which import Hydra first
 
 # no choices in these groups of Hydra's own options, which would take as long to compose as all of ours
@@ -60,7 +62,7 @@ class Composer:
 
     def names(self) -> list[str]:
         """The primary configurations, sorted: what -cn takes."""
-        return sorted({path.stem for folder in self.folders for path in folder.glob("*.yaml")})
+        return sorted({path.stem for folder in self.folders for path in folder.glob("*.yaml") if path.is_file()})
 
     def compose(self, name: str = "config", words: Iterable[str] = ()) -> Tree:
         """The configuration `name` with overrides, interpolations resolved, without Hydra's own options.
@@ -102,19 +104,47 @@ class Composer:
 
     @contextmanager
     def user_errors(self) -> Iterator[None]:
-        """What Hydra and OmegaConf raise within is raised as a `UserError` of one line."""
+        """Whatever Hydra and OmegaConf raise within is raised as a `UserError` of one line.
+
+        They check little of what files and arguments hold: a wrong one ends in an assertion, a TypeError, a recursion
+        without end. What our own code raises when Hydra calls it, such as a cell, is left as it is.
+        """
         try:
             yield
-        except MissingConfigException as error:
+        except Exception as error:
+            if isinstance(error, UserError) or _is_ours(error):
+                raise
+            raise self._user_error(error) from error
+
+    def _user_error(self, error: Exception) -> UserError:
+        text = " ".join(str(error).split()) or " ".join(str(error.__cause__ or type(error).__name__).split())
+        if isinstance(error, MissingConfigException):
             group, _, choice = str(error.missing_cfg_file).partition("/")
             if not choice:
-                raise unknown("configuration (-cn)", group, self.names()) from None
-            raise unknown(group, choice, self.choices(group)) from None
-        except yaml.YAMLError as error:
-            raise UserError(f"a configuration file is not YAML: {' '.join(str(error).split())}") from None
-        except (HydraException, OmegaConfBaseException) as error:
-            text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
-            raise UserError(f"{text}; `aoft-bench run --help` shows how to ask") from None
+                return unknown("configuration (-cn)", group, self.names())
+            return unknown(group, choice, self.choices(group))
+        if isinstance(error, yaml.YAMLError):
+            return UserError(f"a configuration file is not YAML: {text}")
+        if isinstance(error, UnicodeDecodeError):
+            return UserError(f"a configuration file is not UTF-8: {', '.join(self._not_utf8())}; save it as UTF-8")
+        if isinstance(error, RecursionError):
+            return UserError(
+                "the configuration has no end: files name each other in their defaults, or a value is nested too "
+                "deeply; name in `defaults` only what does not lead back"
+            )
+        if isinstance(error, HydraException | OmegaConfBaseException):
+            return UserError(f"{text}; `aoft-bench run --help` shows how to ask")
+        if isinstance(error, OSError):  # OmegaConf raises one without a number for a file that holds a number or a text
+            text = system_problem(error) if error.errno else f"a file holds no `name: value` ({text})"
+        return UserError(f"cannot compose the configuration: {text}")
+
+    def _not_utf8(self) -> Iterator[str]:
+        """The files of these folders that are not UTF-8."""
+        for path in (path for folder in self.folders for path in folder.rglob("*.yaml") if path.is_file()):
+            try:
+                path.read_text(encoding="utf-8")
+            except UnicodeDecodeError:
+                yield str(path)
 
     @contextmanager
     def _hydra(self) -> Iterator[None]:
@@ -124,8 +154,6 @@ class Composer:
         try:
             with self.user_errors(), initialize_config_dir(str(self.folders[0]), version_base="1.3"):
                 yield
-        except ValueError as error:  # Hydra's, for a defaults list that has anything but names
-            raise UserError(f"cannot compose the configuration: {error}") from None
         finally:
             _folders.reset(token)
 
@@ -135,14 +163,31 @@ def parse_override(word: str) -> Override:
     """A word ``name=value`` in Hydra's grammar; raises `UserError` for what is none."""
     try:
         (override,) = OverridesParser.create().parse_overrides([word])
-    except HydraException:
+    except (HydraException, ValueError, RecursionError):  # the last two for numbers and lists of any length
+        name, equals, value = word.partition("=")
+        quote = f"; a text with any of []{{}}()'\" goes in quotes, as in '{name}=\"a (1)\"'" if equals and value else ""
         raise UserError(
-            f"cannot read the argument {word!r}: give name=value, as in method=aoft or recipe.lr=1e-3"
+            f"cannot read the argument {shown(word)}: give name=value, as in method=aoft or recipe.lr=1e-3{quote}"
         ) from None
     listed = override.is_discrete_sweep() and override.value_type is not ValueType.GLOB_CHOICE_SWEEP
     if override.is_sweep_override() and not listed:
-        raise UserError(f"cannot sweep over {word!r}: give the values one by one, as in {override.key_or_group}=A,B")
+        raise UserError(
+            f"cannot sweep over {shown(word)}: give the values one by one, as in {override.key_or_group}=A,B"
+        )
+    if listed:
+        _check_sweep(override)
     return override
+
+
+def _check_sweep(override: Override) -> None:
+    """Raise `UserError` for a range that has no values, no end, or more values than anyone wants."""
+    try:
+        count = sum(1 for _ in itertools.islice(override.sweep_iterator(), MOST + 1))
+    except (HydraException, ArithmeticError, ValueError) as error:
+        raise UserError(f"cannot sweep over {shown(override.input_line)}: {error}") from None
+    if not 1 <= count <= MOST:
+        number = f"more than {MOST:,}" if count else "no"
+        raise UserError(f"cannot sweep over {shown(override.input_line)}: it has {number} values, give 1 to {MOST:,}")
 
 
 def jobs_of(params: Mapping[str, str], words: Iterable[str]) -> list[list[str]]:
@@ -157,6 +202,13 @@ def jobs_of(params: Mapping[str, str], words: Iterable[str]) -> list[list[str]]:
         swept = override.is_sweep_override()
         values[name] = list(override.sweep_string_iterator()) if swept else [override.get_value_element_as_str()]
     return [list(job) for job in itertools.product(*([f"{n}={v}" for v in vs] for n, vs in values.items()))]
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether code of this package that Hydra called raised an exception."""
+    names = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    of_hydra = itertools.dropwhile(lambda name: not name.startswith("hydra."), names)
+    return any(name.startswith("aoft_bench.") for name in of_hydra)
 
 
 def _split_seed(job: Sequence[str]) -> tuple[tuple[str, ...], Tree]:

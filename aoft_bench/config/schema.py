@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from aoft_bench.config.check import check, problems_of
 from aoft_bench.config.fields import STRICT, Count, NotNegative, Positive, Unit, plain_values
-from aoft_bench.utils.errors import UserError, unknown_text
+from aoft_bench.utils.errors import UserError, shown, unknown_text
 
 MethodClass = Callable[[str], type[Any]]
 
@@ -77,7 +77,7 @@ class RecipeOptions:
     batch_size: Count
     lr: Positive
     weight_decay: NotNegative
-    warmup_epochs: Annotated[int, Field(ge=0)] | None
+    warmup_epochs: Annotated[int, Field(ge=0, lt=2**31)] | None
     warmup_lr: NotNegative
     min_lr: NotNegative
     drop_path: Unit
@@ -110,7 +110,7 @@ class TrainerOptions:
 
     accelerator: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16"]
-    threads: Count | None
+    threads: Annotated[int, Field(ge=1, le=1024)] | None
     eval_batch_size: Count
     progress: Literal["auto", "bar", "lines", "none"]
     devices: Count | None = 1
@@ -211,6 +211,13 @@ def from_dict(tree: Mapping[str, Any], method_class: MethodClass | None = None) 
     tree = {name: value for name, value in tree.items() if name not in SHORTHANDS}  # interpolations have used them
     allowed = {*SECTIONS, "method", *scalars}
     problems = [unknown_text("section", name, allowed) for name in tree if name not in allowed]
+    no_sections = [
+        f"{name}: got {shown(tree[name])}, must be a section of options; a file is chosen in `defaults`"
+        for name in (*SECTIONS, "method")
+        if not isinstance(tree.get(name) or {}, Mapping)
+    ]
+    if no_sections:
+        raise UserError(problems_of(problems + no_sections))
     for name, cls in SECTIONS.items():
         problems += check(cls, tree.get(name) or {}, name)
     problems += check(Scalars, {k: v for k, v in tree.items() if k in scalars}, "")
@@ -228,8 +235,8 @@ def _method_of(given: Mapping[str, Any], method_class: MethodClass | None, probl
     before = len(problems)
     options = {key: value for key, value in given.items() if key not in ("name", "label")}
     name, label = str(given.get("name")), given.get("label")
-    if not (label is None or (isinstance(label, str) and re.fullmatch(r"[a-z0-9_]+", label))):
-        problems.append(f"method.label: got {label!r}, give lower-case letters, digits and _")
+    if not (label is None or (isinstance(label, str) and re.fullmatch(r"[a-z0-9_]{1,100}", label))):
+        problems.append(f"method.label: got {shown(label)}, give lower-case letters, digits and _, at most 100")
     cls = None
     if method_class is not None:
         try:

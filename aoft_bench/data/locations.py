@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aoft_bench.data.tasks import SPLITS, Task
 from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.files import user_path
 
 if TYPE_CHECKING:
     from aoft_bench.config.schema import DataOptions
@@ -44,15 +45,16 @@ class Locations:
     @property
     def tfds(self) -> Path:
         given = self.tfds_dir or Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
-        return given.expanduser()
+        return user_path(given, "data.tfds_dir")
 
     @property
     def manual(self) -> Path:
-        return self.manual_dir.expanduser() if self.manual_dir else self.tfds / "downloads" / "manual"
+        given = self.manual_dir
+        return user_path(given, "data.manual_dir") if given else self.tfds / "downloads" / "manual"
 
     def cache_of(self, task: Task) -> Path:
         """The folder with the prepared arrays of a task."""
-        return self.cache.expanduser() / task.name
+        return user_path(self.cache, "data.cache") / task.name
 
     def digests_of(self, task: Task, root: Path) -> Path:
         """The file beside the cache in which the digests of the images in `root` are remembered."""
@@ -77,7 +79,7 @@ def find_pack(task: Task, root: Path | None) -> Path:
             f"no folder of {task.name}: looked for {tried}{unset}; put it there or give "
             f"data.root=<folder> ({_layout(task)})"
         )
-    root = root.expanduser()
+    root = user_path(root, "data.root")
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
         raise UserError(f"data.root={root} {what}; give the folder of a pack: {_layout(task)}")
@@ -98,7 +100,7 @@ def default_pack(task: Task) -> Path | None:
 def _default_folders(task: Task) -> list[Path]:
     roots = [Path("data/packs")]
     if os.environ.get(ENVIRONMENT):
-        roots.append(Path(os.environ[ENVIRONMENT]).expanduser())
+        roots.append(user_path(os.environ[ENVIRONMENT], f"${ENVIRONMENT}"))
     return [root / name for root in roots for name in task.folders]
 
 

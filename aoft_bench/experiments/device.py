@@ -6,6 +6,9 @@ import torch
 
 from aoft_bench.config.schema import TrainerOptions
 from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.parallel import cores
+
+FEW = 4  # processes on the CPU that any machine may try, each a copy of torch and of the network
 
 
 def device_of(options: TrainerOptions) -> torch.device:
@@ -36,6 +39,11 @@ def processes_of(options: TrainerOptions) -> int:
         raise UserError(
             f"trainer.devices={options.devices}: torch sees no CUDA device; give trainer.devices=1, or "
             "trainer.accelerator=cpu for processes on the CPU"
+        )
+    if options.devices > (most := max(cores(), FEW)):
+        raise UserError(
+            f"trainer.devices={options.devices}: this machine has {cores()} cores for processes on the CPU; give at "
+            f"most {most}"
         )
     return options.devices
 

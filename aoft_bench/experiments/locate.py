@@ -1,7 +1,6 @@
 """Where the files of a cell are. Prepares and downloads nothing, and imports no Lightning: for `aoft-bench status`."""
 
 import functools
-from pathlib import Path
 
 from aoft_bench import data
 from aoft_bench.backbones.weights import file_sha256, weights_here
@@ -11,6 +10,7 @@ from aoft_bench.data.prepared_task import find
 from aoft_bench.experiments.device import device_of, precision_of
 from aoft_bench.records.files import CellFiles, cell_files, record_path
 from aoft_bench.records.identity import cell_hash, identity
+from aoft_bench.utils.files import user_path
 
 
 class Locator:
@@ -41,7 +41,7 @@ def hash_of(config: RunConfig, fingerprint: str, weights_sha256: str, precision:
 
 def files_of(config: RunConfig, digest: str) -> CellFiles:
     """The files of the cell with this hash."""
-    c, root = config, Path(config.results.root).expanduser()
+    c, root = config, user_path(config.results.root, "results.root")
     return cell_files(root, record_path(root, c.backbone.name, c.method.label, c.dataset.name, c.seed, digest))
 
 

@@ -24,7 +24,7 @@ from aoft_bench.records.unfinished import (
 from aoft_bench.training import hardware
 from aoft_bench.training.model import build_model
 from aoft_bench.utils.errors import UserError
-from aoft_bench.utils.files import check_writable
+from aoft_bench.utils.files import check_writable, user_path
 from aoft_bench.utils.locks import claim
 
 
@@ -51,7 +51,7 @@ def run(config: RunConfig, command: str, *, wait: bool = True) -> Outcome:
     processes = processes_of(config.trainer)
     experiment = prepare_experiment(config)
     files, force = experiment.files, config.results.mode == "force"
-    root = Path(config.results.root).expanduser()
+    root = user_path(config.results.root, "results.root")
     remove_finished(root)
     if files.record.is_file() and not force:
         return _skipped(files.record)

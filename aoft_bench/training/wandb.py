@@ -18,6 +18,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from aoft_bench.config.schema import RunConfig
+from aoft_bench.utils.files import user_path
 
 MAX_NAME = 128  # characters of a W&B name
 MAX_TAG = 64
@@ -111,7 +112,8 @@ class Mirror:
 
     def __init__(self, config: RunConfig, *, label: str, digest: str, official: bool) -> None:
         self.options = config.logger
-        self._folder = Path(self.options.dir).expanduser().absolute()  # W&B's process may have another working folder
+        # W&B's process may have another working folder
+        self._folder = user_path(self.options.dir, "logger.dir").absolute()
         tree, protocol, backbone = config.as_dict(), config.protocol.name, config.backbone.name
         names = {"dataset": config.dataset.name, "backbone": backbone, "method": config.method.label}
         self.config = {section: tree[section] for section in ("recipe", "data", "trainer", "seed")}

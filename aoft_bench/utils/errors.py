@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from aoft_bench.utils.text import plain_lines
 
 SHOWN = 40  # most names in one message; timm has hundreds of models
+LENGTH = 200  # most characters of a value in a message
 
 
 class UserError(Exception):
@@ -28,6 +29,21 @@ def closest(name: object, allowed: Iterable[str]) -> list[str]:
     return near + [other for other in names if other not in near]
 
 
+def shown(value: object) -> str:
+    """Return `value` as messages show it: its repr, without the middle if it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a list that holds itself
+        return f"a {type(value).__name__} that cannot be shown"
+    return text if len(text) <= LENGTH else f"{text[: LENGTH // 2]}...{text[-LENGTH // 4 :]} ({len(text):,} characters)"
+
+
+def system_problem(error: OSError) -> str:
+    """Return in words what the system refused and why, such as "results/x: Permission denied"."""
+    reason = error.strerror or " ".join(str(error).split())
+    return reason if error.filename is None else f"{shown(str(error.filename))[1:-1]}: {reason}"
+
+
 def unknown(kind: str, got: object, allowed: Iterable[str], hint: str = "") -> UserError:
     """Return the `UserError` for a name that is not among the allowed ones. It lists the closest names first."""
     return UserError(unknown_text(kind, got, allowed, hint))
@@ -38,10 +54,10 @@ def unknown_text(kind: str, got: object, allowed: Iterable[str], hint: str = "")
     names = list(allowed)
     near = difflib.get_close_matches(str(got), names, n=1, cutoff=0.5)
     mean = f" (did you mean {near[0]!r}?)" if near else ""
-    shown = closest(got, names)
-    rest = f" and {len(shown) - SHOWN} others" if len(shown) > SHOWN else ""
-    allowed = f"{', '.join(shown[:SHOWN])}{rest}"
-    return f"unknown {kind} {str(got)!r}{mean}; allowed: {allowed}" + (f"; {hint}" if hint else "")
+    listed = closest(got, names)
+    rest = f" and {len(listed) - SHOWN} others" if len(listed) > SHOWN else ""
+    allowed = f"{', '.join(listed[:SHOWN])}{rest}"
+    return f"unknown {kind} {shown(str(got))}{mean}; allowed: {allowed}" + (f"; {hint}" if hint else "")
 
 
 def _natural(text: str) -> list[tuple[int, int, str]]:

@@ -25,6 +25,19 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+def user_path(text: str | Path, option: str) -> Path:
+    """Return the path that the user gave as `option`, with ~ replaced by the home folder.
+
+    Raises `UserError` for a user that does not exist, or has no home folder, as in some containers.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        whose = Path(text).parts[0]
+        known = "set HOME, or " if whose == "~" else ""
+        raise UserError(f"{option}={text}: {whose} has no home folder here; {known}give the path in full") from None
+
+
 def check_writable(path: Path, what: str = "results", option: str = "results.root=DIR") -> None:
     """Raise `UserError` if a file at `path` could not be written. Called before training, which takes long.
 
@@ -32,11 +45,11 @@ def check_writable(path: Path, what: str = "results", option: str = "results.roo
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial"):
-            pass
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", buffering=0) as file:
+            file.write(bytes(4096))  # a full disk still makes empty files
     except OSError as error:
         raise UserError(
-            f"cannot write {what} to {path.parent}: {error.strerror}; give another folder by {option}"
+            f"cannot write {what} to {path.parent}: {_why(error)}; give another folder by {option}"
         ) from None
 
 
@@ -62,9 +75,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise UserError(
-            f"cannot write {path}: {'the disk is full' if full else error.strerror or error}; "
+            f"cannot write {path}: {_why(error)}; "
             "free some space or give another folder by results.root=DIR, and run again"
         ) from None
     finally:
@@ -75,3 +87,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 def write_text_atomically(path: Path, text: str) -> None:
     """Write `text` in UTF-8 by `write_atomically`; a part of a file's name that is no UTF-8 as its number."""
     write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8", errors="backslashreplace"))
+
+
+def _why(error: OSError) -> str:
+    return "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)

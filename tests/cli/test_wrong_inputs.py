@@ -120,6 +120,36 @@ wrong("unknown target", "method=aoft method.targets=[q,w]", "unknown value 'w'",
 wrong("target twice", "method=aoft method.targets=[q,q]", "method.targets: got ['q', 'q'], each may be named once")
 wrong("no value", "recipe.lr", "cannot read the argument 'recipe.lr'", "give name=value")
 wrong("malformed value", "recipe.lr=[1", "cannot read the argument 'recipe.lr=[1'", "give name=value")
+wrong("an empty range", "seed=range(3,1)", "cannot sweep over 'seed=range(3,1)'", "it has no values")
+wrong("an endless range", "seed=range(0,1e12)", "more than 100,000 values")
+wrong("too many threads", "trainer.threads=2147483648", "trainer.threads: got 2147483648, must be at most 1024")
+wrong(
+    "too many processes",
+    "trainer.devices=99999",
+    "trainer.devices=99999",
+    "cores for processes on the CPU; give at most",
+)
+wrong(
+    "an empty file name", "backbone.checkpoint=", "backbone.checkpoint: got '', give a value, or leave the option out"
+)
+wrong("an empty folder name", "results.root=", "results.root: got '', give a value")
+wrong("a value that is due", "results.root=???", "results.root: got '???'", "give it")
+wrong("a number for a folder", "results.root=2024", "results.root: got 2024, must be a text; quotes make one")
+wrong("a long name", f"data.root={'x' * 300}", "has a part of 300 bytes, a name on a disk has at most 255")
+wrong("a long number", f"seed={'1' * 5000}", "cannot read the argument 'seed=1111", "(5,007 characters)")
+wrong("half a character", "data.root=p\udce4ck", r"cannot read the argument 'data.root=p\udce4ck'", "UTF-8")
+wrong("a name out of ASCII", "data.root=päck", "data.root=päck does not exist")
+wrong("no such home", "data.root=~nosuchuser/x", "data.root=~nosuchuser/x: ~nosuchuser has no home folder here")
+# what Hydra would take
+wrong("--resolve alone", "--resolve", "got --resolve, which goes with --cfg job")
+wrong("a pickled run", "--experimental-rerun x", "unrecognized arguments: --experimental-rerun")
+wrong("a search path", "hydra.searchpath=[nosuch://x]", "hydra.searchpath is not searched", "by -cd")
+wrong("an empty sweep folder", "-m hydra.sweep.dir= seed=0,1", "hydra.sweep.dir: got ''")
+wrong("run in a file", "hydra.run.dir=pack/test.txt", "pack/test.txt: ")
+wrong(
+    "sweep in a file", "-m hydra.sweep.dir=pack/test.txt seed=0,1", "cannot write the notes of a sweep to pack/test.txt"
+)
+wrong("sweep in /proc", "-m hydra.sweep.dir=/proc/x seed=0,1", "to /proc/x: No such file", "hydra.sweep.dir=DIR")
 wrong(
     "several problems at once",
     "method=lorra recipe.lr=-1 recipe.epochs=0 sed=1",
@@ -167,6 +197,13 @@ asked(
     "dataset=cub data.interpolation=bilinear_tf",
     "bilinear_tf is not defined",
 )
+asked("prepare: a folder named by nothing", "prepare", "dataset=digits data.cache=", "data.cache: got ''")
+asked("export: an empty format", "export", "dataset=digits format= out=o", "unknown format ''", "allowed: folder")
+asked(
+    "export: no such home", "export", "dataset=digits out=~nosuchuser/o", "out=~nosuchuser/o: ~nosuchuser has no home"
+)
+asked("tables: a long name", "tables", "x" * 300, "the system refused xxx", "File name too long")
+asked("doctor: two names", "doctor", "--compare a", "--compare: expected 2 arguments")
 asked("export: where to", "export", "dataset=digits", "where to? give out=<folder>")
 asked("export: no such format", "export", "dataset=digits format=zip out=o", "unknown format 'zip'", "allowed: folder")
 # what is not there, or may not be
@@ -385,6 +422,49 @@ def _(world: World) -> list[str]:
     return words(world.options)
 
 
+@case("no home", "data.root=~/x: ~ has no home folder here; set HOME, or give the path in full")
+def _(world: World) -> list[str]:
+    """A user of a container's own, whom nothing describes."""
+    world.patch.delenv("HOME")
+    world.patch.setattr("pwd.getpwuid", lambda number: {}[number])
+    return words(world.options, data__root="~/x")
+
+
+@case("disk full at a sweep's notes", "cannot write the notes of a sweep to outputs", "the disk is full")
+def _(world: World) -> list[str]:
+    if not _full_disk(world.root / "outputs"):
+        world.patch.setattr("aoft_bench.utils.files.tempfile.NamedTemporaryFile", _raise_full)
+    return ["-m", *words(world.options, seed="0,1")]
+
+
+FILES = {
+    "a number": (b"3", "holds no `name: value`"),
+    "a list": (b"- a", "must be a DictConfig, got ListConfig"),
+    "no YAML": (b"seed: [1", "a configuration file is not YAML"),
+    "no UTF-8": (b"seed: \xff", "a configuration file is not UTF-8: mine.yaml"),
+    "circular": (b"defaults: [config, mine]", "the configuration has no end"),
+    "a section that is a text": (b"defaults: [config, _self_]\nmethod: lora", "method: got 'lora', must be a section"),
+    "a list for a number": (b"defaults: [config, _self_]\nseed: [0, 1]", "seed: got [0, 1], must be an integer"),
+    "an endless sweep": (
+        b"defaults: [config, _self_]\nhydra: {mode: MULTIRUN, sweeper: {params: {recipe.lr: 'interval(0,1)'}}}",
+        "cannot sweep over 'recipe.lr=interval(0,1)'",
+    ),
+}
+
+
+def _mine(content: bytes) -> Case:
+    def make(world: World) -> list[str]:
+        (world.root / "mine.yaml").write_bytes(content)
+        return ["-cd", ".", "-cn", "mine"]
+
+    return make
+
+
+for _what, (_content, _said) in FILES.items():
+    for _command in ("run", "status"):
+        case(f"{_command}: {_what} in a file", _said, command=_command)(_mine(_content))
+
+
 @case("cache of an older version", "has format version 0, this version reads", "delete cache/folder/")
 def _(world: World) -> list[str]:
     path = world.prepared().directory / "meta.json"
@@ -394,9 +474,16 @@ def _(world: World) -> list[str]:
 
 @case("disk full at the record", "cannot write", "the disk is full", "results.root=DIR")
 def _(world: World) -> list[str]:
+    """It becomes full while the cell trains."""
+    world.prepared()
+    world.patch.setattr("aoft_bench.utils.files.os.fsync", _raise_full)
+    return words(world.options)
+
+
+@case("disk full before", "cannot write results to results/", "the disk is full", "results.root=DIR")
+def _(world: World) -> list[str]:
     if not _full_disk(world.root / "results"):
-        world.prepared()
-        world.patch.setattr("aoft_bench.utils.files.os.fsync", _raise_full)
+        world.patch.setattr("aoft_bench.utils.files.tempfile.NamedTemporaryFile", _raise_full)
     return words(world.options)
 
 
@@ -457,6 +544,11 @@ def _(world: World) -> list[str]:
 @case("evaluate: wrong change", "trainer.threads: got 'many', must be an integer", command="evaluate")
 def _(world: World) -> list[str]:
     return [str(world.record()), "trainer.threads=many"]
+
+
+@case("evaluate: a digit that is no number", "trainer.threads: got '²', must be an integer", command="evaluate")
+def _(world: World) -> list[str]:
+    return [str(world.record()), "trainer.threads=²"]
 
 
 @case("tables: no records", "no records below nowhere/records", "run a cell first", command="tables")
@@ -526,7 +618,7 @@ def world(tmp_path: Path, nano: dict[str, str], monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     monkeypatch.setitem(sys.modules, "tensorflow", None)  # as if it were not installed
     yield World(tmp_path, nano, monkeypatch, trained)
-    for name in ("results", "cache"):
+    for name in ("results", "cache", "outputs"):
         if os.path.ismount(tmp_path / name):
             subprocess.run(["umount", str(tmp_path / name)], check=True)
 

@@ -10,8 +10,9 @@ from pydantic.dataclasses import dataclass
 from test_config import config_of, tree
 
 from aoft_bench import methods
+from aoft_bench.config.check import check_value
 from aoft_bench.config.fields import added
-from aoft_bench.config.schema import RecipeOptions, RunConfig, from_dict
+from aoft_bench.config.schema import SECTIONS, RecipeOptions, RunConfig, Scalars, from_dict
 from aoft_bench.utils.errors import UserError
 
 
@@ -94,3 +95,24 @@ def test_an_option_added_to_a_method_is_left_out_at_its_default() -> None:
     assert plain(dropout=0.5, places=["q"]) == before["method"] | {"dropout": 0.5, "places": ["q"]}
     with pytest.raises(UserError, match=r"method\.dropout: got 1\.5, must be below 1"):
         plain(dropout=1.5)
+
+
+NASTY: list[Any] = [
+    *("", " ", "x" * 300, "a\0b", "a\nb", "\ud800", "???", "1", b"x", "é", None, True),
+    *(-1, 0, 2.0, 2**70, 10**400, 10**5000, 1e308, 5e-324, float("nan"), float("inf")),
+    *([], {}, [[]], ["a", "a"], [float("nan")], {"a": 1}, {1: 2}),
+]
+
+
+def test_every_option_takes_a_value_or_refuses_it_in_a_line() -> None:
+    """Texts that can be no name, and numbers that torch cannot count or that are none, are never taken."""
+    taken: list[Any] = []
+    for cls in (*SECTIONS.values(), Scalars, *map(methods.get, methods.names())):
+        for field in dataclasses.fields(cls):
+            for value in NASTY:
+                problems = check_value(cls, field.name, value, "section")
+                assert all("\n" not in problem and len(problem) < 1000 for problem in problems)
+                taken += [] if problems else [value]
+    for value in ("", " ", "x" * 300, "a\0b", "a\nb", "\ud800", "???", b"x", 10**400, 10**5000, -1, float("inf")):
+        assert value not in taken
+    assert not any(isinstance(value, float) and value != value for value in taken)

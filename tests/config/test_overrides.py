@@ -26,6 +26,7 @@ values = st.one_of(
             *("lora", "aoft", "digits", "vit_nano", "null", "true", "1", "-1", "1e-3", "1e400", "nan", "'1'", "[q,v]"),
             *("[q,q]", "[]", "{}", "{a:1}", "a,b", "range(3)", "range(1,3)", "choice(1,2)", "interval(0,1)", "glob(*)"),
             *("${seed}", "${nothing}", "${seed", "shuffle(1,2)", "sort(2,1)", "int(1.5)", "float(a)", "???", "1" * 400),
+            *("~/x", "päck", "range(0,1e12)", "range(3,1)", "range(0,9,0)", "range(0,0.5,0)", "1" * 5000),
         ]
     ),
     typed,

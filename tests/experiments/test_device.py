@@ -33,6 +33,7 @@ def test_auto_precision_is_bf16_where_the_cpu_computes_in_it():
         (1, {"devices": None}, 1),
         (4, {"devices": 3}, 3),
         (2, {"devices": 3, "accelerator": "cpu"}, 3),
+        (2, {"devices": 3_000, "accelerator": "cpu"}, "trainer.devices=3000: this machine has .* give at most"),
         (2, {"devices": 3}, "trainer.devices=3: torch sees 2 CUDA devices; give at most"),
         (0, {"devices": 2}, "trainer.devices=2: torch sees no CUDA device; give trainer.devices=1, or trainer.acc"),
         (0, {"devices": None}, "torch sees no CUDA device; for processes on the CPU give trainer.accelerator=cpu and"),

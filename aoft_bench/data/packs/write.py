@@ -30,6 +30,7 @@ from aoft_bench.data.sources.choose import SOURCES
 from aoft_bench.data.tasks import SPLITS, Task
 from aoft_bench.data.tfds import process
 from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.files import user_path
 from aoft_bench.utils.progress_bar import progress
 
 Read = Callable[[str, int], Example]  # (split, index) to an image at native size
@@ -44,7 +45,7 @@ _CLUSTER = 4096  # files take multiples of this on the disk
 
 def pack_folder(task: Task, out: Path) -> Path:
     """The folder for the pack of a task: in `out`, named like the published pack, else like the task."""
-    return out.expanduser() / (task.folders[0] if task.folders else task.name)
+    return user_path(out, "out") / (task.folders[0] if task.folders else task.name)
 
 
 def export(
