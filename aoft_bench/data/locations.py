@@ -59,7 +59,7 @@ class Locations:
     def digests_of(self, task: Task, root: Path) -> Path:
         """The file beside the cache in which the digests of the images in `root` are remembered."""
         place = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:8]
-        return self.cache.expanduser() / f".{task.name}-{place}.digests"
+        return user_path(self.cache, "data.cache") / f".{task.name}-{place}.digests"
 
 
 def find_pack(task: Task, root: Path | None) -> Path:
