@@ -22,6 +22,8 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     # prompts
     ("vpt_deep", dict(prompts=3)),
     ("vpt_shallow", dict(prompts=1)),
+    ("vfpt", dict(prompts=3, fraction=1.0)),
+    ("e2vpt", dict(prompts=1, key_prompts=2)),
     ("aoft_vpt", dict(prompts=1, constant="released")),
     ("aoft_vpt", dict(prompts=32)),
     # houlsby, pfeiffer
@@ -73,11 +75,15 @@ COUNTS: list[tuple[str, dict[str, Any], int]] = [
     ("linear", {}, 0),
     ("full", {}, 85_798_656),
     ("bitfit", {}, 102_912),  # 0.10 M in NOAH's table, 0.103 in OSU's
+    ("diff_fit", {}, 140_544),  # 0.141 M in OSU's table
     ("norm", {}, 38_400),  # 0.038 M in OSU's table
     ("partial", {}, 7_089_408),
     # prompts
     ("vpt_deep", {}, 460_800),  # 0.53 to 0.60 M in tables, where lengths are tuned for each task
     ("vpt_shallow", {}, 38_400),  # 0.06 to 0.11 M in tables, the same
+    ("vfpt", {}, 92_160),  # 0.57 % in its paper (0.49 M), where lengths are tuned for each task
+    ("e2vpt", {}, 138_240),  # 0.32 % in its paper (0.27 M), where lengths are chosen for each task, and pruned
+    ("e2vpt", dict(prompts=5), 92_160),
     ("aoft_vpt", {}, 9_216),
     ("aoft_vpt", dict(prompts=100), 9_216),
     # houlsby, pfeiffer

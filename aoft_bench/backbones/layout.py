@@ -12,7 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from aoft_bench.utils.errors import UserError
 
@@ -169,6 +171,37 @@ def feed_forward_branch(block: Any, x: Tensor) -> Tensor:
     """What a ViT or Swin block adds to `x` second: mlp(norm2(x)) behind layer scale and drop path."""
     branch = block.mlp(block.norm2(x))
     return block.drop_path2(branch if is_swin_block(block) else block.ls2(branch))  # type: ignore[no-any-return]
+
+
+def heads_of(block: nn.Module, method: str) -> tuple[int, int]:
+    """(heads, width d of a head) of a plain ViT block whose attention `attend` can compute; `UserError` otherwise."""
+    require_plain_block(block, method)
+    attention: Any = block.attn
+    known = all(hasattr(attention, part) for part in ("qkv", "q_norm", "k_norm", "num_heads", "norm", "proj"))
+    if not known or getattr(attention, "gate", None) is not None:
+        raise UserError(
+            f"{method} cannot act inside this kind of attention ({type(attention).__name__}); use a plain ViT"
+        )
+    heads = int(attention.num_heads)
+    return heads, matrix_of(block, "q").outputs // heads
+
+
+def attend(
+    attention: Any, x: Tensor, keys: Tensor, values: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
+) -> Tensor:
+    """The attention of a plain ViT block on x (B, tokens, D), with more keys and values in front, (heads, n, d) each.
+
+    A mask is passed on as it is, so it has a column for each of them.
+    """
+    q, k, v = attention.qkv(x).unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    q, k = attention.q_norm(q), attention.k_norm(k)
+    k, v = (
+        torch.cat([front.to(own.dtype).expand(len(x), -1, -1, -1), own], dim=2)
+        for front, own in ((keys, k), (values, v))
+    )
+    dropout = attention.attn_drop.p if attention.training else 0.0
+    mixed = scaled_dot_product_attention(q, k, v, attn_mask, dropout, is_causal)
+    return attention.proj_drop(attention.proj(attention.norm(mixed.transpose(1, 2).flatten(2))))  # type: ignore[no-any-return]
 
 
 # -- tokens and patches ----------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def run(folder: Path, command: str, *more: str) -> str:
 
 
 COMMANDS = [
-    pytest.param(command, marks=[pytest.mark.slow] if "method=diff_fit" in command else [])
+    pytest.param(command, marks=[pytest.mark.slow] if "method=gates" in command else [])
     for command in blocks("bash")[0].splitlines()
 ]
 
@@ -56,9 +56,9 @@ def test_the_commands_of_the_page_work(checkout: Path, command: str) -> None:
     if "pytest" in command:
         assert int(re.search(r"(\d+) passed", out)[1]) > 15  # type: ignore[index]
     else:
-        assert "diff_fit" in out
+        assert "gates" in out
     if "dry_run" in command:
-        assert "140,544" in out
+        assert "121,344" in out
     if "quick" in command:
         assert "test top-1" in out
 
@@ -69,13 +69,13 @@ def test_no_other_test_asks_for_an_entry_of_the_new_method(checkout: Path) -> No
     out = run(
         checkout,
         "python -m pytest tests/methods/test_methods.py tests/config/test_config.py -k",
-        "diff_fit or yaml or page or title",
+        "gates or yaml or page or title",
     )
     assert " passed" in out
 
 
 def test_the_page_names_only_what_there_is() -> None:
     for name in re.findall(r"`((?:tests|conf|aoft_bench)/[\w/.-]+)`", PAGE):
-        assert (ROOT / name).exists() or "diff_fit" in name, name
+        assert (ROOT / name).exists() or "gates" in name, name
     for name in re.findall(r"`((?:parts/)?\w+\.py)`", PAGE):
         assert (ROOT / "aoft_bench" / "methods" / name).is_file(), name

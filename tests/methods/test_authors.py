@@ -1,6 +1,7 @@
 """Blocks with the weights of the authors' public code compute what that code computes, and get its gradients.
 
-The numbers are in fixtures/: one block of width 8 with two heads, made at the commit that is named here.
+The numbers are in fixtures/, made at the commit that is named here: the tokens that enter the blocks of a ViT of width
+8 with two heads, and those that leave them, or its last norm.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ import aoft_bench
 
 
 class Case(NamedTuple):
-    """options: of our method; parameters: our names inside the block -> theirs, with ``.T`` where it is transposed."""
+    """options: of our method; parameters: our names in blocks -> theirs, with ``.T`` where they are transposed."""
 
     source: str
     options: dict[str, Any]
@@ -27,18 +28,41 @@ CASES = {
         "JieShibo/PETL-ViT@026e4f1 binary_adapter/adaptformer.py",
         dict(bottleneck=3, scale=1.7),
         {
-            "adapter.matrices.a": "adapter_mlp.adapter_down.weight.T",
-            "adapter.matrices.b": "adapter_mlp.adapter_up.weight",
+            "0.adapter.matrices.a": "adapter_mlp.adapter_down.weight.T",
+            "0.adapter.matrices.b": "adapter_mlp.adapter_up.weight",
         },
     ),
     "bi_lora": Case(
         "JieShibo/PETL-ViT@026e4f1 binary_adapter/lora.py",
         dict(rank=3, scale=1.7),
         {
-            f"attn.qkv.updates.{target}.{ours}": f"attn.lora_{target}.adapter_{theirs}"
+            f"0.attn.qkv.updates.{target}.{ours}": f"attn.lora_{target}.adapter_{theirs}"
             for target in "qv"
             for ours, theirs in (("a", "down.weight.T"), ("b", "up.weight"))
         },
+    ),
+    "diff_fit": Case(
+        "OSU-MLB/ViT_PEFT_Vision@cea7e21 model/block.py",
+        {},
+        {
+            "0.attn.proj.gain": "difffit_gamma1",
+            "0.mlp.fc2.gain": "difffit_gamma2",
+            "0.attn.proj.base.bias": "model.blocks.0.attn.proj.bias",
+            "0.mlp.fc2.base.bias": "model.blocks.0.mlp.fc2.bias",
+            **{f"0.{name}": f"model.blocks.0.{name}" for name in ("attn.qkv.bias", "mlp.fc1.bias")},
+            **{f"0.norm{n}": f"model.blocks.0.norm{n}" for n in ("1.weight", "1.bias", "2.weight", "2.bias")},
+        },
+    ),
+    "e2vpt": Case(
+        "ChengHan111/E2VPT@7a66e75 src/models/vit_prompt/vit_prompt_VK.py",
+        dict(prompts=3, key_prompts=2),
+        {f"{i}.prompts.tokens": f"prompts.{i}" for i in (0, 1)}
+        | {f"{i}.block.attn.tokens": f"tokens.{i}" for i in (0, 1)},
+    ),
+    "vfpt": Case(
+        "runtsang/VFPT@1b3d984 src/models/vit_prompt/vit_fourier.py",
+        dict(prompts=3, fraction=0.7),
+        {f"{i}.prompts.prompts.tokens": f"prompts.{i}" for i in (0, 1)},
     ),
 }
 
@@ -48,19 +72,21 @@ def turned(theirs: dict[str, Tensor], name: str) -> Tensor:
 
 
 @pytest.mark.parametrize("method", CASES)
-def test_a_block_is_that_of_the_authors(method):
+def test_blocks_are_those_of_the_authors(method):
     case, theirs = CASES[method], of_authors(method)
-    model = vit(embed_dim=8, num_heads=2, mlp_ratio=1.0, depth=1)
-    weights = {key.removeprefix("block."): value for key, value in theirs.items() if key.startswith("block.")}
-    model.blocks[0].load_state_dict(weights)
+    weights = {key.removeprefix("model."): value for key, value in theirs.items() if key.startswith("model.")}
+    depth = 1 + max(int(key.split(".")[1]) for key in weights if key.startswith("blocks."))
+    model = vit(embed_dim=8, num_heads=2, mlp_ratio=1.0, depth=depth)
+    assert not model.load_state_dict(weights, strict=False).unexpected_keys
     aoft_bench.attach(model, method, **case.options)
-    block = model.blocks[0]
-    trained = {name: parameter for name, parameter in block.named_parameters() if parameter.requires_grad}
+    trained = {name: parameter for name, parameter in model.blocks.named_parameters() if parameter.requires_grad}
     assert trained.keys() == case.parameters.keys()
     for name, parameter in trained.items():
         parameter.data = turned(theirs, case.parameters[name]).clone()
     x = theirs["x"].requires_grad_()
-    y = block(x)
+    y = model.blocks(x)
+    if "norm.weight" in weights:
+        y = model.norm(y)
     y.square().sum().backward()
     pairs = [("y", y, theirs["y"]), ("x", x.grad, theirs["grad_x"])]
     pairs += [(n, p.grad, turned(theirs, f"grad_{case.parameters[n]}")) for n, p in trained.items()]

@@ -88,6 +88,13 @@ PUBLISHED = {
         {"scale"},
         {"clevr_count": {"scale": 1.0}, "dmlab": {"scale": 10.0}},
     ),
+    "e2vpt": Published(
+        "ChengHan111/E2VPT at 7a66e75",
+        [*VTAB, *FGVC],
+        {},
+        {"prompts", "key_prompts"},
+        {"caltech101": {"prompts": 32, "key_prompts": 5}, "flowers102": {"prompts": 1, "key_prompts": 1}},
+    ),
     "ssf": Published(
         "dongzelian/SSF at e94e0e7",
         [*VTAB, *FGVC],

@@ -5,6 +5,7 @@ The derivation replaces prompts from block to block, as the paper has it, where 
 
 import copy
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -15,12 +16,14 @@ from torch.testing import assert_close
 
 import aoft_bench
 from aoft_bench.methods import Handle
+from aoft_bench.methods.vfpt import FourierPrompts
 from aoft_bench.utils.errors import UserError
 
 METHODS = {
     "vpt_deep": [dict(prompts=3), dict(prompts=1), {}],
     "vpt_shallow": [dict(prompts=3), dict(prompts=1), {}],
     "aoft_vpt": [dict(prompts=3), dict(prompts=1), dict(prompts=32), dict(prompts=3, constant="released"), {}],
+    "vfpt": [dict(prompts=3, fraction=0.7), dict(prompts=1), dict(prompts=4, fraction=1.0), {}],
 }
 CASES = [(name, options) for name, several in METHODS.items() for options in several]
 each = pytest.mark.parametrize(
@@ -47,6 +50,13 @@ def prompted(name: str, network: nn.Module, **options) -> Handle:
 def own_tokens(block: nn.Module, prompts: int, constant: str) -> Tensor:
     """The prompts that a block inserts, (n, D), from its trained tensor."""
     (trained,) = block.prompts.parameters()
+    if isinstance(block.prompts, FourierPrompts):
+        m = block.prompts.transformed
+        rows, columns = (torch.arange(n).double() for n in (m, 32))
+        angles = (
+            2 * math.pi * (torch.outer(rows, rows)[:, None, :, None] / m + torch.outer(columns, columns)[:, None] / 32)
+        )
+        return torch.cat([(angles.cos() * trained[:m]).sum((2, 3)), trained[m:]])
     if trained.ndim == 2:
         return trained
     c = 1 / (1 + trained[0]) if constant == "paper" else 1 / ((1 + trained[0]) ** 2 + 1)
@@ -56,10 +66,13 @@ def own_tokens(block: nn.Module, prompts: int, constant: str) -> Tensor:
     return torch.stack([trained, *rows])
 
 
-def dense_block(block: nn.Module, h: Tensor, mask: Tensor | None = None) -> Tensor:
-    """A pre-norm block of two heads from its weights alone; mask (tokens, tokens), true where attention may look."""
+def dense_block(block: nn.Module, h: Tensor, mask: Tensor | None = None, front: Tensor | None = None) -> Tensor:
+    """A pre-norm block of two heads from its weights alone; mask (tokens, tokens), true where attention may look;
+    front (heads, m, d): more keys and values."""
     x = F.layer_norm(h, (32,), block.norm1.weight, block.norm1.bias, block.norm1.eps)
     q, k, v = (x @ block.attn.qkv.weight.T + block.attn.qkv.bias).unflatten(-1, (3, 2, 16)).permute(2, 0, 3, 1, 4)
+    if front is not None:
+        k, v = (torch.cat([front.expand(len(h), -1, -1, -1), t], 2) for t in (k, v))
     scores = (q @ k.mT) / 4
     mixed = (scores if mask is None else scores.masked_fill(~mask, -math.inf)).softmax(-1) @ v
     mixed = mixed.transpose(1, 2).flatten(2) @ block.attn.proj.weight.T + block.attn.proj.bias
@@ -78,7 +91,13 @@ def embedded(m: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([*prefix, patches], 1) + m.pos_embed
 
 
-def dense_features(backbone: nn.Module, images: Tensor, prompts: list[Tensor], mask: Tensor | None = None) -> Tensor:
+def dense_features(
+    backbone: nn.Module,
+    images: Tensor,
+    prompts: list[Tensor],
+    mask: Tensor | None = None,
+    fronts: Sequence[Tensor] = (),
+) -> Tensor:
     """Outputs of the last block with those of the prompts in them. prompts: of the first block, or of every block."""
     n, prefix = len(prompts[0]), backbone.num_prefix_tokens
     h = embedded(backbone, images)
@@ -87,7 +106,7 @@ def dense_features(backbone: nn.Module, images: Tensor, prompts: list[Tensor], m
         if index < len(prompts):
             h = h.clone()
             h[:, prefix : prefix + n] = prompts[index]
-        h = dense_block(block, h, mask)
+        h = dense_block(block, h, mask, fronts[index] if fronts else None)
     return h
 
 
@@ -164,6 +183,38 @@ def test_prompts_that_nobody_may_look_at_change_nothing(method):
     hidden = torch.ones(20, 20, dtype=torch.bool)
     hidden[:, 1:4] = False
     assert_close(model.forward_features(images, attn_mask=hidden), backbone.forward_features(images), **TIGHT)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@torch.no_grad()
+def test_e2vpt_is_vpt_with_tokens_in_front_of_keys_and_values(network):
+    backbone, (images, _) = vit(depth=3, qkv_bias=True, **NETWORKS[network]), batch(16)
+    handle = prompted("e2vpt", backbone, prompts=2, key_prompts=3)
+    tokens = [block.block.attn.tokens for block in handle.model.blocks]
+    assert tokens[0].shape == (2, 3, 16)
+    prefix, length = backbone.num_prefix_tokens, 18 + backbone.num_prefix_tokens
+    mask = torch.rand(length, length + 3, generator=torch.Generator().manual_seed(3)) > 0.3
+    mask[:, 0] = True  # so that no row is empty
+    for seen in (None, mask):
+        h = dense_features(backbone, images, inserted(handle, dict(prompts=2)), seen, tokens)
+        expected = backbone.norm(torch.cat([h[:, :prefix], h[:, prefix + 2 :]], 1))
+        assert_close(handle.model.forward_features(images, attn_mask=seen), expected, **TIGHT)
+
+
+@torch.no_grad()
+def test_tokens_of_e2vpt_start_uniform_within_the_authors_bound():
+    tokens = aoft_bench.attach(vit(), "e2vpt", key_prompts=200).model.blocks[0].block.attn.tokens
+    bound = math.sqrt(6 / (200 * 16))
+    assert 0.99 * bound < tokens.abs().max() <= bound and abs(tokens.std() / bound - 3**-0.5) < 0.02
+
+
+def test_e2vpt_refuses_attention_that_it_does_not_know():
+    model = vit()
+    model.blocks[1].attn.gate = nn.Linear(32, 32)
+    with pytest.raises(
+        UserError, match=r"^e2vpt cannot act inside this kind of attention \(Attention\); use a plain ViT$"
+    ):
+        aoft_bench.attach(model, "e2vpt")
 
 
 @pytest.mark.parametrize("method", ["vpt_deep", "vpt_shallow"])

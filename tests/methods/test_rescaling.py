@@ -240,3 +240,20 @@ def test_gradcheck(shape, matrices, bias):
     assert names == ("left", "right", "shift")
     assert torch.autograd.gradcheck(run, (x.clone().requires_grad_(), *values))
     assert torch.autograd.gradcheck(run, (x, *values))
+
+
+@torch.no_grad()
+def test_diff_fit_scales_the_output_of_every_sublayer():
+    images = batch(16)[0]
+    handle = adapted("diff_fit", {}, vit(init_values=0.3))
+    plain, trained = vit(init_values=0.3), dict(handle.trained())
+    own = {name.replace(".base.", "."): value for name, value in trained.items() if not name.endswith(".gain")}
+    assert {name for name, p in plain.named_parameters() if p.ndim == 1 and ".ls" not in name} == own.keys() - {
+        "head.weight"
+    }
+    plain.load_state_dict(own, strict=False)
+    for index, block in enumerate(plain.blocks):
+        for part, layer in (("attn", "proj"), ("mlp", "fc2")):
+            gain = torch.diag(trained[f"blocks.{index}.{part}.{layer}.gain"])
+            block.get_submodule(part).register_forward_hook(lambda _, inputs, output, gain=gain: output @ gain)
+    assert_close(handle.model(images), plain(images), **TIGHT)
