@@ -42,6 +42,8 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     # weight updates
     ("fact_tt", dict(rank=3, scale=2.0)),
     ("fact_tk", dict(rank=3, scale=2.0)),
+    ("goft", dict(targets=["v", "proj", "fc1", "fc2"])),
+    ("qgoft", dict(targets=["k", "fc2"], penalty=0.5)),
     ("bi_lora", dict(rank=4, scale=20.0, targets=["q", "k", "v", "proj", "fc1", "fc2"])),
     ("hta", dict(targets=["q", "v", "fc1", "fc2"], extra_rank=0)),
     ("hta", dict(targets=["k", "fc2"], extra_rank=3, normalize=False)),
@@ -110,6 +112,9 @@ COUNTS: list[tuple[str, dict[str, Any], int]] = [
     ("fact_tt", dict(rank=4), 8_448),  # "8K" in FacT's abstract
     ("fact_tk", {}, 86_528),  # 0.069 M in FacT's table is the mean of this for 13 tasks and the next for 6
     ("fact_tk", dict(rank=16), 30_976),
+    ("goft", {}, 18_408),  # 0.018 M in its paper
+    ("goft", dict(targets=["q", "k", "v", "proj", "fc1", "fc2"]), 82_872),  # what the paper's text says
+    ("qgoft", {}, 73_632),  # 0.073 M in its paper
     ("bi_lora", {}, 1_179_648),  # 147,456 bytes at one bit each
     ("hta", {}, 184_320),  # 0.22 M in HTA's table, with VTAB's mean head of 38,045; so are the next three
     ("hta", dict(extra_rank=0), 110_592),  # 0.15 M
