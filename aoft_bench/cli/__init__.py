@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from aoft_bench import __version__
-from aoft_bench.utils.errors import UserError, shown, system_problem, unknown
+from aoft_bench.utils.errors import UserError, system_problem, unknown
 from aoft_bench.utils.streams import finish_streams, steady_streams
+from aoft_bench.utils.text import shown
 
 # in the order of --help
 COMMANDS = {

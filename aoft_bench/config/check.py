@@ -8,8 +8,8 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from aoft_bench.utils.errors import shown, unknown_text
-from aoft_bench.utils.text import is_one_line
+from aoft_bench.utils.errors import unknown_text
+from aoft_bench.utils.text import is_one_line, shown
 
 _LIMITS = {
     "greater_than": "above",

@@ -22,8 +22,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from aoft_bench.config.interpolations import check_interpolations, resolved
 from aoft_bench.config.schema import conf_dir
-from aoft_bench.utils.errors import UserError, shown, system_problem, unknown
+from aoft_bench.utils.errors import UserError, system_problem, unknown
 from aoft_bench.utils.parallel import cores, run_jobs
+from aoft_bench.utils.text import shown
 
 Tree = dict[str, Any]
 

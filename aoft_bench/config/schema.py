@@ -16,7 +16,8 @@ from pydantic.dataclasses import dataclass
 
 from aoft_bench.config.check import check, problems_of
 from aoft_bench.config.fields import STRICT, Count, NotNegative, Positive, Unit, plain_values
-from aoft_bench.utils.errors import UserError, shown, unknown_text
+from aoft_bench.utils.errors import UserError, unknown_text
+from aoft_bench.utils.text import shown
 
 MethodClass = Callable[[str], type[Any]]
 

@@ -4,10 +4,9 @@ import difflib
 import re
 from collections.abc import Iterable
 
-from aoft_bench.utils.text import plain_lines
+from aoft_bench.utils.text import plain_lines, shown
 
 SHOWN = 40  # most names in one message; timm has hundreds of models
-LENGTH = 200  # most characters of a value in a message
 
 
 class UserError(Exception):
@@ -27,15 +26,6 @@ def closest(name: object, allowed: Iterable[str]) -> list[str]:
     names = sorted(set(allowed), key=_natural)
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
     return near + [other for other in names if other not in near]
-
-
-def shown(value: object) -> str:
-    """Return `value` as messages show it: its repr, without the middle if it is long."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # an integer of thousands of digits, a list that holds itself
-        return f"a {type(value).__name__} that cannot be shown"
-    return text if len(text) <= LENGTH else f"{text[: LENGTH // 2]}...{text[-LENGTH // 4 :]} ({len(text):,} characters)"
 
 
 def system_problem(error: OSError) -> str:

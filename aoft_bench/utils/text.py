@@ -8,9 +8,12 @@ from typing import Any
 # turn the direction of writing, halves of characters
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
-_SHORT = reprlib.Repr()
+LENGTH = 200  # most characters of a value in a message
+
+_SHORT = reprlib.Repr()  # of values that may be nested without end
 _SHORT.maxstring = _SHORT.maxother = 80
 _SHORT.maxlevel = 3
+_SHORT.maxlist = 12
 
 
 def is_one_line(text: str) -> bool:
@@ -29,8 +32,12 @@ def plain_lines(text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """The `repr` of a value from a file, in one line and short enough for a message."""
-    return one_line(_SHORT.repr(value))
+    """The `repr` of a value in one line, without the middle if it is long."""
+    try:
+        text = one_line(_SHORT.repr(value) if isinstance(value, dict | list) else repr(value))
+    except ValueError:  # an integer of thousands of digits
+        return f"a {type(value).__name__} that cannot be shown"
+    return text if len(text) <= LENGTH else f"{text[: LENGTH // 2]}...{text[-LENGTH // 4 :]} ({len(text):,} characters)"
 
 
 def csv_cell(value: Any) -> Any:
