@@ -48,6 +48,9 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("hta", dict(targets=["q", "v", "fc1", "fc2"], extra_rank=0)),
     ("hta", dict(targets=["k", "fc2"], extra_rank=3, normalize=False)),
     ("hta", dict(targets=["mha", "ffn", "v"])),
+    # beside the backbone
+    ("dtl", dict(rank=3, write_from=1, fusion=2)),
+    ("lst", dict(reduction=3)),
     # peft: one tuner for each path through our code (parts/peft_layer.py); all tuners are compared with peft itself in
     # test_peft.py. The default, dora, stands for those that peft runs and merges without further ado.
     ("peft", dict(tuner="pissa")),  # prepared in float32, and starts from a piece of the weight: `residual`
@@ -123,6 +126,11 @@ COUNTS: list[tuple[str, dict[str, Any], int]] = [
     ("hta", dict(targets=QV), 92_160),  # 0.09 M in HTA's table, without the head
     ("hta", dict(targets=["ffn"]), 46_080),  # 0.05 M in HTA's table
     ("hta", dict(targets=ALL), 294_912),  # the paper's 0.28 M are 276,480: no diagonal on fc1 and fc2
+    # beside the backbone
+    ("dtl", {}, 36_864),
+    ("dtl", dict(fusion=3), 43_776),  # 0.05 M in its paper
+    ("lst", {}, 2_376_300),  # 2.38 M in V-PETL-Bench's table
+    ("res_tuning", {}, 387_312),
     # peft
     ("peft", dict(tuner="lora"), 294_912),
     ("peft", {}, 313_344),
