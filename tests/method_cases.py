@@ -42,6 +42,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     # weight updates
     ("fact_tt", dict(rank=3, scale=2.0)),
     ("fact_tk", dict(rank=3, scale=2.0)),
+    ("cara", dict(rank=3, scale=2.0, lambda_std=0.3)),
     ("goft", dict(targets=["v", "proj", "fc1", "fc2"])),
     ("qgoft", dict(targets=["k", "fc2"], penalty=0.5)),
     ("bi_lora", dict(rank=4, scale=20.0, targets=["q", "k", "v", "proj", "fc1", "fc2"])),
@@ -115,6 +116,7 @@ COUNTS: list[tuple[str, dict[str, Any], int]] = [
     ("fact_tt", dict(rank=4), 8_448),  # "8K" in FacT's abstract
     ("fact_tk", {}, 86_528),  # 0.069 M in FacT's table is the mean of this for 13 tasks and the next for 6
     ("fact_tk", dict(rank=16), 30_976),
+    ("cara", {}, 85_440),
     ("goft", {}, 18_408),  # 0.018 M in its paper
     ("goft", dict(targets=["q", "k", "v", "proj", "fc1", "fc2"]), 82_872),  # what the paper's text says
     ("qgoft", {}, 73_632),  # 0.073 M in its paper

@@ -97,20 +97,21 @@ class TensorTrainUpdate(SharedUpdate):
         return [update.core for update in updates]
 
 
-def slices_of(model: nn.Module, rank: int) -> tuple[int, int, int]:
-    """(D, n, total slices) of a network; `UserError` where its matrices are no slices of one tensor."""
+def slices_of(model: nn.Module, rank: int, method: str = "FacT") -> tuple[int, int, int]:
+    """(D, n, total slices) of a network; `UserError`, which names `method`, where its matrices are no slices of one
+    tensor."""
     blocks = [block for _, block in block_paths(model)]
     shapes = {(width_of(block), matrix_of(block, "fc1").outputs) for block in blocks}
     if len(shapes) > 1:
         raise UserError(
-            f"FacT cannot adapt a {type(model).__name__}: its blocks differ in width, and all of them share the "
+            f"{method} cannot adapt a {type(model).__name__}: its blocks differ in width, and all of them share the "
             "factors; use a plain ViT"
         )
     width, hidden = shapes.pop()
     if hidden % width:
         raise UserError(
-            f"FacT cannot adapt this {type(model).__name__}: fc1 is {width} -> {hidden} wide, and it needs a hidden "
-            "width that is a multiple of the token width; use a backbone with a whole mlp_ratio"
+            f"{method} cannot adapt this {type(model).__name__}: fc1 is {width} -> {hidden} wide, and it needs a "
+            "hidden width that is a multiple of the token width; use a backbone with a whole mlp_ratio"
         )
     check_rank(rank, width, width, "the block")
     n = hidden // width

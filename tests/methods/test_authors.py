@@ -41,6 +41,28 @@ CASES = {
             for ours, theirs in (("a", "down.weight.T"), ("b", "up.weight"))
         },
     ),
+    "cara": Case(
+        "BonnBytes/CaRA@f0ac9a9 src/cara/cara.py, with the sizes of a small network",
+        dict(rank=3, scale=0.7),
+        {
+            f"0.attn.qkv.updates.q.shared.{ours}": theirs
+            for ours, theirs in {
+                **{"inputs": "A2", "heads": "A3", "channels": "A4", "weights": "R1", "outputs": "P2", "others": "P3"},
+                **{"other_weights": "R2", "shifts.proj": "bias1", "shifts.fc1": "bias2", "shifts.fc2": "bias3"},
+            }.items()
+        }
+        | {
+            f"{block}.{layer}.updates.{target}.rows": f"rows.{block}.{target}"
+            for block in (0, 1)
+            for layer, targets in (
+                ("attn.qkv", "qkv"),
+                ("attn.proj", ["proj"]),
+                ("mlp.fc1", ["fc1"]),
+                ("mlp.fc2", ["fc2"]),
+            )
+            for target in targets
+        },
+    ),
     "diff_fit": Case(
         "OSU-MLB/ViT_PEFT_Vision@cea7e21 model/block.py",
         {},
@@ -76,7 +98,8 @@ def test_blocks_are_those_of_the_authors(method):
     case, theirs = CASES[method], of_authors(method)
     weights = {key.removeprefix("model."): value for key, value in theirs.items() if key.startswith("model.")}
     depth = 1 + max(int(key.split(".")[1]) for key in weights if key.startswith("blocks."))
-    model = vit(embed_dim=8, num_heads=2, mlp_ratio=1.0, depth=depth)
+    ratio = len(weights["blocks.0.mlp.fc1.bias"]) / 8
+    model = vit(embed_dim=8, num_heads=2, mlp_ratio=ratio, depth=depth)
     assert not model.load_state_dict(weights, strict=False).unexpected_keys
     aoft_bench.attach(model, method, **case.options)
     trained = {name: parameter for name, parameter in model.blocks.named_parameters() if parameter.requires_grad}

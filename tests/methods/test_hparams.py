@@ -17,7 +17,7 @@ from aoft_bench.backbones.layout import VIT_B16
 from aoft_bench.config.schema import conf_dir
 
 VTAB, FGVC = data.tasks("vtab1k"), data.tasks("fgvc")
-OF_PETL_VIT = {  # the recipe that Convpass, FacT, Bi-LoRA, Bi-AdaptFormer and RepAdapter share
+OF_PETL_VIT = {  # the recipe that Convpass, FacT, Bi-LoRA, Bi-AdaptFormer, RepAdapter and CaRA share
     "epochs": 100,
     "warmup_epochs": 10,
     "warmup_lr": 1e-6,
@@ -87,6 +87,16 @@ PUBLISHED = {
         OF_PETL_VIT | {"rank": 32},
         {"scale"},
         {"clevr_count": {"scale": 1.0}, "dmlab": {"scale": 10.0}},
+    ),
+    "cara": Published(
+        "BonnBytes/CaRA at f0ac9a9",
+        VTAB,
+        OF_PETL_VIT | {"rank": 32},
+        {"scale", "lambda_mean", "lambda_std"},
+        {
+            "cifar100": {"scale": 0.1, "lambda_mean": 1.5, "lambda_std": 0.1},
+            "clevr_distance": {"scale": 2.5, "lambda_mean": 1.0, "lambda_std": 0.0},
+        },
     ),
     "e2vpt": Published(
         "ChengHan111/E2VPT at 7a66e75",

@@ -139,6 +139,46 @@ def test_fact_refuses_a_hidden_width_that_is_no_multiple(method):
         aoft_bench.attach(vit(mlp_ratio=1.5), method)
 
 
+# -- CaRA ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rank, ratio, qkv_bias", [(3, 4.0, True), (5, 2.0, False)])
+def test_cara_is_two_tensors_in_canonical_form(rank, ratio, qkv_bias):
+    scale, n = 0.7, int(ratio)
+
+    def tensors(model):
+        """The dense updates of q, k and v, (3 L, D, D), and of the rest, (slices, D, D); what all share."""
+        found = updates(model)
+        rows = {(block, target): own["rows"] for block, target, own in found}
+        e = {key.removeprefix("shared."): value for key, value in found[0][2].items()}
+        of_qkv = torch.cat([rows[block, target] for block in range(len(model.blocks)) for target in "qkv"])
+        of_rest = torch.cat([rows[b, target] for b in range(len(model.blocks)) for target in ("proj", "fc1", "fc2")])
+        factors = (e["weights"], of_qkv, e["inputs"], e["heads"], e["channels"])
+        attention = scale * torch.einsum("r,kr,ir,hr,cr->kihc", *factors).flatten(2)
+        rest = scale * torch.einsum("r,mr,or,ir->moi", e["other_weights"], of_rest, e["outputs"], e["others"])
+        return attention, rest, e
+
+    def deltas(model):
+        attention, rest, _ = tensors(model)
+        for block in range(len(model.blocks)):
+            yield from ((block, target, attention[3 * block + i]) for i, target in enumerate("qkv"))
+            proj, fc1, fc2 = rest[block * (1 + 2 * n) :][: 1 + 2 * n].split([1, n, n])
+            yield block, "proj", proj[0].T
+            yield block, "fc1", fc1.flatten(0, 1).T
+            yield block, "fc2", fc2.flatten(0, 1)
+
+    def adapt(model, weights):
+        shared = tensors(model)[2]
+        for key in [key for key in weights if key.startswith("blocks") and key.endswith("bias")]:
+            target = key.split(".")[-2]
+            if f"shifts.{target}" in shared:
+                weights[key] = weights[key] + scale * shared[f"shifts.{target}"]
+        return 0
+
+    options = dict(rank=rank, scale=scale, lambda_mean=1.2, lambda_std=0.1)
+    check_against_dense("cara", options, deltas, adapt=adapt, mlp_ratio=ratio, qkv_bias=qkv_bias)
+
+
 # -- Bi-LoRA ---------------------------------------------------------------------------------------------------------
 
 LEVEL = torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(0.75, dtype=torch.float64)).item()

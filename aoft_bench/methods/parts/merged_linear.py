@@ -63,7 +63,8 @@ class AdaptedLinear(Mergeable):
                 factors, transposed, weight = self.build(dtype)
         else:
             factors, transposed, weight = self.prebuilt
-        bias = None if self.base.bias is None else self.base.bias.to(dtype)
+        bias = self.bias()
+        bias = None if bias is None else bias.to(dtype)
         flat = [factor for pair in factors for factor in pair]
         return _MergedLinear.apply(x.to(dtype), weight, bias, list(self.rows.values()), transposed, *flat)  # type: ignore[no-any-return]
 
@@ -99,9 +100,13 @@ class AdaptedLinear(Mergeable):
         weight[done:].copy_(frozen[done:])
         return weight
 
+    def bias(self) -> Tensor | None:
+        """The bias of the layer, (out), if it has one."""
+        return self.base.bias
+
     @torch.no_grad()
     def merged(self) -> nn.Linear:
-        dtype, bias = self.base.weight.dtype, self.base.bias
+        dtype, bias = self.base.weight.dtype, self.bias()
         weight = self.merged_weight(transpose(self.factors(), dtype), dtype)
         return plain_linear(weight, None if bias is None else bias.detach().clone(), training=self.training)
 
