@@ -1,12 +1,14 @@
 """conf/, the embedded weights and the command aoft-bench, from a checkout, an editable install and a wheel."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = "import hatchling.build, sys; print(hatchling.build.build_{kind}(sys.argv[1]))"
@@ -88,3 +90,27 @@ def test_editable_install(tmp_path: Path) -> None:
     program = f"{add}; sys.path.sort(key=lambda path: path in before); {CONF}"
     found = python("-c", program, cwd=tmp_path).split()
     assert found == [str(ROOT / "aoft_bench" / "__init__.py"), str(ROOT / "conf")]
+
+
+# package: releases that must not be installed, and the advisory
+KNOWN_BAD = {
+    "pytorch-lightning": ("2.6.2", "2.6.3"),  # compromised, they steal credentials: GHSA-w37p-236h-pfx3
+    "lightning": ("2.6.2", "2.6.3"),  # the same
+    "torch": ("2.5.1", "2.9.1"),  # .pth files run code in spite of weights_only: GHSA-53q9-r3pm-6pq6, -63cw-57p8-fm3p
+}
+
+
+def test_releases_that_are_known_to_be_bad_cannot_be_installed() -> None:
+    """pyproject.toml excludes them, and constraints.txt names none."""
+    pyproject = (ROOT / "pyproject.toml").read_text("utf-8")
+    asked = re.findall(r'^\s*"([a-z][\w.-]*(?:\[\w+\])?[<>=!~][^"]*)"', pyproject, re.MULTILINE)
+    constrained = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    requirements = [Requirement(line) for line in asked]
+    pinned = [Requirement(line.partition("#")[0]) for line in constrained if line.partition("#")[0].strip()]
+    assert {"torch", "pytorch-lightning"} <= {r.name for r in requirements} & {r.name for r in pinned}
+    for requirement in (*requirements, *pinned):
+        for version in KNOWN_BAD.get(requirement.name, ()):
+            assert not requirement.specifier.contains(version), f"{requirement} can be {version}"
+    for pin in pinned:  # what is tested is what is asked for
+        (version,) = [str(s.version) for s in pin.specifier]
+        assert all(r.specifier.contains(version) for r in requirements if r.name == pin.name), pin
