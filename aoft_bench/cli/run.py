@@ -9,7 +9,6 @@ import shlex
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -17,17 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from aoft_bench.cli import HELP_FLAGS, method_class
 from aoft_bench.config.command_line import read_command_line
-from aoft_bench.config.compose import jobs_of
 from aoft_bench.config.interpolations import resolved
 from aoft_bench.config.schema import conf_dir, from_dict
 from aoft_bench.experiments.sweep import Job, note, read_notes, records_of, summary
 from aoft_bench.utils.errors import UserError
-from aoft_bench.utils.files import check_writable
 from aoft_bench.utils.streams import steady_streams
 
 if TYPE_CHECKING:
@@ -96,34 +92,30 @@ def run_job(tree: DictConfig) -> None:
         job = Job(overrides, "failed", problem=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
         _refuse(f"[{job.name}] {job.problem} (the failure's record has the traceback)")
     else:
-        job = Job(overrides, outcome.kind, record=str(outcome.path) if outcome.path else None)
+        job = Job(overrides, outcome.kind, record=str(outcome.path.absolute()) if outcome.path else None)
         _report(outcome, job)
     if not single:
-        note(Path(of_hydra.sweep.dir), of_hydra.job.num, job)
+        note(Path(of_hydra.sweeper.notes), of_hydra.job.num, job)
 
 
-class SweepSummary(Callback):
-    """Checks that a sweep can leave its notes; at its end, prints its table and how its cells ended.
+def end_of_sweep(notes: Path, planned: list[list[str]]) -> int:
+    """Print the table of a sweep and how its cells ended; exit code 2 if any failed or is missing.
 
-    conf/config.yaml names this class to Hydra.
+    notes: the folder of the notes; planned: the overrides of each cell.
     """
+    from aoft_bench.results.files import text_tables
 
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Exit with code 2 if its values cannot be read, or nothing can be written into its folder."""
-        try:
-            _planned(OmegaConf.to_container(config.hydra, resolve=False))
-            check_writable(Path(config.hydra.sweep.dir) / "0.json", "the notes of a sweep", "hydra.sweep.dir=DIR")
-        except UserError as error:
-            sys.exit(_refuse(str(error)))
-
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Exit with code 2 if a cell failed or is missing."""
-        try:
-            code = _end_of_sweep(config)
-        except Exception:  # Hydra would only warn
-            traceback.print_exc()
-            code = 1
-        sys.exit(code)
+    jobs = read_notes(notes, planned)
+    records, left_out = records_of(jobs)
+    for text in left_out:
+        _refuse(f"left out {text}")
+    if len(records) > 1:
+        print("\n" + text_tables(records))
+    text = summary(jobs)
+    if any(job.outcome in ("failed", "missing") for job in jobs):
+        return _refuse(text)
+    print(text)
+    return 0
 
 
 def _run_cell(tree: DictConfig, command: str, *, wait: bool) -> "Outcome":
@@ -141,28 +133,6 @@ def _command(of_hydra: Any, overrides: list[str]) -> str:
     words += ["-cd", os.path.relpath(given[0], of_hydra.runtime.cwd)] if given else []
     words += ["-cn", of_hydra.job.config_name, "hydra.mode=RUN"] if of_hydra.job.config_name != "config" else []
     return shlex.join(words + overrides)
-
-
-def _end_of_sweep(config: DictConfig) -> int:
-    """Print the table of a sweep and how its cells ended; exit code 2 if any failed or is missing."""
-    from aoft_bench.results.files import text_tables
-
-    jobs = read_notes(Path(config.hydra.sweep.dir), _planned(OmegaConf.to_container(config.hydra, resolve=False)))
-    records, left_out = records_of(jobs)
-    for text in left_out:
-        _refuse(f"left out {text}")
-    if len(records) > 1:
-        print("\n" + text_tables(records))
-    text = summary(jobs)
-    if any(job.outcome in ("failed", "missing") for job in jobs):
-        return _refuse(text)
-    print(text)
-    return 0
-
-
-def _planned(of_hydra: Any) -> list[list[str]]:
-    """The overrides of each job of a sweep, from Hydra's own options."""
-    return jobs_of(of_hydra["sweeper"].get("params") or {}, of_hydra["overrides"]["task"])
 
 
 def _report(outcome: "Outcome", job: "Job") -> None:

@@ -146,21 +146,22 @@ def summary(cells: list[CellStatus]) -> str:
 
 def time_left(cells: list[CellStatus]) -> float | None:
     """Seconds for all cells that are not done, each at the mean of the done ones like it; None if none is done."""
-    known = [cell for cell in cells if cell.seconds is not None]
+    known: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for cell in cells:
+        if cell.seconds is not None:
+            for alike in _likenesses(cell):
+                known[alike].append(cell.seconds)
     if not known:
         return None
+    means = {alike: statistics.fmean(seconds) for alike, seconds in known.items()}
+    return sum(
+        next(means[alike] for alike in _likenesses(cell) if alike in means) for cell in cells if cell.state != "done"
+    )
 
-    def expected(cell: CellStatus) -> float:
-        for alike in (
-            [k for k in known if (k.row, k.column) == (cell.row, cell.column)],
-            [k for k in known if k.row == cell.row],
-            known,
-        ):
-            if alike:
-                return statistics.fmean(k.seconds for k in alike if k.seconds is not None)
-        raise AssertionError("`known` is not empty")
 
-    return sum(expected(cell) for cell in cells if cell.state != "done")
+def _likenesses(cell: CellStatus) -> tuple[tuple[str, ...], ...]:
+    """Which cells are like this one: of its method and task, of its method, all."""
+    return (cell.row, cell.column), (cell.row,), ()
 
 
 def _in_words(seconds: float | None, workers: int) -> str:

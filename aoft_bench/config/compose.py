@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aoft_bench.config.interpolations import check_interpolations, resolved
+from aoft_bench.config.parsed_files import ParsedFiles
 from aoft_bench.config.schema import conf_dir
 from aoft_bench.utils.errors import UserError, system_problem, unknown
 from aoft_bench.utils.parallel import cores, run_jobs
@@ -35,15 +36,19 @@ MANY = 24  # compositions that are worth starting further processes, which impor
 _HYDRA_GROUPS = ("env", "help", "hydra_help", "hydra_logging", "job_logging", "launcher", "output", "sweeper")
 _WITHOUT = [f"hydra/{group}=[]" for group in _HYDRA_GROUPS]
 
-_folders: ContextVar[Sequence[Path]] = ContextVar("folders", default=())
+_folders: ContextVar[Sequence[Path] | None] = ContextVar("folders", default=None)
 
 
-class FurtherFolders(SearchPathPlugin):
+class ComposerFolders(SearchPathPlugin):
     """Lets Hydra search a Composer's further folders after conf/, as hydra.main does with that of --config-dir."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        for folder in _folders.get():
-            search_path.append("command-line", f"file://{folder.resolve()}")
+        if (folders := _folders.get()) is not None:
+            for element in search_path.get_path():
+                if element.provider == "main":
+                    element.path = f"parsed://{element.path}"
+            for folder in folders:
+                search_path.append("command-line", f"parsed://{folder.resolve()}")
 
 
 class Composer:
@@ -74,17 +79,25 @@ class Composer:
 
     def compose_jobs(
         self, name: str, jobs: Sequence[Sequence[str]], meanwhile: Callable[[], object] | None = None
-    ) -> list[Tree]:
-        """What `compose` gives for the overrides of each job of a sweep, in several processes if there are many.
+    ) -> Iterator[Tree]:
+        """What `compose` gives for the overrides of each job of a sweep, in order.
 
-        Jobs that differ in their seed are composed once. meanwhile: called while other processes compose already.
+        Jobs that choose the same files are composed once, at once, by several processes if there are many; what else
+        they differ in is put into a copy when it is asked for, since thousands of trees take hundreds of megabytes.
+        meanwhile: called while other processes compose already.
         """
-        split = [_split_seed(job) for job in jobs]
+        groups = self.groups()
+        split = [_split_values(job, groups) for job in jobs]
         different = list(dict.fromkeys(others for others, _ in split))
         compositions = [functools.partial(self.compose_unresolved, name, list(words)) for words in different]
         processes = cores() if len(different) >= MANY else 1
         trees = dict(zip(different, run_jobs(processes, compositions, meanwhile), strict=True))
-        return [resolved(trees[others] | seed) for others, seed in split]
+
+        def tree_of(job: Sequence[str], others: tuple[str, ...], values: Mapping[str, Any]) -> Tree:
+            tree = _with_values(trees[others], values)
+            return self.compose(name, job) if tree is None else resolved(tree)
+
+        return (tree_of(job, *parts) for job, parts in zip(jobs, split, strict=True))
 
     def compose_unresolved(self, name: str, words: list[str]) -> Tree:
         """What `compose` gives, but for interpolations, which stay as they are written."""
@@ -150,7 +163,8 @@ class Composer:
     @contextmanager
     def _hydra(self) -> Iterator[None]:
         """Hydra's global state, in which `compose` finds the files, as long as the context lasts."""
-        Plugins.instance().register(FurtherFolders)
+        for plugin in (ComposerFolders, ParsedFiles):
+            Plugins.instance().register(plugin)
         token = _folders.set(self.folders[1:])
         try:
             with self.user_errors(), initialize_config_dir(str(self.folders[0]), version_base="1.3"):
@@ -206,14 +220,59 @@ def jobs_of(params: Mapping[str, str], words: Iterable[str]) -> list[list[str]]:
 
 
 def _is_ours(error: Exception) -> bool:
-    """Whether code of this package that Hydra called raised an exception."""
+    """Whether code of this package that Hydra called raised an exception, other than reading the files."""
     names = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
     of_hydra = itertools.dropwhile(lambda name: not name.startswith("hydra."), names)
-    return any(name.startswith("aoft_bench.") for name in of_hydra)
+    return any(name.startswith("aoft_bench.") and name != ParsedFiles.__module__ for name in of_hydra)
 
 
-def _split_seed(job: Sequence[str]) -> tuple[tuple[str, ...], Tree]:
-    """The overrides of a job but that of the seed, and the seed by its name."""
-    seeds = [parse_override(word).value() for word in job if word.startswith("seed=")]
-    others = tuple(word for word in job if not word.startswith("seed="))
-    return others, ({"seed": seeds[-1]} if seeds else {})
+def first_of_each_choice(jobs: Sequence[Sequence[str]], groups: Iterable[str]) -> list[Sequence[str]]:
+    """The first job of a sweep, and the first of each further choice of a file: the fewest in which all occur."""
+    seen: set[str] = set()
+    first: list[Sequence[str]] = []
+    for job in jobs:
+        words = {word for word in job if word.partition("=")[0].partition("@")[0] in groups}
+        if not first or not words <= seen:
+            first.append(job)
+        seen |= words
+    return first
+
+
+def _split_values(job: Sequence[str], groups: Iterable[str]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The overrides of a job for Hydra, and the plain values that can be put into the composed tree afterwards.
+
+    None can be where a dictionary is given too, since then their order decides.
+    """
+    others, values = [], {}
+    for word in job:
+        override = parse_override(word)
+        name, value = override.key_or_group, override.value()
+        if isinstance(value, dict):
+            return tuple(job), {}
+        replaces = name == word.partition("=")[0] and name not in groups
+        if replaces and (value is None or isinstance(value, int | float) or _is_plain_text(value)):
+            values[name] = value
+        else:
+            others.append(word)
+    return tuple(others), values
+
+
+def _is_plain_text(value: Any) -> bool:
+    return isinstance(value, str) and "$" not in value and "\\" not in value and value != "???"
+
+
+def _with_values(tree: Tree, values: Mapping[str, Any]) -> Tree | None:
+    """A composed tree with values replaced by their dotted names; None if one is not there. `tree` stays as it is."""
+    replaced = dict(tree)
+    for name, value in values.items():
+        *sections, last = name.split(".")
+        at: Any = replaced
+        for section in sections:
+            if not isinstance(at.get(section), dict):
+                return None
+            at[section] = dict(at[section])
+            at = at[section]
+        if last not in at or isinstance(at[last], dict | list):
+            return None
+        at[last] = value
+    return replaced

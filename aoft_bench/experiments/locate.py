@@ -1,24 +1,28 @@
 """Where the files of a cell are. Prepares and downloads nothing, and imports no Lightning: for `aoft-bench status`."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 from aoft_bench import data
 from aoft_bench.backbones.weights import file_sha256, weights_here
-from aoft_bench.config.schema import DataOptions, RunConfig
+from aoft_bench.config.schema import DataOptions, RunConfig, TrainerOptions
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import find
 from aoft_bench.experiments.device import device_of, precision_of
 from aoft_bench.records.files import CellFiles, cell_files, record_path
 from aoft_bench.records.identity import cell_hash, identity
+from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import user_path
 
 
 class Locator:
-    """Finds the files of the cells of a sweep; data and weights are looked for once for all of them."""
+    """Finds the files of the cells of a sweep; data, weights and device are looked for once for all of them."""
 
     def __init__(self) -> None:
-        self._fingerprint = functools.cache(_fingerprint)
-        self._weights = functools.cache(weights_here)
+        self._fingerprint = _once(_fingerprint)
+        self._weights = _once(weights_here)
+        self._precision = _once(_precision)
 
     def files(self, config: RunConfig) -> CellFiles | None:
         """The files of a cell, which may not exist yet.
@@ -30,7 +34,7 @@ class Locator:
         weights = self._weights(config.backbone)
         if fingerprint is None or weights is None:
             return None
-        precision = precision_of(config.trainer, device_of(config.trainer))
+        precision = self._precision(config.trainer)
         return files_of(config, hash_of(config, fingerprint, file_sha256(weights), precision))
 
 
@@ -48,3 +52,25 @@ def files_of(config: RunConfig, digest: str) -> CellFiles:
 def _fingerprint(dataset: str, options: DataOptions, img_size: int) -> str | None:
     prepared = find(data.task(dataset), Locations.of(options), image_size=img_size, interpolation=options.interpolation)
     return prepared.fingerprint if prepared else None
+
+
+def _precision(options: TrainerOptions) -> str:
+    return precision_of(options, device_of(options))
+
+
+def _once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, called once for the same arguments, of which it remembers a `UserError` too."""
+    results: dict[Any, Any] = {}
+
+    @functools.wraps(function)
+    def remembered(*arguments: Any) -> Any:
+        if arguments not in results:
+            try:
+                results[arguments] = function(*arguments)
+            except UserError as error:
+                results[arguments] = error
+        if isinstance(found := results[arguments], UserError):
+            raise UserError(str(found))
+        return found
+
+    return remembered

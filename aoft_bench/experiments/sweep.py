@@ -1,7 +1,7 @@
 """How the jobs of a sweep ended: a note of each, and the summary of all.
 
 Jobs may run in other processes and on other machines, so they return nothing. Each writes a note `<number>.json` into
-the sweep's folder (hydra.sweep.dir); a job without a note did not end.
+a folder that the sweep makes for itself inside hydra.sweep.dir; a job without a note did not end.
 """
 
 import json

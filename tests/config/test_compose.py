@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aoft_bench.config.compose import Composer, jobs_of, parse_override
+from aoft_bench.config.compose import Composer, first_of_each_choice, jobs_of, parse_override
 from aoft_bench.utils.errors import UserError
 
 
@@ -24,14 +24,39 @@ def test_conf_wins_over_a_further_folder(tmp_path: Path) -> None:
 def test_jobs_are_composed_as_one_by_one_also_by_several_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Other values may stand for the seed, by which a composition is shared."""
+    """Other values may stand for one that a job gives, with which a composition is shared."""
     (tmp_path / "mine.yaml").write_text("defaults: [config, _self_]\nresults: {root: 'seed ${seed}'}\n")
     monkeypatch.setattr("aoft_bench.config.compose.MANY", 2)
     monkeypatch.setattr("aoft_bench.config.compose.cores", lambda: 2)
     composer, jobs = Composer([tmp_path]), jobs_of({}, ["method=aoft,lora", "seed=0,7", "dataset=dtd"])
-    trees = composer.compose_jobs("mine", jobs)
+    jobs += [
+        ["method=peft", "name=oft", "data.root=null", "data.cache='a, b'", "recipe.lr=3"],
+        ["recipe={lr: 5}", "recipe.lr=7"],
+        ["recipe.lr=7", "recipe={lr: 5}"],
+        ["data.cache=${results.root}", "++recipe.lr=7", "recipe.flip=true"],
+    ]
+    trees = list(composer.compose_jobs("mine", jobs))
     assert trees == [composer.compose("mine", job) for job in jobs]
-    assert [tree["results"]["root"] for tree in trees] == ["seed 0", "seed 7"] * 2
+    assert [tree["results"]["root"] for tree in trees[:4]] == ["seed 0", "seed 7"] * 2
+    assert len({id(tree["recipe"]) for tree in trees}) == len(jobs)  # each has its own
+    with pytest.raises(UserError, match=r"Could not override 'recipe\.lrr'"):
+        list(composer.compose_jobs("mine", [["seed=1"], ["seed=1", "recipe.lrr=1"]]))
+
+
+def test_thousands_of_jobs_are_composed_once_for_each_choice_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    composed: list[list[str]] = []
+
+    def compose(composer: Composer, name: str, words: list[str]) -> dict[str, Any]:
+        composed.append(words)
+        return {"seed": 0, "recipe": {"lr": 0.1}}
+
+    monkeypatch.setattr(Composer, "compose_unresolved", compose)
+    jobs = jobs_of({"method": "aoft,lora", "dataset": "dtd,pets"}, ["recipe.lr=1,2,3,4,5", "seed=range(100)"])
+    trees = Composer().compose_jobs("config", jobs)
+    assert [(tree["recipe"]["lr"], tree["seed"]) for tree in trees][-1] == (5, 99)
+    assert composed == [[f"method={m}", f"dataset={d}"] for m in ("aoft", "lora") for d in ("dtd", "pets")]
+    assert first_of_each_choice(jobs, ["dataset", "method", "backbone"]) == [jobs[0], jobs[500], jobs[1000]]
+    assert first_of_each_choice([["seed=0"], ["seed=1"]], ["method"]) == [["seed=0"]]
 
 
 def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:

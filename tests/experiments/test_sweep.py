@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import call, words
+from hydra.plugins.sweeper import Sweeper
 
 import aoft_bench.experiments.experiment as experiment_module
 from aoft_bench.cli.status import CellStatus, time_left
@@ -129,6 +131,52 @@ def test_a_mistake_of_the_user_in_one_cell(pack: dict[str, str], tmp_path: Path)
     assert result.code == 2
     assert "2 cells: 1 done, 1 failed" in result.err and "the training loss is" in result.err
     assert "full" in result.out  # the other one's line
+
+
+FOLDERS = {
+    "quoted": ["hydra.sweep.dir='out puts/it\\'s mine'"],
+    "of each cell": ["hydra.sweep.dir=outputs/${seed}/${dataset.name}"],
+    "with a cell's": ["hydra.job.chdir=true", "hydra.sweep.subdir=${hydra.job.num}", "hydra/launcher=basic"],
+    "used before": ["hydra.sweep.dir=outputs/used", "hydra.sweeper.max_batch_size=1"],
+}
+
+
+def test_how_a_sweep_ends_does_not_depend_on_how_its_folder_is_written(tmp_path: Path, nano: dict[str, str]) -> None:
+    options = words(nano, method="linear", dataset="folder", data__root=str(tmp_path / "nowhere"), seed="0,1")
+    (tmp_path / "outputs/used").mkdir(parents=True)
+    (tmp_path / "outputs/used/1.json").write_text('{"overrides": [], "outcome": "done"}')  # of an earlier sweep
+    for name, folder in FOLDERS.items():
+        result = call("-m", *options, *folder, cwd=tmp_path)
+        assert (name, result.code) == (name, 2), result.err
+        assert "2 cells: 2 failed" in result.err and "Traceback" not in result.err, name
+    (tmp_path / "file").touch()
+    result = call("-m", *options, "hydra.sweep.dir=file", cwd=tmp_path)
+    assert result.code == 2 and "cannot write the notes of a sweep to " in result.err and result.err.count("\n") == 1
+
+
+def test_a_sweep_begins_when_one_cell_of_each_choice_is_composed(
+    tmp_path: Path, nano: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cell that cannot be composed for what its files say together fails alone."""
+    composed: list[int] = []
+    validate = Sweeper.validate_batch_is_legal
+
+    def counting(sweeper: Sweeper, batch: list[list[str]]) -> None:
+        composed.append(len(batch))
+        validate(sweeper, batch)
+
+    monkeypatch.setattr(Sweeper, "validate_batch_is_legal", counting)
+    (tmp_path / "conf/hparams/norm").mkdir(parents=True)
+    (tmp_path / "conf/hparams/norm/digits.yaml").write_text("recipe: [1")
+    options = words(nano, method="linear,norm", dataset="folder,digits", data__root=str(tmp_path / "nowhere"))
+    result = call("-m", "-cd", str(tmp_path / "conf"), *options, "results.mode=only-cached", cwd=tmp_path)
+    assert result.code == 2 and "4 cells: 4 failed" in result.err and "Traceback" not in result.err
+    (broken,) = [line for line in result.err.splitlines() if "method=norm dataset=digits" in line and "  " in line]
+    assert "hparams/norm/digits.yaml" in broken
+    monkeypatch.setattr("aoft_bench.experiments.launchers.serial.launch", lambda sweep, cells, options: [])
+    result = call("-m", *words(nano, method="linear,norm", dataset="digits,dtd", seed="range(500)"), cwd=tmp_path)
+    assert result.code == 2 and "2,000 cells: 2,000 missing" in result.err
+    assert composed == [3, 3]
 
 
 def test_a_crash_of_a_single_cell_shows_where(
@@ -275,6 +323,11 @@ def test_time_left_is_that_of_cells_alike() -> None:
     ]
     assert time_left(done + left) == 15 + 90 + 40
     assert time_left(left) is None
+    many = [CellStatus(f"method {n}", "dtd", 0, "done", float(n)) for n in range(4000)]
+    more = [CellStatus(f"method {n}", "dtd", 1, "missing") for n in range(4000)]
+    start = time.process_time()
+    assert time_left(many + more) == sum(range(4000))
+    assert time.process_time() - start < 1  # comparing each with each takes longer
     assert "unknown until the first cell is done" in summary_of_cells(left)
     assert "time left: about 2 min for one worker" in summary_of_cells(done + left)
 

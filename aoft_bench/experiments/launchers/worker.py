@@ -64,8 +64,11 @@ class Sweep:
     def failed(self, cell: Numbered, problem: str) -> None:
         """Note that a cell failed, for the summary, where it could not do so itself."""
         job = Job(cell[1], "failed", problem=problem)
-        note(self.notes, cell[0], job)
         say(f"[{job.name}] {problem}")
+        try:
+            note(self.notes, cell[0], job)
+        except OSError as error:  # without a note the summary says that the cell is missing
+            say(f"[{job.name}] this cannot be noted: {error}")
 
     def noted(self, cell: Numbered) -> bool:
         """Whether it is known how a cell of this sweep ended."""
@@ -73,7 +76,7 @@ class Sweep:
 
     @property
     def notes(self) -> Path:
-        return self.folder / str(self.config.hydra.sweep.dir)
+        return Path(self.config.hydra.sweeper.notes)
 
 
 def stop_on(*signals: signal.Signals) -> None:
