@@ -14,6 +14,8 @@ from torch.testing import assert_close
 
 import aoft_bench
 
+WEIGHTS = ("weight", "bias")
+
 
 class Case(NamedTuple):
     """options: of our method; parameters: our names in blocks -> theirs, with ``.T`` where they are transposed."""
@@ -23,7 +25,25 @@ class Case(NamedTuple):
     parameters: dict[str, str]
 
 
+def bottleneck(ours: str, theirs: str, down: int) -> dict[str, str]:
+    """The four tensors of a bottleneck; down: index of the first layer in AdapterHub's sequence."""
+    names = {"down": f"adapter_down.{down}", "up": "adapter_up"}
+    return {f"{ours}.{a}.{t}": f"{theirs}.adapters.a.{b}.{t}" for a, b in names.items() for t in WEIGHTS}
+
+
 CASES = {
+    "adapter_houlsby": Case(
+        "adapter-hub/adapters@88f18eb, DoubleSeqBnConfig(non_linearity='gelu') on Hugging Face's ViT",
+        dict(bottleneck=2, tune_norms=False),
+        bottleneck("0.attn.adapter", "attention_adapters", 0)
+        | bottleneck("0.mlp.adapter", "output.output_adapters", 0),
+    ),
+    "adapter_pfeiffer": Case(
+        "adapter-hub/adapters@88f18eb, SeqBnConfig(non_linearity='gelu', ln_before=True) on the same, eps 1e-6",
+        dict(bottleneck=2),
+        bottleneck("0.after_ffn", "output.output_adapters", 1)
+        | {f"0.after_ffn.norm.{t}": f"output.output_adapters.adapters.a.adapter_norm_before.{t}" for t in WEIGHTS},
+    ),
     "bi_adaptformer": Case(
         "JieShibo/PETL-ViT@026e4f1 binary_adapter/adaptformer.py",
         dict(bottleneck=3, scale=1.7),
