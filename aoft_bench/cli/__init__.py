@@ -7,8 +7,10 @@ Each command is a module of this package with ``main(arguments)``, which returns
 import argparse
 import importlib
 import re
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any, NoReturn
 
 from aoft_bench import __version__
@@ -71,11 +73,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is not None:
         return _run([*arguments])  # `list` is the command of that name here
     steady_streams()
+    signal.signal(signal.SIGTERM, _end)
     try:
         code = _run(sys.argv[1:])
-    except SystemExit as ended:  # of argparse, after --help
+    except SystemExit as ended:  # of argparse, after --help; of a signal
         code = int(ended.code or 0)
     return finish_streams(code)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """End the process on a signal by an exception, so that files that are half written are removed."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _run(words: list[str]) -> int:

@@ -52,3 +52,15 @@ def test_a_signal_ends_the_whole_sweep(sent, code, said, tmp_path):
     assert sorted(path.suffix for path in kept) == [".ckpt", ".lock"]
     assert all("unfinished" in path.parts for path in kept)
     assert len(list(started.rglob("*.partial"))) <= 1  # the next epoch's, if the signal came while it was written
+
+
+def test_a_command_that_is_told_to_stop_leaves_no_half_written_file(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path; from aoft_bench import cli; "
+        "from aoft_bench.cli import tables; from aoft_bench.utils.files import write_atomically; "
+        "half = lambda path: (path.touch(), os.kill(os.getpid(), signal.SIGTERM), path.write_text('late')); "
+        "tables.main = lambda words: write_atomically(Path('table.md'), half); "
+        "sys.argv = ['', 'tables']; sys.exit(cli.main())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr, list(tmp_path.iterdir())) == (143, "", [])
