@@ -1,6 +1,5 @@
 """Whether tensors hold NaN or infinite values, of which no number of a record may come."""
 
-import math
 from collections.abc import Iterable
 
 import torch
@@ -16,5 +15,7 @@ def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
     named = [(name, tensor) for name, tensor in tensors if tensor.is_floating_point() and tensor.numel()]
     if not named:
         return []
-    largest = torch.stack([torch.linalg.vector_norm(tensor, math.inf).double() for _, tensor in named])
-    return [name for (name, _), finite in zip(named, largest.isfinite().tolist(), strict=True) if not finite]
+    # a minimum or maximum is NaN if any value is; of all ways to ask this is the quickest on a CPU
+    extremes = torch.stack([extreme for _, tensor in named for extreme in torch.aminmax(tensor)])
+    finite = extremes.isfinite().view(-1, 2).all(dim=1).tolist()
+    return [name for (name, _), fine in zip(named, finite, strict=True) if not fine]
