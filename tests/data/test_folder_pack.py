@@ -9,7 +9,7 @@ from packs import make_pack, set_line
 from aoft_bench.data import task
 from aoft_bench.data.locations import Locations, find_pack
 from aoft_bench.data.prepared_task import prepare
-from aoft_bench.data.sources.folder import read_pack
+from aoft_bench.data.sources.folder import from_folder, read_pack
 from aoft_bench.utils.errors import UserError
 
 OWN = task("folder")
@@ -28,6 +28,12 @@ def test_a_pack_is_read(tmp_path):
     assert pack.classes == 3 and pack.class_names == ("class 0", "class 1", "class 2")
     assert pack.listings["test"].labels.tolist() == [0, 1, 2, 0, 1, 2]
     assert pack.listings["val200"].entries[1] == "val200.txt line 2"
+
+
+def test_a_folder_may_have_any_name_and_the_note_is_text(tmp_path):
+    root = tmp_path / os.fsdecode(b"p\xe4ck\x1b[1m")
+    pack = from_folder(OWN, Locations(tmp_path / "cache", make_pack(root)))
+    assert pack.note == r"folder pack p\udce4ck\x1b[1m, images .png" and pack.stamp == read_pack(OWN, root).stamp
 
 
 def test_file_names_may_hold_spaces_and_lists_blank_lines_and_a_bom(tmp_path):

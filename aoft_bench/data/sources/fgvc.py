@@ -34,6 +34,7 @@ from aoft_bench.data.sources.listing import (
 )
 from aoft_bench.data.tasks import Task
 from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.text import one_line
 
 _FOLDERS = ("images", "Images", "")
 
@@ -55,7 +56,7 @@ def from_json(task: Task, locations: Locations) -> Source:
 
     return Source(
         kind="json",
-        note=f"json splits of {found.root.resolve().name}",
+        note=one_line(f"json splits of {found.root.resolve().name}"),
         official=False,  # VPT's lists have no published checksums
         official_note=note(task, found),
         classes=found.classes,

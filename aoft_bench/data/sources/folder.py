@@ -29,6 +29,7 @@ from aoft_bench.data.sources.listing import (
 )
 from aoft_bench.data.tasks import SPLITS, Task
 from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.text import one_line
 
 
 def from_folder(task: Task, locations: Locations) -> Source:
@@ -61,7 +62,7 @@ def from_folder(task: Task, locations: Locations) -> Source:
 
     return Source(
         kind="folder",
-        note=f"folder pack {pack.root.resolve().name}, images {' '.join(kinds)}",
+        note=one_line(f"folder pack {pack.root.resolve().name}, images {' '.join(kinds)}"),
         official=False,  # a pack has no proof of its origin: the published ones are lossy JPEG copies
         official_note=note,
         classes=pack.classes,
