@@ -198,7 +198,7 @@ def read_meta(directory: Path, task: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise _broken(path, "is missing") from None
     except OSError as error:
-        raise UserError(f"cannot read the cache file {path}: {error.strerror}; mend its permissions") from error
+        raise unreadable(path, error) from error
     except (ValueError, RecursionError):
         raise _broken(path, "is corrupt") from None
     if not isinstance(meta, dict) or "format" not in meta:
@@ -263,7 +263,7 @@ def map_array(path: Path) -> np.memmap:
     except FileNotFoundError:
         raise _broken(path, "is missing") from None
     except OSError as error:
-        raise UserError(f"cannot read the cache file {path}: {error.strerror}; mend its permissions") from error
+        raise unreadable(path, error) from error
     except (ValueError, EOFError, SyntaxError, OverflowError, tokenize.TokenError):  # raised by NumPy for a header
         raise _broken(path, "is truncated or corrupt") from None
 
@@ -295,6 +295,14 @@ def fingerprint(meta: Mapping[str, Any]) -> str:
         for split, shape in meta["stored"].items()
     ]
     return hashlib.sha256(json.dumps([_FINGERPRINT, rows]).encode()).hexdigest()
+
+
+def unreadable(path: Path, error: OSError) -> UserError:
+    """The error of a file of a cache that cannot be read."""
+    return UserError(
+        f"cannot read the cache file {path}: {error.strerror}; mend its permissions, or delete {path.parent} and run "
+        f"again"
+    )
 
 
 def _broken(path: Path, what: str) -> UserError:

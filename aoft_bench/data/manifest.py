@@ -65,7 +65,8 @@ def read(path: Path, sha256: str | None = None) -> dict[str, tuple[ManifestRow, 
     except FileNotFoundError:
         raise UserError(f"the manifest {path} is missing; delete {path.parent} and prepare again") from None
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"cannot read the manifest {path}: {error}; delete {path.parent} and prepare again") from error
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot read the manifest {path}: {why}; delete {path.parent} and prepare again") from error
     if sha256 is not None and hashlib.sha256(text).hexdigest() != sha256:
         raise UserError(f"the manifest {path} is corrupt (its SHA-256 does not match); delete {path.parent}")
     splits: dict[str, list[ManifestRow]] = {}

@@ -11,6 +11,7 @@ import numpy as np
 from aoft_bench.data import cache as store
 from aoft_bench.data import manifest as manifests
 from aoft_bench.data.manifest import Manifest, ManifestRow
+from aoft_bench.data.prepared_task import PreparedTask
 from aoft_bench.data.tasks import SPLITS, Task
 from aoft_bench.data.tfds import official
 from aoft_bench.utils.errors import UserError
@@ -34,7 +35,7 @@ def _check_file(path: Path) -> None:
     except FileNotFoundError:
         raise UserError(_broken(path, "is missing")) from None
     except OSError as error:
-        raise UserError(f"cannot read the cache file {path}: {error.strerror}; mend its permissions") from error
+        raise store.unreadable(path, error) from error
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def verify(task: Task, directory: Path) -> Verdict:
     part is checked, also after a problem.
     """
     try:
-        meta = store.read_meta(directory, task.name)
+        meta = PreparedTask.open(task, directory).meta
     except UserError as error:
         return Verdict((str(error),))
     problems = []

@@ -226,6 +226,7 @@ def test_a_wrong_number_of_classes_is_refused_whatever_its_checksum(tmp_path):
         prepared(tmp_path).open_test()
     digits = prepare(task("digits"), Locations(tmp_path), image_size=16)
     resign_meta(digits, classes=12)
+    assert verify(digits.task, digits.directory).problems
     with pytest.raises(UserError, match="meta.json has 12 classes, digits has 10; delete"):
         prepare(task("digits"), Locations(tmp_path), image_size=16)
 
