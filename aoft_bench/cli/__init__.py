@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from aoft_bench import __version__
 from aoft_bench.utils.errors import UserError, system_problem, unknown
 from aoft_bench.utils.streams import finish_streams, steady_streams
-from aoft_bench.utils.text import shown
+from aoft_bench.utils.text import is_one_line, shown
 
 # in the order of --help
 COMMANDS = {
@@ -114,9 +114,9 @@ def _run(words: list[str]) -> int:
 
 
 def _check_characters(word: str) -> None:
-    """Raise `UserError` for a word that is not UTF-8, which Python decodes to halves of characters, or holds a NUL."""
-    if "\0" in word or word != word.encode(errors="replace").decode():
-        raise UserError(f"cannot read the argument {shown(word)}: names are UTF-8 without NUL; rename what it names")
+    """Raise `UserError` for a word with control characters, or that is not UTF-8: a record could not hold it."""
+    if not is_one_line(word):
+        raise UserError(f"cannot read the argument {shown(word)}: names are one line of UTF-8; rename what it names")
 
 
 def _take_command(words: list[str]) -> str:

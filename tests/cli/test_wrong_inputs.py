@@ -136,7 +136,7 @@ wrong("an empty folder name", "results.root=", "results.root: got '', give a val
 wrong("a value that is due", "results.root=???", "results.root: got '???'", "give it")
 wrong("a number for a folder", "results.root=2024", "results.root: got 2024, must be a text; quotes make one")
 wrong("a long name", f"data.root={'x' * 300}", "has a part of 300 bytes, a name on a disk has at most 255")
-wrong("a long number", f"seed={'1' * 5000}", "cannot read the argument 'seed=1111", "(5,007 characters)")
+wrong("a long number", f"seed={'1' * 5000}", "cannot read the argument 'seed=1111", "give name=value")
 wrong("half a character", "data.root=p\udce4ck", r"cannot read the argument 'data.root=p\udce4ck'", "UTF-8")
 wrong("a name out of ASCII", "data.root=päck", "data.root=päck does not exist")
 wrong("no such home", "data.root=~nosuchuser/x", "data.root=~nosuchuser/x: ~nosuchuser has no home folder here")
