@@ -65,11 +65,11 @@ class CellSweeper(Sweeper):
         It is new, since an earlier sweep, or another process, may have the same hydra.sweep.dir, and absolute: what a
         cell itself makes of hydra.sweep.dir depends on its values and on its working folder.
         """
-        from aoft_bench.utils.files import check_writable
+        from aoft_bench.utils.files import check_writable, write_atomically
 
         folder = Path(str(self.config.hydra.sweep.dir))
         check_writable(folder / "multirun.yaml", "the notes of a sweep", "hydra.sweep.dir=DIR")
-        OmegaConf.save(self.config, folder / "multirun.yaml")
+        write_atomically(folder / "multirun.yaml", lambda partial: OmegaConf.save(self.config, partial))
         notes = tempfile.mkdtemp(prefix="cells-", dir=folder.absolute())
         self.config.hydra.sweeper.notes = notes
         word = f"hydra.sweeper.notes={QuotedString(notes, Quote.single).with_quotes()}"
