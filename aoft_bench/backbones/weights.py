@@ -14,6 +14,16 @@ from aoft_bench.utils.errors import UserError, unknown
 from aoft_bench.utils.fast_imports import import_timm
 from aoft_bench.utils.files import user_path
 
+# the models of conf/backbone, all of timm's own at the hub, of which timm need not be asked: it imports torch
+AT_TIMM = (
+    "swin_base_patch4_window7_224.ms_in22k",
+    "vit_base_patch14_dinov2.lvd142m",
+    "vit_base_patch16_224.augreg_in21k",
+    "vit_base_patch16_224.orig_in21k",
+    "vit_huge_patch14_224.orig_in21k",
+    "vit_large_patch16_224.orig_in21k",
+    "vit_tiny_patch16_224.augreg_in21k",
+)
 NANO_WEIGHTS = Path(__file__).parent / "vit_nano.safetensors"
 
 
@@ -33,10 +43,11 @@ def weights_here(options: BackboneOptions) -> Path | None:
         return path
     if options.timm == "vit_nano":
         return NANO_WEIGHTS
-    check_name(options)
+    if options.timm not in AT_TIMM:
+        check_name(options)
     import huggingface_hub as hub
 
-    cached = hub.try_to_load_from_cache(*_at_the_hub(options.timm))
+    cached = hub.try_to_load_from_cache(*at_the_hub(options.timm))
     return Path(cached) if isinstance(cached, str) else None
 
 
@@ -51,7 +62,7 @@ def _download(timm_name: str) -> Path:
     """Download a hub model's weights; fails at once where the hub cannot be reached."""
     import huggingface_hub as hub
 
-    repository, name = _at_the_hub(timm_name)
+    repository, name = at_the_hub(timm_name)
     try:
         # one request first: the download retries for 23 to 46 s before it gives up
         hub.get_hf_file_metadata(hub.hf_hub_url(repository, name), timeout=5)
@@ -66,8 +77,10 @@ def _download(timm_name: str) -> Path:
         ) from None
 
 
-def _at_the_hub(timm_name: str) -> tuple[str, str]:
+def at_the_hub(timm_name: str) -> tuple[str, str]:
     """(repository, file) of a model's weights."""
+    if timm_name in AT_TIMM:
+        return f"timm/{timm_name}", "model.safetensors"
     config = import_timm().get_pretrained_cfg(timm_name)
     return config.hf_hub_id, config.hf_hub_filename or "model.safetensors"
 

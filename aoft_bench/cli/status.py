@@ -61,14 +61,22 @@ def survey(arguments: Sequence[str]) -> list[CellStatus]:
     words = [word for word in line.words if not word.startswith("hydra")]
     jobs = jobs_of(composer.sweep_params(line.name), words)
     varying = _varying(jobs)
-    trees = composer.compose_jobs(line.name, jobs, meanwhile=lambda: method_class("linear"))  # which imports torch
+    trees = composer.compose_jobs(line.name, jobs)
     from aoft_bench.experiments.locate import Locator
 
-    locator = Locator()
+    locator, classes = Locator(), method_class if hashes_need_classes() else None
     return [
-        _status_of(from_dict(tree, method_class), [word for word in job if word in varying], locator)
+        _status_of(from_dict(tree, classes), [word for word in job if word in varying], locator)
         for job, tree in zip(jobs, trees, strict=True)
     ]
+
+
+def hashes_need_classes() -> bool:
+    """Whether an option of a method is `added`, and so left out of hashes at its default, which its class has.
+
+    Else the options are taken as they stand: classes of methods import torch, which takes most of the time and memory.
+    """
+    return any("added(" in path.read_text("utf-8") for path in (Path(__file__).parents[1] / "methods").rglob("*.py"))
 
 
 def _varying(jobs: list[list[str]]) -> set[str]:

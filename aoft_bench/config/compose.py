@@ -3,7 +3,7 @@
 import functools
 import itertools
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -77,21 +77,19 @@ class Composer:
         """
         return resolved(self.compose_unresolved(name, list(words)))
 
-    def compose_jobs(
-        self, name: str, jobs: Sequence[Sequence[str]], meanwhile: Callable[[], object] | None = None
-    ) -> Iterator[Tree]:
+    def compose_jobs(self, name: str, jobs: Sequence[Sequence[str]]) -> Iterator[Tree]:
         """What `compose` gives for the overrides of each job of a sweep, in order.
 
         Jobs that choose the same files are composed once, at once, by several processes if there are many; what else
         they differ in is put into a copy when it is asked for, since thousands of trees take hundreds of megabytes.
-        meanwhile: called while other processes compose already.
         """
         groups = self.groups()
         split = [_split_values(job, groups) for job in jobs]
         different = list(dict.fromkeys(others for others, _ in split))
         compositions = [functools.partial(self.compose_unresolved, name, list(words)) for words in different]
         processes = cores() if len(different) >= MANY else 1
-        trees = dict(zip(different, run_jobs(processes, compositions, meanwhile), strict=True))
+        with self._hydra():
+            trees = dict(zip(different, run_jobs(processes, compositions), strict=True))
 
         def tree_of(job: Sequence[str], others: tuple[str, ...], values: Mapping[str, Any]) -> Tree:
             tree = _with_values(trees[others], values)
@@ -162,15 +160,20 @@ class Composer:
 
     @contextmanager
     def _hydra(self) -> Iterator[None]:
-        """Hydra's global state, in which `compose` finds the files, as long as the context lasts."""
-        for plugin in (ComposerFolders, ParsedFiles):
-            Plugins.instance().register(plugin)
-        token = _folders.set(self.folders[1:])
-        try:
-            with self.user_errors(), initialize_config_dir(str(self.folders[0]), version_base="1.3"):
+        """Hydra's global state, in which `compose` finds the files, as long as the context lasts. It can be entered
+        again inside, also by processes that are forked there."""
+        with self.user_errors():
+            if _folders.get() == self.folders[1:]:
                 yield
-        finally:
-            _folders.reset(token)
+                return
+            for plugin in (ComposerFolders, ParsedFiles):
+                Plugins.instance().register(plugin)
+            token = _folders.set(self.folders[1:])
+            try:
+                with initialize_config_dir(str(self.folders[0]), version_base="1.3"):
+                    yield
+            finally:
+                _folders.reset(token)
 
 
 @functools.cache

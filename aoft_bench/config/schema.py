@@ -151,7 +151,7 @@ class ChosenMethod:
 
     def as_dict(self) -> dict[str, Any]:
         """Name, label (if it is given) and options, in the order in which they were given."""
-        return plain_values(self.options, self.given)
+        return copy.deepcopy(self.given) if self.options is None else plain_values(self.options, self.given)
 
 
 SECTIONS: dict[str, type[Any]] = {

@@ -1,28 +1,57 @@
-"""The device of a run, its precision, and how many devices train together, as `trainer` asks on this machine."""
+"""The device of a run, its precision, and how many devices train together, as `trainer` asks on this machine.
 
+torch, whose import takes seconds and hundreds of megabytes, is imported only where it has to be asked.
+"""
+
+import sys
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from aoft_bench.config.schema import TrainerOptions
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.parallel import cores
 
+if TYPE_CHECKING:
+    import torch
+
 FEW = 4  # processes on the CPU that any machine may try, each a copy of torch and of the network
 
 
-def device_of(options: TrainerOptions) -> torch.device:
+def device_of(options: TrainerOptions) -> "torch.device":
     """The device asked for; `UserError` for CUDA where there is none."""
-    if options.accelerator == "cuda" and not torch.cuda.is_available():
+    import torch
+
+    return torch.device(kind_of(options))
+
+
+def kind_of(options: TrainerOptions) -> str:
+    """ "cuda" or "cpu", the type of `device_of`; `UserError` for CUDA where there is none."""
+    if options.accelerator == "cpu":
+        return "cpu"
+    cuda = cuda_is_available()
+    if options.accelerator == "cuda" and not cuda:
         raise UserError("trainer.accelerator=cuda: torch sees no CUDA device; use trainer.accelerator=cpu or auto")
-    return torch.device("cuda" if options.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+    return "cuda" if cuda else "cpu"
+
+
+def cuda_is_available() -> bool:
+    """Whether torch sees a CUDA device: it does not where Linux has no file of a GPU (NVIDIA's, AMD's, that of WSL)."""
+    if "torch" not in sys.modules and sys.platform == "linux":
+        devices = Path("/dev")
+        if not any(file for pattern in ("nv*", "kfd", "dxg") for file in devices.glob(pattern)):
+            return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def processes_of(options: TrainerOptions) -> int:
     """How many processes train one cell, one for each device; `UserError` for more devices than there are."""
     if options.devices == 1:
         return 1
-    if device_of(options).type == "cuda":
+    if kind_of(options) == "cuda":
+        import torch
+
         gpus = torch.cuda.device_count()
         if (options.devices or gpus) > gpus:
             raise UserError(
@@ -48,11 +77,13 @@ def processes_of(options: TrainerOptions) -> int:
     return options.devices
 
 
-def precision_of(options: TrainerOptions, device: torch.device) -> str:
-    """ "bf16" (mixed) or "fp32": what was asked for, or bf16 where the device computes in it natively."""
+def precision_of(options: TrainerOptions, kind: str) -> str:
+    """ "bf16" (mixed) or "fp32": what was asked for, or bf16 where a device of this kind computes in it natively."""
     if options.precision != "auto":
         return options.precision
-    if device.type == "cuda":
+    if kind == "cuda":
+        import torch
+
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if cpu_has_bf16() else "fp32"
 

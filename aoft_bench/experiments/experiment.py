@@ -146,7 +146,7 @@ def prepare_experiment(config: RunConfig) -> Experiment:
     """Find data and weights, prepare the data's cache, and compute the hash. Raises `UserError` for what is missing."""
     chosen = PROTOCOLS[config.protocol.name]
     device = device_of(config.trainer)
-    precision = precision_of(config.trainer, device)
+    precision = precision_of(config.trainer, device.type)
     task = data.task(config.dataset.name)
     weights = _check_data_and_weights(config, task)
     sha256 = file_sha256(weights)

@@ -1,4 +1,4 @@
-"""Where the files of a cell are. Prepares and downloads nothing, and imports no Lightning: for `aoft-bench status`."""
+"""Where the files of a cell are. Prepares and downloads nothing, and imports torch only where a GPU may be."""
 
 import functools
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from aoft_bench.backbones.weights import file_sha256, weights_here
 from aoft_bench.config.schema import DataOptions, RunConfig, TrainerOptions
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import find
-from aoft_bench.experiments.device import device_of, precision_of
+from aoft_bench.experiments.device import kind_of, precision_of
 from aoft_bench.records.files import CellFiles, cell_files, record_path
 from aoft_bench.records.identity import cell_hash, identity
 from aoft_bench.utils.errors import UserError
@@ -55,7 +55,7 @@ def _fingerprint(dataset: str, options: DataOptions, img_size: int) -> str | Non
 
 
 def _precision(options: TrainerOptions) -> str:
-    return precision_of(options, device_of(options))
+    return precision_of(options, kind_of(options))
 
 
 def _once(function: Callable[..., Any]) -> Callable[..., Any]:

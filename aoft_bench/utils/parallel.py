@@ -17,12 +17,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_jobs(
-    processes: int, jobs: Sequence[Callable[[], Result]], meanwhile: Callable[[], object] | None = None
-) -> list[Result]:
+def run_jobs(processes: int, jobs: Sequence[Callable[[], Result]]) -> list[Result]:
     """Run `jobs` in up to so many processes, the calling one among them; returns their results in order.
 
-    meanwhile: what the calling process does before it takes jobs, while the others begin; not called without others.
     Jobs and results must be picklable. A job that fails in another process, or kills it, is run again in the calling
     process, which then raises the job's own exception. Call it from the main thread.
     """
@@ -32,8 +29,6 @@ def run_jobs(
     try:
         with _ignoring_interrupts():
             futures = [pool.submit(job) for job in jobs]
-        if meanwhile:
-            meanwhile()
         # a job that no worker has started can still be cancelled; this process runs it meanwhile
         own = {index: jobs[index]() for index, future in enumerate(futures) if future.cancel()}
         return [

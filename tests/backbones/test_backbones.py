@@ -16,7 +16,7 @@ from torch.testing import assert_close
 
 from aoft_bench.backbones import networks
 from aoft_bench.backbones.networks import NANO, build, load_backbone
-from aoft_bench.backbones.weights import file_sha256, weight_file, weights_name
+from aoft_bench.backbones.weights import AT_TIMM, at_the_hub, file_sha256, weight_file, weights_name
 from aoft_bench.config.choices import backbone_options
 from aoft_bench.config.schema import BackboneOptions, conf_dir
 from aoft_bench.utils.errors import UserError
@@ -425,3 +425,12 @@ assert weights_name(options) == "embedded" and weight_file(options).name == "vit
 print(*({HEAVY - {"numpy", "hydra"}} & set(sys.modules)))
 """
     assert python(code) == ""
+
+
+def test_where_timm_has_the_weights_of_shipped_backbones_at_the_hub() -> None:
+    """They are not asked for, since timm imports torch."""
+    shipped = {backbone_options(name).timm for name in YAMLS}
+    assert set(AT_TIMM) == {name for name in shipped if "." in name}
+    for name in AT_TIMM:
+        config = timm.get_pretrained_cfg(name)
+        assert at_the_hub(name) == (config.hf_hub_id, config.hf_hub_filename or "model.safetensors")

@@ -1,15 +1,16 @@
 """The device, the precision and the number of processes of a run."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from aoft_bench.config.schema import TrainerOptions
-from aoft_bench.experiments.device import precision_of, processes_of
+from aoft_bench.experiments.device import cuda_is_available, kind_of, precision_of, processes_of
 from aoft_bench.utils.errors import UserError
 
-CPU = torch.device("cpu")
+CPU = "cpu"
 
 
 def options(**changes) -> TrainerOptions:
@@ -49,3 +50,12 @@ def test_number_of_processes(gpus, changes, expected, monkeypatch):
         with pytest.raises(UserError, match=expected) as refused:
             processes_of(options(**changes))
         assert "\n" not in str(refused.value)
+
+
+def test_torch_is_not_imported_to_ask_for_a_gpu_where_linux_has_none(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert cuda_is_available() and kind_of(options()) == "cuda" and kind_of(options(accelerator="cpu")) == "cpu"
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(()))
+    assert not cuda_is_available() and "torch" not in sys.modules

@@ -303,6 +303,25 @@ def test_the_grid_of_a_sweep_file(nano: dict[str, str], tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+WITHOUT_TORCH = """
+import re, sys
+from pathlib import Path
+from aoft_bench.cli import main
+assert main(sys.argv[1:]) == 0
+heavy = {"torch", "timm", "wandb", "pytorch_lightning"} & sys.modules.keys()
+(kilobytes,) = re.findall(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())
+print(heavy or "none", int(kilobytes) < 250_000)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the most memory from /proc")
+def test_the_status_of_thousands_of_cells_needs_no_torch(tmp_path: Path) -> None:
+    arguments = ["status", "dataset=digits", "backbone=vit_b16_in21k", "trainer=cpu", "seed=range(3000)"]
+    command = [sys.executable, "-c", WITHOUT_TORCH, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True)
+    assert done.stdout.decode().endswith("none True\n") and b"3,000 cells: 3,000 " in done.stdout, done.stderr
+
+
 def test_wrong_words_of_status(tmp_path: Path) -> None:
     result = call("status", "-cn", "vtab2k", cwd=ROOT)
     assert result.code == 2 and "vtab1k" in result.err and "Traceback" not in result.err
