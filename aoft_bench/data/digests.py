@@ -22,6 +22,7 @@ from aoft_bench.utils.progress_bar import progress
 
 _THREADS = 4  # hashing does not hold the interpreter lock
 _BLOCK = 2**20  # bytes read at once
+_COPIES = 8  # of the files, such as one on each node of a cluster, whose digests are kept
 _SETTLED = 2_000_000_000  # ns; two writes to a younger file could have one time, by the resolution of file systems
 
 
@@ -55,8 +56,9 @@ def digests_of(paths: Sequence[Path], states: Sequence[os.stat_result], memory: 
             advance(1)
     if memory:
         settled = (max(state.st_mtime_ns, state.st_ctime_ns) < now - _SETTLED for state in states)
+        kept = known if len(known) < _COPIES * len(keys) else {}
         with suppress(UserError):  # a read-only cache: the files are read again the next time
-            _write(memory, {key: digest for key, digest, old in zip(keys, found, settled, strict=True) if old})
+            _write(memory, kept | {key: digest for key, digest, old in zip(keys, found, settled, strict=True) if old})
     return found
 
 

@@ -72,6 +72,13 @@ def test_an_unchanged_file_is_read_once_and_a_changed_one_is_noticed(tmp_path, s
     overwrite(image, content)
     os.utime(image, (1, 1))
     assert stamp() == (first[0], 1)  # the time is not part of it
+    here, other = tmp_path / "pack", tmp_path / "other"
+    shutil.copytree(here, other)
+    for count in (15, 0, 0):  # two nodes of a cluster with a copy each and one cache
+        here.rename(tmp_path / "away")
+        other.rename(here)
+        (tmp_path / "away").rename(other)
+        assert stamp() == (first[0], count)
     (memory,) = (tmp_path / "cache").glob(".*.digests")
     memory.write_bytes(memory.read_bytes().replace(b"1", b"2", 1))
     assert stamp() == (first[0], 15)  # a damaged memory is not believed
