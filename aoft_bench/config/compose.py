@@ -107,10 +107,16 @@ class Composer:
     def sweep_params(self, name: str) -> dict[str, str]:
         """hydra.sweeper.params of a primary configuration; empty if it is no sweep.
 
-        Raises `UserError` for interpolations that would make other cells at another time or place.
+        Raises `UserError` for interpolations that would make other cells at another time or place, and for further
+        folders, whose files nothing has checked.
         """
         with self._hydra():
-            sweeper = compose(name, return_hydra_config=True).hydra.sweeper
+            of_hydra = compose(name, return_hydra_config=True).hydra
+            if of_hydra.searchpath:
+                raise UserError(
+                    f"{name}.yaml: hydra.searchpath is not searched: give a folder of configurations by -cd"
+                )
+            sweeper = of_hydra.sweeper
             check_interpolations("hydra.sweeper", OmegaConf.to_container(sweeper))
             return {key: str(value) for key, value in (sweeper.get("params") or {}).items()}
 

@@ -4,8 +4,9 @@ Such files are copied between people and written from records. A section of Hydr
 program, so each file is read here before Hydra composes anything.
 """
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 from aoft_bench.utils.errors import UserError
 
 SECTIONS = ("method", "recipe")
+DEEPEST = 5  # folders below hparams/
 PACKAGE = "# @package _global_"
 
 # a file of the usual form, which is not parsed: values without {, $ and tags below the two sections
@@ -26,13 +28,22 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def check_hparams_files(folders: Iterable[Path]) -> None:
     """Raise `UserError` that names the first file of hparams/ below `folders` that holds something else."""
     for folder in folders:
-        for path in sorted((folder / "hparams").rglob("*.yaml")):
+        for path in _files(folder / "hparams"):
             try:
                 problem = hparams_problem(path.read_text(encoding="utf-8"))
             except (OSError, ValueError, yaml.YAMLError):
                 continue  # Hydra names it, if it is asked for
             if problem:
                 raise UserError(f"{path} {problem}; remove that, or give it in a file of conf/experiment")
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The YAML files below a folder, also behind links, which Hydra follows; not deeper than any choice is."""
+    for where, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        if len(Path(where).parts) - len(folder.parts) >= DEEPEST:
+            folders.clear()  # a link may lead back
+        yield from (Path(where, name) for name in sorted(names) if name.endswith(".yaml"))
 
 
 def hparams_problem(text: str) -> str | None:

@@ -55,12 +55,17 @@ def test_ours_are_right_and_nearly_all_need_no_parsing(monkeypatch: pytest.Monke
 
 
 def test_it_is_refused_before_hydra_reads_it(tmp_path: Path, cli: Command) -> None:
-    path = tmp_path / "mine/hparams/tuned/linear/digits.yaml"
-    path.parent.mkdir(parents=True)
-    path.write_text(HOSTILE, "utf-8")
+    (tmp_path / "elsewhere/linear").mkdir(parents=True)
+    (tmp_path / "elsewhere/linear/digits.yaml").write_text(HOSTILE, "utf-8")
+    (tmp_path / "mine/hparams").mkdir(parents=True)
+    (tmp_path / "mine/hparams/tuned").symlink_to(tmp_path / "elsewhere")
     done = cli("-cd", "mine", "method=linear", "dataset=digits", "hparams=tuned", "backbone=vit_nano", "dry_run=true")
     assert done.code == 2 and not (tmp_path / "started").exists()
     assert done.err == (
         "aoft_bench: mine/hparams/tuned/linear/digits.yaml holds 'hydra'; files of hparams may hold options of method "
         "and recipe; remove that, or give it in a file of conf/experiment\n"
     )
+    (tmp_path / "more.yaml").write_text("defaults: [config, _self_]\nhydra: {searchpath: [file://mine]}\n", "utf-8")
+    done = cli("-cd", ".", "-cn", "more", "hparams=none", "dry_run=true")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "more.yaml: hydra.searchpath is not searched: give a folder of configurations by -cd" in done.err
