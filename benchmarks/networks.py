@@ -57,7 +57,7 @@ def floor(model: nn.Module) -> nn.Module:
 
 
 def ours(method: str, **options: Any) -> Callable[[nn.Module], nn.Module]:
-    return lambda model: aoft_bench.attach(model, method, **options).model
+    return lambda model: aoft_bench.attach(model, method, prepared={}, **options).model
 
 
 def peft_lora(model: nn.Module) -> nn.Module:

@@ -37,7 +37,7 @@ def measure(setting: Workload, batch_size: int, batches: int) -> list[dict[str, 
         images = rng.integers(0, 256, (batch_size * batches, native, native, 3), dtype=np.uint8)
         labels = rng.integers(0, CLASSES, len(images))
         for method, options in (("aoft", {}), ("lora", {"targets": ALL})):
-            handle = aoft_bench.attach(vit(setting.network, setting.size, device), method, **options)
+            handle = aoft_bench.attach(vit(setting.network, setting.size, device), method, prepared={}, **options)
             for merged in (True, False):
                 if merged:
                     handle.merge()

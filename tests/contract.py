@@ -259,7 +259,7 @@ def check_prepare(method: Method, network: Network = vit) -> None:
     assert same and found[0].keys() == found[1].keys(), "prepare() chooses something else the second time"
     same = all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert same and model.training, "prepare() changed the network that it looked at"
-    handle = attached(model, method)
+    handle = attached(model.eval(), method)
     perturb(handle)
     state = handle.state_dict()
     for name, value in found[0].items():

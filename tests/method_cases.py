@@ -52,6 +52,8 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     # beside the backbone
     ("dtl", dict(rank=3, write_from=1, fusion=2)),
     ("lst", dict(reduction=3)),
+    # chosen from training images
+    ("gps", dict(per_neuron=2)),
     # peft: one tuner for each path through our code (parts/peft_layer.py); all tuners are compared with peft itself in
     # test_peft.py. The default, dora, stands for those that peft runs and merges without further ado.
     ("peft", dict(tuner="pissa")),  # prepared in float32, and starts from a piece of the weight: `residual`
@@ -133,6 +135,8 @@ COUNTS: list[tuple[str, dict[str, Any], int]] = [
     ("dtl", dict(fusion=3), 43_776),  # 0.05 M in its paper
     ("lst", {}, 2_376_300),  # 2.38 M in V-PETL-Bench's table
     ("res_tuning", {}, 387_312),
+    # chosen from training images
+    ("gps", {}, 167_424),  # 0.22 M in V-PETL-Bench's table
     # peft
     ("peft", dict(tuner="lora"), 294_912),
     ("peft", {}, 313_344),

@@ -247,6 +247,11 @@ def layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
     ]
 
 
+def features(model: Any, images: Tensor) -> Tensor:
+    """What the head reads of images (B, C, S, S): (B, D)."""
+    return model.forward_head(model.forward_features(images), pre_logits=True)  # type: ignore[no-any-return]
+
+
 def matrices_in(path: str) -> int:
     """Number of matrices on top of each other in the linear layer at `path`: 3 (q, k, v) or 1."""
     return 3 if path.endswith(".qkv") else 1

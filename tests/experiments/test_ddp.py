@@ -27,7 +27,7 @@ from aoft_bench.records.files import read_record
 from aoft_bench.records.unfinished import read_notes
 from aoft_bench.utils.errors import UserError
 
-METHODS = ("aoft", "full", "bitfit")
+METHODS = ("aoft", "full", "bitfit", "gps")
 EPOCHS = 3
 # 25 + 9 images in batches of 11, 11, 11 and 1: two processes have 5 and 6 of a batch, and of the last one 0 and 1
 SIZES = {"train800": 25, "val200": 9, "test": 20}

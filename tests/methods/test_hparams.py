@@ -123,6 +123,20 @@ PUBLISHED = {
         {"lr", "drop_path"},
         {"dsprites_location": {"lr": 1e-2, "drop_path": 0.0}, "clevr_distance": {"lr": 5e-4, "drop_path": 0.2}},
     ),
+    "gps": Published(
+        "FightingFighting/GPS at 72e0c31",
+        VTAB,
+        {
+            "epochs": 100,
+            "warmup_epochs": 10,
+            "warmup_lr": 1e-7,
+            "min_lr": 1e-8,
+            "weight_decay": 0.0,
+            "drop_path_kind": "sample",
+        },
+        {"lr", "batch_size", "drop_path", "per_neuron"},
+        {"patch_camelyon": {"lr": 4e-3, "batch_size": 32, "per_neuron": 2}, "dtd": {"batch_size": 16, "per_neuron": 1}},
+    ),
     "ssf": Published(
         "dongzelian/SSF at e94e0e7",
         [*VTAB, *FGVC],
