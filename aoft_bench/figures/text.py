@@ -1,6 +1,7 @@
 """Text that fits: its width, line breaks, and legends below a figure."""
 
 import re
+from bisect import bisect_right
 from itertools import pairwise
 from typing import Any
 
@@ -12,11 +13,14 @@ from matplotlib.textpath import text_to_path
 from aoft_bench.figures.fonts import WHOLE
 from aoft_bench.figures.style import FONT_SIZE
 
+LONGEST = 300  # characters of a label
+
 
 def printable(text: str) -> str:
-    """`text` with what the font cannot draw replaced."""
+    """`text` with what the font cannot draw replaced, and cut where it is too long for a figure."""
     known = get_font(findfont(_font())).get_charmap()
-    return "".join(c if ord(c) in known else "\N{REPLACEMENT CHARACTER}" for c in text)
+    short = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return "".join(c if ord(c) in known else "\N{REPLACEMENT CHARACTER}" for c in short)
 
 
 def text_width(text: str) -> float:
@@ -34,7 +38,7 @@ def wrapped(text: str, width: float) -> str:
             line = ""
         line += word
         while text_width(line.rstrip()) > width and len(line) > 1:
-            cut = next(n for n in range(len(line) - 1, 0, -1) if n == 1 or text_width(line[:n]) <= width)
+            cut = max(1, bisect_right(range(1, len(line)), width, key=lambda n: text_width(line[:n])))
             lines.append(line[:cut])
             line = line[cut:]
     return "\n".join([*lines, line.rstrip()])

@@ -47,10 +47,13 @@ def check_writable(path: Path, what: str = "results", option: str = "results.roo
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", buffering=0) as file:
             file.write(bytes(4096))  # a full disk still makes empty files
+            in_the_way = path.is_dir() and not path.is_symlink()  # a link is replaced
     except OSError as error:
         raise UserError(
             f"cannot write {what} to {path.parent}: {_why(error)}; give another folder by {option}"
         ) from None
+    if in_the_way:
+        raise UserError(f"cannot write {what} to {path}: a folder is in its place; move that away and run again")
 
 
 def read_regular(path: Path, most: int) -> bytes:

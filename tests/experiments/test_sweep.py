@@ -275,6 +275,12 @@ def test_the_grid_of_a_sweep(pack: dict[str, str], tmp_path: Path) -> None:
     assert "2 cells: 1 █ done, 1 ✗ failed" in told.out and wrong in told.out
     again = call(*words(pack, method="linear", seed="0"), cwd=tmp_path)
     assert again.code == 2 and wrong in again.err and "replace it by results.mode=force" in again.err
+    first.unlink()
+    first.mkdir()  # found before training, not at its end
+    again = call(*words(pack, method="linear", seed="0"), cwd=tmp_path)
+    assert again.code == 2 and "a folder is in its place" in again.err and not list(tmp_path.rglob("*.ckpt"))
+    first.rmdir()
+    first.write_bytes(third.read_bytes())
     found, left_out = records_of([Job([], "skipped", str(path)) for path in (first, third)])
     assert [made["seed"] for made in found] == [2] and len(left_out) == 1 and wrong in left_out[0]
 

@@ -14,7 +14,7 @@ from aoft_bench.figures.drawing import Drawing
 from aoft_bench.figures.fonts import WHOLE, families
 from aoft_bench.figures.series import FAMILIES, FEATURED, method_styles
 from aoft_bench.figures.style import drawing_style, new_figure, save
-from aoft_bench.figures.text import legend_below, printable, text_width, wrapped
+from aoft_bench.figures.text import LONGEST, legend_below, printable, text_width, wrapped
 from aoft_bench.figures.ticks import short_number
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,6 +89,9 @@ def test_text_breaks_where_it_is_too_wide() -> None:
     assert "".join(broken.split()) == "aoft(constant=paper,init=zero)" + "y" * 60
     assert max(text_width(line) for line in broken.split("\n")) <= 1.0
     assert broken.split("\n")[:2] == ["aoft", "(constant=paper,"]
+    cut = wrapped("x" * 3000, 3.1)  # it took 20 minutes when each width was tried
+    assert cut.replace("\n", "") == "x" * (LONGEST - 1) + "…"
+    assert 1.5 < max(map(text_width, cut.split("\n"))) <= 3.1
 
 
 def test_any_label_can_be_drawn() -> None:
