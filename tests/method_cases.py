@@ -35,6 +35,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("convpass", dict(scale=0.1, positions="attn", init="xavier")),
     ("repadapter", dict(bottleneck=4, groups=1, scale=0.5)),
     ("repadapter", dict(groups=4)),
+    ("consolidator", dict(groups=8)),
     # rescaling
     ("ssf", dict(init="identity")),
     ("arc", dict(bottleneck=3, init="identity")),
@@ -108,6 +109,7 @@ COUNTS: list[tuple[str, dict[str, Any], int]] = [
     ("convpass", {}, 327_552),  # 0.33 M in its paper
     ("convpass", dict(positions="attn"), 163_776),  # 0.16 M in its paper
     ("repadapter", {}, 239_808),  # 0.22 M in its paper, which is 221_184 without the biases
+    ("consolidator", {}, 425_472),  # 0.35 % in its paper: 304,128, what is stored of it, without the norms
     # rescaling
     ("ssf", {}, 205_824),  # 0.206 in OSU's table; 0.24 M in HTA's, with the mean head of VTAB
     ("arc", {}, 96_432),  # 0.13 M in HTA's table, with the mean head of VTAB

@@ -83,6 +83,16 @@ CASES = {
             for target in targets
         },
     ),
+    "consolidator": Case(
+        "THU-MIG/Consolidator@545d006 model/vision_transformer_timm.py",
+        dict(groups=4),
+        {
+            f"0.{layer}.{ours}": theirs.format(layer)
+            for layer in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+            for ours, theirs in (("blocks", "G.{}"), ("shift", "c.{}"), ("base.bias", "model.blocks.0.{}.bias"))
+        }
+        | {f"0.norm{n}": f"model.blocks.0.norm{n}" for n in ("1.weight", "1.bias", "2.weight", "2.bias")},
+    ),
     "diff_fit": Case(
         "OSU-MLB/ViT_PEFT_Vision@cea7e21 model/block.py",
         {},

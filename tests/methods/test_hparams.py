@@ -98,6 +98,14 @@ PUBLISHED = {
             "clevr_distance": {"scale": 2.5, "lambda_mean": 1.0, "lambda_std": 0.0},
         },
     ),
+    "consolidator": Published(
+        "THU-MIG/Consolidator at 545d006",
+        VTAB,
+        {"epochs": 100, "batch_size": 64, "warmup_epochs": 10, "warmup_lr": 1e-6, "min_lr": 1e-5, "drop_path": 0.0}
+        | {"label_smoothing": 0.0, "flip": False},
+        {"drop", "lr", "weight_decay"},
+        {"svhn": {"lr": 1e-2, "weight_decay": 1e-3, "drop": 0.5}, "pets": {"weight_decay": 0.0, "drop": 0.8}},
+    ),
     "e2vpt": Published(
         "ChengHan111/E2VPT at 7a66e75",
         [*VTAB, *FGVC],

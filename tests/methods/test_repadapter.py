@@ -133,3 +133,51 @@ def test_what_is_inserted_has_the_type_of_the_weights():
     model = vit().to(torch.bfloat16)
     aoft_bench.attach(model, "repadapter")
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+
+
+# -- Consolidator ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("groups", [None, 4])
+@torch.no_grad()
+def test_consolidator_adds_a_matrix_of_blocks_to_every_layer(groups):
+    plain, images = vit(), batch(16)[0]
+    handle = aoft_bench.attach(vit(), "consolidator", groups=groups)
+    perturb(handle)
+    trained = dict(handle.trained())
+    own = {
+        name.replace(".base.", "."): value for name, value in trained.items() if not name.endswith(("blocks", "shift"))
+    }
+    assert not plain.load_state_dict(own, strict=False).unexpected_keys
+    assert {n for n, p in plain.named_parameters() if p.ndim == 1} - own.keys() == {"patch_embed.proj.bias"}
+    for index, block in enumerate(plain.blocks):
+        for path in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"):
+            layer, g = block.get_submodule(path), groups or 16
+            blocks = trained[f"blocks.{index}.{path}.blocks"]
+            dense = torch.zeros(layer.in_features, layer.out_features).double()
+            down, up = layer.in_features // g, layer.out_features // g
+            assert blocks.shape == (g, down, up)
+            for i in range(g):
+                dense[i * down : (i + 1) * down, i * up : (i + 1) * up] = blocks[i]
+            layer.weight += dense.T
+            layer.bias += trained[f"blocks.{index}.{path}.shift"]
+    assert_close(handle.model(images), plain(images), **TIGHT)
+    assert_close(handle.merge()(images), plain(images), **TIGHT)
+
+
+@torch.no_grad()
+def test_consolidator_drops_the_branch_of_some_images_in_training():
+    torch.manual_seed(0)
+    model = vit()
+    aoft_bench.attach(model, "consolidator", drop=0.25)
+    layer, x = model.eval().blocks[0].mlp.fc1, torch.randn(64, 3, 32).double()
+    branch = layer(x) - layer.base(x)
+    got = layer.train()(x) - layer.base(x)
+    dropped = (got == 0).all((1, 2))
+    assert 4 < dropped.sum() < 32
+    assert_close(got[~dropped], branch[~dropped] / 0.75, **TIGHT)
+
+
+def test_consolidator_refuses_groups_that_do_not_divide():
+    with pytest.raises(UserError, match=r"method\.groups does not fit: got 5, but q is 32 -> 96 wide"):
+        aoft_bench.attach(vit(), "consolidator", groups=5)
