@@ -32,6 +32,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     # adapters
     ("adaptformer", dict(scale=2.0, learn_scale=True)),
     ("bi_adaptformer", dict(bottleneck=3, scale=2.0)),
+    ("mona", dict(bottleneck=3)),
     ("convpass", dict(scale=0.1, positions="attn", init="xavier")),
     ("repadapter", dict(bottleneck=4, groups=1, scale=0.5)),
     ("repadapter", dict(groups=4)),
@@ -105,6 +106,7 @@ COUNTS: list[tuple[str, dict[str, Any], int]] = [
     ("adaptformer", {}, 156_768),  # 0.16 M in NOAH's table
     ("adaptformer", dict(learn_scale=True), 156_780),
     ("bi_adaptformer", {}, 589_824),  # 73,728 bytes at one bit each
+    ("mona", {}, 2_684_928),
     ("adapter_plus", {}, 165_984),  # 0.20 M in its paper, with the head of 49.5 classes
     ("convpass", {}, 327_552),  # 0.33 M in its paper
     ("convpass", dict(positions="attn"), 163_776),  # 0.16 M in its paper

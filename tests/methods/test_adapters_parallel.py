@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from authors import of_authors
 from networks import TIGHT, batch, perturb, swin, vit
 from test_weight_updates import two_values
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.testing import assert_close
 
 import aoft_bench
 from aoft_bench.methods import Handle
+from aoft_bench.methods.mona import MonaAdapter
 from aoft_bench.utils.errors import UserError
 
 METHODS = ["adaptformer", "adapter_plus", "convpass"]
@@ -237,3 +239,85 @@ def test_what_is_inserted_has_the_type_of_the_weights(method):
     model = vit().to(torch.bfloat16)
     aoft_bench.attach(model, method)
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+
+
+# -- Mona ------------------------------------------------------------------------------------------------------------
+
+MONA = {  # our names -> the authors'
+    **{
+        f"{ours}.{t}": f"{theirs}.{t}"
+        for ours, theirs in (("norm", "norm"), ("down", "project1"), ("up", "project2"))
+        for t in ("weight", "bias")
+    },
+    **{f"scales.convolutions.{i}.{t}": f"adapter_conv.conv{i + 1}.{t}" for i in range(3) for t in ("weight", "bias")},
+    **{f"scales.mix.{t}": f"adapter_conv.projector.{t}" for t in ("weight", "bias")},
+    **{"of_norm": "gamma", "of_input": "gammax"},
+}
+
+
+def test_mona_is_the_authors_module():
+    """Leiyi-Hu/mona at 5deeac9, swin_transformer_mona.py, with a width of 4 in the place of 64."""
+    theirs = of_authors("mona")
+    own = MonaAdapter(6, 4, (3, 5), 0).double()
+    parameters = dict(own.named_parameters())
+    assert parameters.keys() == MONA.keys()
+    for name, parameter in parameters.items():
+        parameter.data = theirs[MONA[name]]
+    x = theirs["x"].requires_grad_()
+    y = own(x)
+    y.square().sum().backward()
+    pairs = [(y, theirs["y"]), (x.grad, theirs["grad_x"])]
+    pairs += [(parameter.grad, theirs[f"grad_{MONA[name]}"]) for name, parameter in parameters.items()]
+    for got, expected in pairs:
+        assert_close(got, expected, rtol=1e-11, atol=1e-11)
+
+
+def dense_mona(a: nn.Module, x: Tensor) -> Tensor:
+    """Of one image (height, width, D), the convolutions as sums over shifts."""
+    z = linear(a.down, F.layer_norm(x, x.shape[-1:], a.norm.weight, a.norm.bias, 1e-5) * a.of_norm + x * a.of_input)
+    height, width, total = *z.shape[:2], z
+    for convolution in a.scales.convolutions:
+        half = convolution.weight.shape[-1] // 2
+        padded = F.pad(z, (0, 0, half, half, half, half))
+        total = total + convolution.bias / 3
+        for i in range(2 * half + 1):
+            for j in range(2 * half + 1):
+                total = total + padded[i : i + height, j : j + width] * convolution.weight[:, 0, i, j] / 3
+    mixed = total + total @ a.scales.mix.weight[:, :, 0, 0].T + a.scales.mix.bias
+    return x + linear(a.up, F.gelu(mixed))
+
+
+@pytest.mark.parametrize("network", [dict(), dict(reg_tokens=2)])
+def test_mona_acts_on_the_grid_and_on_each_token_in_front_of_it(network):
+    model = vit(**network)
+    adapted("mona", model, bottleneck=3)
+    prefix = model.num_prefix_tokens
+
+    def mona(a: nn.Module, h: Tensor) -> Tensor:
+        alone = torch.stack([torch.stack([dense_mona(a, t[None, None])[0, 0] for t in one[:prefix]]) for one in h])
+        return torch.cat(
+            [alone, torch.stack([dense_mona(a, one[prefix:].view(4, 4, 32)).flatten(0, 1) for one in h])], 1
+        )
+
+    def dense_block(plain: nn.Module, block: nn.Module, h: Tensor) -> Tensor:
+        h = mona(block.after_attention, h + attention(plain, normal(plain.norm1, h)))
+        return mona(block.after_ffn, h + feed_forward(plain, normal(plain.norm2, h)))
+
+    check_model(vit(**network), model, batch(16)[0], dense_block)
+
+
+@torch.no_grad()
+def test_mona_acts_on_the_image_of_a_swin_block():
+    plain, model = swin(), swin()
+    adapted("mona", model, bottleneck=3)
+    own, other, x = plain.layers[0].blocks[0], model.layers[0].blocks[0], torch.randn(1, 8, 8, 16).double()
+    after = dense_mona(other.after_attention, (x + own._attn(own.norm1(x)))[0])[None]
+    expected = dense_mona(other.after_ffn, (after + own.mlp(own.norm2(after)))[0])[None]
+    assert_close(other(x), expected, **TIGHT)
+
+
+def test_mona_refuses_another_number_of_tokens():
+    model = vit()
+    aoft_bench.attach(model, "mona")
+    with pytest.raises(UserError, match=r"mona was attached for 1 \+ 4 x 4 tokens, got 12"):
+        model.blocks[0](torch.randn(1, 12, 32).double())

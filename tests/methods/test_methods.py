@@ -24,7 +24,20 @@ NAMES = pytest.mark.parametrize("method", methods.names())
 # a new method may refuse a Swin; these may not
 ON_SWIN = {
     *("adapter", "adapter_houlsby", "adapter_pfeiffer", "adapter_plus", "adaptformer", "aoft", "arc", "bitfit", "full"),
-    *("consolidator", "diff_fit", "goft", "hta", "linear", "lora", "norm", "partial", "peft", "qgoft", "repadapter"),
+    *(
+        "consolidator",
+        "diff_fit",
+        "goft",
+        "hta",
+        "linear",
+        "lora",
+        "mona",
+        "norm",
+        "partial",
+        "peft",
+        "qgoft",
+        "repadapter",
+    ),
     *("rlrr", "ssf"),
 }
 # what a network of stages may change; the rest of the contract is tested on it by `make test-slow`
