@@ -86,9 +86,17 @@ def at_the_hub(timm_name: str) -> tuple[str, str]:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file. It is read again only after it changed; `networks.build` hashes what it loads."""
-    stat = path.stat()
-    return _sha256(path.resolve(), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    """SHA-256 of a file. It is read again only after it changed; `networks.build` hashes what it loads.
+
+    Raises `UserError` if it cannot be read.
+    """
+    try:
+        stat = path.stat()
+        return _sha256(path.resolve(), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    except OSError as error:
+        raise UserError(
+            f"cannot read the weights in {path}: {error.strerror}; give others by backbone.checkpoint"
+        ) from None
 
 
 @functools.lru_cache(maxsize=32)

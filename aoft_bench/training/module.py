@@ -93,7 +93,7 @@ class FineTuning(pl.LightningModule):
         self._losses.clear()
         if broken := not_finite(self._changed()):
             what = f"{len(broken)} trained tensors hold NaN or infinite values, the first is {broken[0]!r}"
-            raise diverged(f"after epoch {epoch} {what}", self.job.recipe)
+            raise diverged(f"after epoch {epoch}, {what}", self.job.recipe)
         self.curves["train_loss"].append(round(loss, 6))
         self.log("train/loss", loss)
 

@@ -362,6 +362,8 @@ def test_sha256_follows_the_content_and_is_that_of_what_is_loaded(teacher, tmp_p
     check_equal(backbone.model, teacher)
     with pytest.raises(UserError, match=r"w\.safetensors is not the weight file that is meant"):
         build(nano(path), 7, sha256=mine)
+    with pytest.raises(UserError, match="cannot read the weights in .*: Is a directory; give others"):
+        file_sha256(tmp_path)
 
 
 def test_an_unreachable_hub_fails_at_once_in_one_line(tmp_path, monkeypatch):

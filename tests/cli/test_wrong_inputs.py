@@ -239,7 +239,7 @@ wrong("the same under tune", "recipe.lr=1e38 recipe.batch_size=1000 protocol=tun
 wrong(
     "too high a decay",
     "recipe.weight_decay=1e308 recipe.batch_size=1000",
-    "after epoch 1 2 trained tensors hold NaN or infinite values, the first is 'head.weight'",
+    "after epoch 1, 2 trained tensors hold NaN or infinite values, the first is 'head.weight'",
     "recipe.weight_decay=1e+308",
 )
 wrong(
