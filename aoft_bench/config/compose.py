@@ -40,15 +40,20 @@ _folders: ContextVar[Sequence[Path] | None] = ContextVar("folders", default=None
 
 
 class ComposerFolders(SearchPathPlugin):
-    """Lets Hydra search a Composer's further folders after conf/, as hydra.main does with that of --config-dir."""
+    """Lets Hydra read conf/ by `ParsedFiles`, and search a Composer's further folders after it, as those of -cd."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        if (folders := _folders.get()) is not None:
-            for element in search_path.get_path():
-                if element.provider == "main":
-                    element.path = f"parsed://{element.path}"
-            for folder in folders:
-                search_path.append("command-line", f"parsed://{folder.resolve()}")
+        for element in search_path.get_path():
+            if element.path == str(conf_dir()):
+                element.path = f"parsed://{element.path}"
+        for folder in _folders.get() or ():
+            search_path.append("command-line", f"parsed://{folder.resolve()}")
+
+
+def register_plugins() -> None:
+    """Make Hydra use `ComposerFolders`, in hydra.main too."""
+    for plugin in (ComposerFolders, ParsedFiles):
+        Plugins.instance().register(plugin)
 
 
 class Composer:
@@ -172,8 +177,7 @@ class Composer:
             if _folders.get() == self.folders[1:]:
                 yield
                 return
-            for plugin in (ComposerFolders, ParsedFiles):
-                Plugins.instance().register(plugin)
+            register_plugins()
             token = _folders.set(self.folders[1:])
             try:
                 with initialize_config_dir(str(self.folders[0]), version_base="1.3"):

@@ -36,7 +36,7 @@ class ParsedFiles(ConfigSource):
         """Names of the groups and configurations in a group, sorted."""
         names: list[str] = []
         for path in (Path(self.path) / config_path).iterdir():
-            self._list_add_result(names, f"{config_path}/{path.name}", path.name, results_filter)
+            self._list_add_result(names, str(Path(config_path) / path.name), path.name, results_filter)
         return sorted(set(names))
 
     def _file(self, config_path: str) -> Path:

@@ -4,10 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra.core.object_type import ObjectType
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aoft_bench.config.compose import Composer, first_of_each_choice, jobs_of, parse_override
+from aoft_bench.config.parsed_files import ParsedFiles
+from aoft_bench.config.schema import conf_dir
 from aoft_bench.utils.errors import UserError
 
 
@@ -144,3 +148,17 @@ def test_a_value_is_read_as_it_was_written(value: Any) -> None:
 def test_the_jobs_are_the_product_of_all_values(values: list[str], seeds: int) -> None:
     jobs = jobs_of({"x": ",".join(values)}, [f"seed={','.join(map(str, range(seeds)))}"])
     assert jobs == [[f"x={value}", f"seed={seed}"] for value in values for seed in range(seeds)]
+
+
+def test_files_are_listed_and_loaded_as_by_hydra_itself() -> None:
+    ours = ParsedFiles("main", f"parsed://{conf_dir()}")
+    theirs = FileConfigSource("main", f"file://{conf_dir()}")
+    for path in ("", "method", "hparams/aoft", "hydra", "nothing", "config", "method/lora"):
+        assert (ours.is_group(path), ours.is_config(path)) == (theirs.is_group(path), theirs.is_config(path))
+        if ours.is_group(path):
+            for kind in (None, ObjectType.GROUP, ObjectType.CONFIG):
+                assert ours.list(path, kind) == theirs.list(path, kind)
+    loaded = ours.load_config("method/lora_matched")
+    assert (loaded.config, loaded.header) == (theirs.load_config("method/lora_matched").config, {"package": "_global_"})
+    loaded.config.clear()
+    assert ours.load_config("method/lora_matched").config
