@@ -165,6 +165,7 @@ def test_a_record_that_cannot_be_looked_at_ends_in_one_line(cells: Path, tmp_pat
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.slow
 def test_in_a_folder_what_is_damaged_is_left_out_and_the_rest_gives_the_same_bytes(
     cells: Path, analysed: Path, tmp_path: Path
 ):

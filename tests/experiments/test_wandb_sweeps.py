@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb
 import yaml
 from conftest import Command
-from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 from wandb_files import offline_folders, read_run
 
 from aoft_bench import methods
@@ -38,6 +36,8 @@ def points(config: dict[str, Any]) -> list[dict[str, Any]]:
 
 def command(config: dict[str, Any], point: dict[str, Any]) -> list[str]:
     """The words that an agent starts for a point, put together by W&B's own code."""
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
+
     given = create_sweep_command_args({"args": point}) | {"env": ["/usr/bin/env"]}
     words: list[str] = []
     for word in create_sweep_command(list(config["command"])):
@@ -56,10 +56,9 @@ def test_every_value_is_understood(name: str) -> None:
     assert len(grid) == CELLS[name]
     assert config["method"] == "grid"
     assert config["metric"] == {"name": "val200/top1", "goal": "maximize"}
-    words = command(config, grid[0])
-    assert words[:4] == ["/usr/bin/env", "python", "-m", "aoft_bench"]
-    assert {"protocol=tune", "results.mode=force"} <= set(words)
-    fixed = [word for word in words[4:] if word.split("=")[0] not in config["parameters"]]
+    assert config["command"][:4] == ["${env}", "python", "-m", "aoft_bench"]
+    *fixed, last = config["command"][4:]
+    assert {"protocol=tune", "results.mode=force"} <= set(fixed) and last == "${args_no_hyphens}"
     together = {name: ",".join(dict.fromkeys(str(point[name]["value"]) for point in grid)) for name in grid[0]}
     read_command_line(["-m", *fixed, *(f"{name}={values}" for name, values in together.items())], methods.get)
 
@@ -67,6 +66,8 @@ def test_every_value_is_understood(name: str) -> None:
 @pytest.fixture
 def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The environment that an agent gives to the commands it starts, offline; the value is the file of parameters."""
+    import wandb
+
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     parameters = tmp_path / "sweep-parameters.yaml"
@@ -79,6 +80,16 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     wandb.teardown()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FILES)
+def test_the_words_of_an_agent(name: str) -> None:
+    config = sweep(name)
+    point = points(config)[0]
+    given = [f"{option}={value['value']}" for option, value in point.items()]
+    assert command(config, point) == ["/usr/bin/env", *config["command"][1:-1], *given]
+
+
+@pytest.mark.slow
 # W&B leaves the file of parameters open, which Python says when it closes it
 @pytest.mark.filterwarnings("ignore:[^$]*sweep-parameters.yaml:pytest.PytestUnraisableExceptionWarning")
 def test_the_command_of_an_agent_runs(agent: Path, nano: dict[str, str], cli: Command, tmp_path: Path) -> None:

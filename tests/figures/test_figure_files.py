@@ -68,15 +68,8 @@ def run(root: Path, processes: int, *unwanted: str, **environment: str) -> dict[
     return {path.name: path.read_bytes() for path in (root / "figures").iterdir()}
 
 
-def test_files_are_the_same_every_time(folder: Path, tmp_path: Path) -> None:
-    """Whatever the order of the records, the settings of the machine and the number of processes."""
-    write(tmp_path / "results", TWO_SETTINGS[::-1])
-    style_of_the_machine = tmp_path / "matplotlibrc"
-    style_of_the_machine.write_text("font.size: 20\npdf.fonttype: 3\nsavefig.dpi: 50\n")
-    assert NUMBER >= 2 * FEWEST  # else one process draws all
-    changes = {"MATPLOTLIBRC": str(style_of_the_machine), "PYTHONHASHSEED": "2", "SOURCE_DATE_EPOCH": "1"}
-    files = run(tmp_path / "results", 2, "torch", "timm", "wandb", "pytorch_lightning", "hydra", **changes)
-    assert files == {path.name: path.read_bytes() for path in folder.iterdir()}
+def test_what_files_hold(folder: Path) -> None:
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
     kinds = {name.partition("3ep-")[2][7:] for name in files}
     assert kinds == {f"{kind}.{end}" for kind in KINDS for end in ("pdf", "png")} | {""}  # README.md, index.json
     for name, content in files.items():
@@ -87,6 +80,19 @@ def test_files_are_the_same_every_time(folder: Path, tmp_path: Path) -> None:
             assert b"Software" not in content and b"Matplotlib" not in content
 
 
+@pytest.mark.slow
+def test_files_are_the_same_every_time(folder: Path, tmp_path: Path) -> None:
+    """Whatever the order of the records, the settings of the machine and the number of processes."""
+    write(tmp_path / "results", TWO_SETTINGS[::-1])
+    style_of_the_machine = tmp_path / "matplotlibrc"
+    style_of_the_machine.write_text("font.size: 20\npdf.fonttype: 3\nsavefig.dpi: 50\n")
+    assert NUMBER >= 2 * FEWEST  # else one process draws all
+    changes = {"MATPLOTLIBRC": str(style_of_the_machine), "PYTHONHASHSEED": "2", "SOURCE_DATE_EPOCH": "1"}
+    files = run(tmp_path / "results", 2, "torch", "timm", "wandb", "pytorch_lightning", "hydra", **changes)
+    assert files == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.slow
 def test_scipy_is_imported_for_a_diagram_only(tmp_path: Path) -> None:
     """It takes as long as three figures."""
     write(tmp_path / "results", [record(50.0)])

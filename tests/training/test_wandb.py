@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb
 from conftest import Command, call, words
 from packs import make_pack
 from test_config import config_of
@@ -40,6 +39,8 @@ def no_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_process() -> Iterator[None]:
     """W&B's own process is ended after each test."""
+    import wandb  # here: it takes seconds, also where none of these tests run
+
     yield
     wandb.teardown()
 
@@ -192,6 +193,8 @@ def test_starts_that_were_uploaded_are_kept_and_not_repeated(config: RunConfig, 
 
 
 def test_ids_are_valid_and_as_distinct_as_records(config: RunConfig) -> None:
+    import wandb
+
     named = dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, name="vit+b"))
     assert run_id(named, "0123456789") == "aoft-cifar100-vit_b-seed0-0123456789"
     long = dataclasses.replace(config, method=dataclasses.replace(config.method, label="a" * 200), seed=7)

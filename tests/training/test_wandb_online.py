@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import wandb
 from test_config import config_of
 from wandb_files import offline_folders, read_run
 from wandb_server import Server, Stored, serving
@@ -27,6 +26,8 @@ ID = f"aoft-cifar100-vit_b16_in21k-seed0-{DIGEST}"
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A made-up key, no proxy, nothing of this machine's W&B, and W&B's own process ended after each test."""
+    import wandb  # here: it takes seconds, also where none of these tests run
+
     for name in [name for name in os.environ if name.startswith("WANDB_") or "proxy" in name.lower()]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -38,6 +39,8 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    import wandb
+
     with serving() as one:
         monkeypatch.setenv("WANDB_BASE_URL", one.url)
         yield one
