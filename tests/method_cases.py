@@ -22,8 +22,6 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     # prompts
     ("vpt_deep", dict(prompts=3)),
     ("vpt_shallow", dict(prompts=1)),
-    ("vfpt", dict(prompts=3, fraction=1.0)),
-    ("e2vpt", dict(prompts=1, key_prompts=2)),
     ("aoft_vpt", dict(prompts=1, constant="released")),
     ("aoft_vpt", dict(prompts=32)),
     # houlsby, pfeiffer
@@ -31,12 +29,9 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("adapter_houlsby", dict(bottleneck=1, bias=False, tune_norms=False)),
     # adapters
     ("adaptformer", dict(scale=2.0, learn_scale=True)),
-    ("bi_adaptformer", dict(bottleneck=3, scale=2.0)),
-    ("mona", dict(bottleneck=3)),
     ("convpass", dict(scale=0.1, positions="attn", init="xavier")),
     ("repadapter", dict(bottleneck=4, groups=1, scale=0.5)),
     ("repadapter", dict(groups=4)),
-    ("consolidator", dict(groups=8)),
     # rescaling
     ("ssf", dict(init="identity")),
     ("arc", dict(bottleneck=3, init="identity")),
@@ -44,9 +39,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     # weight updates
     ("fact_tt", dict(rank=3, scale=2.0)),
     ("fact_tk", dict(rank=3, scale=2.0)),
-    ("cara", dict(rank=3, scale=2.0, lambda_std=0.3)),
     ("goft", dict(targets=["v", "proj", "fc1", "fc2"])),
-    ("qgoft", dict(targets=["k", "fc2"], penalty=0.5)),
     ("bi_lora", dict(rank=4, scale=20.0, targets=["q", "k", "v", "proj", "fc1", "fc2"])),
     ("hta", dict(targets=["q", "v", "fc1", "fc2"], extra_rank=0)),
     ("hta", dict(targets=["k", "fc2"], extra_rank=3, normalize=False)),
