@@ -49,6 +49,9 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("lst", dict(reduction=3)),
     # chosen from training images
     ("gps", dict(per_neuron=2)),
+    # with a loss of its own
+    ("pace", dict(rank=2, sigma=0.0, strength=0.0)),
+    ("pace", dict(rank=2, strength=0.0)),
     # peft: one tuner for each path through our code (parts/peft_layer.py); all tuners are compared with peft itself in
     # test_peft.py. The default, dora, stands for those that peft runs and merges without further ado.
     ("peft", dict(tuner="pissa")),  # prepared in float32, and starts from a piece of the weight: `residual`
@@ -134,6 +137,8 @@ COUNTS: list[tuple[str, dict[str, Any], int]] = [
     ("res_tuning", {}, 387_312),
     # chosen from training images
     ("gps", {}, 167_424),  # 0.22 M in V-PETL-Bench's table
+    # with a loss of its own
+    ("pace", {}, 2_203_104),
     # peft
     ("peft", dict(tuner="lora"), 294_912),
     ("peft", {}, 313_344),

@@ -247,6 +247,12 @@ def layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
     ]
 
 
+def drop_paths(model: nn.Module) -> list[tuple[str, nn.Module, float]]:
+    """(path, module, rate) of every module that drops residual branches of whole images."""
+    found = [(path, module) for path, module in model.named_modules() if type(module).__name__ == "DropPath"]
+    return [(path, module, float(module.drop_prob)) for path, module in found]  # type: ignore[arg-type]
+
+
 def features(model: Any, images: Tensor) -> Tensor:
     """What the head reads of images (B, C, S, S): (B, D)."""
     return model.forward_head(model.forward_features(images), pre_logits=True)  # type: ignore[no-any-return]
