@@ -83,6 +83,9 @@ def read_command_line(arguments: Sequence[str], method_class: MethodClass, folde
     check_hparams_files(composer.folders)
     if read.name not in (names := composer.names()):
         problems.append(unknown_text("configuration (-cn)", parsed.config_name, names))
+    packages = {"_global_", "hydra", "method", *SECTIONS}
+    if parsed.package and parsed.package.partition(".")[0] not in packages:
+        problems.append(unknown_text("package (-p)", parsed.package, packages))
     overrides: list[Override] = []
     for word in read.words:
         if not is_one_line(word):

@@ -140,7 +140,8 @@ class Composer:
             raise self._user_error(error) from error
 
     def _user_error(self, error: Exception) -> UserError:
-        text = " ".join(str(error).split()) or " ".join(str(error.__cause__ or type(error).__name__).split())
+        said = [str(error), str(error.__cause__ or "").partition("\n")[0]]
+        text = ": ".join(" ".join(part.split()) for part in said if part) or type(error).__name__
         if isinstance(error, MissingConfigException):
             group, _, choice = str(error.missing_cfg_file).partition("/")
             if not choice:

@@ -142,6 +142,7 @@ wrong("a name out of ASCII", "data.root=päck", "data.root=päck does not exist"
 wrong("no such home", "data.root=~nosuchuser/x", "data.root=~nosuchuser/x: ~nosuchuser has no home folder here")
 # what Hydra would take
 wrong("--resolve alone", "--resolve", "got --resolve, which goes with --cfg job")
+wrong("an unknown package", "--cfg job -p recpie", "unknown package (-p) 'recpie' (did you mean 'recipe'?)")
 wrong("a pickled run", "--experimental-rerun x", "unrecognized arguments: --experimental-rerun")
 wrong("a search path", "hydra.searchpath=[nosuch://x]", "hydra.searchpath is not searched", "by -cd")
 wrong("an empty sweep folder", "-m hydra.sweep.dir= seed=0,1", "hydra.sweep.dir: got ''")

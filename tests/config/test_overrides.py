@@ -6,7 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aoft_bench import methods
-from aoft_bench.config.command_line import read_command_line
+from aoft_bench.config.command_line import quoted, read_command_line
 from aoft_bench.config.compose import parse_override
 from aoft_bench.config.schema import RunConfig, from_dict
 from aoft_bench.utils.errors import UserError
@@ -44,6 +44,15 @@ def test_a_word_is_read_or_refused(word: str) -> None:
         assert str(error)
     else:
         assert override.input_line == word
+
+
+def test_what_hydra_cannot_read_is_quoted_unless_it_may_be_grammar() -> None:
+    as_typed = ["recipe.lr=1e-3", "seed=0,1", "method.targets=[q,v]", "recipe.lr=${seed}", "seed=a(ä)", "x='~'", "~x"]
+    assert [quoted(word) for word in as_typed] == as_typed
+    assert quoted("data.root=~/a b") == "data.root='~/a b'"
+    assert quoted("data.root=päck,b,a=b") == "data.root='päck',b,'a=b'"
+    for word in ("data.root=~/päck", "data.root=a=b;c#d", "data.root=!&<>"):
+        assert parse_override(quoted(word)).value() == word.partition("=")[2]
 
 
 @given(arguments=st.lists(words, min_size=1, max_size=3))
