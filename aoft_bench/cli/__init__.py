@@ -106,7 +106,7 @@ def _run(words: list[str]) -> int:
         print(f"aoft_bench: {error}", file=sys.stderr, flush=True)
         return 2
     except OSError as error:
-        print(f"aoft_bench: the system refused {system_problem(error)}", file=sys.stderr, flush=True)
+        print(f"aoft_bench: {system_problem(error)}", file=sys.stderr, flush=True)
         return 2
     except KeyboardInterrupt:
         print(f"\naoft_bench: {interrupted}", file=sys.stderr)

@@ -158,8 +158,10 @@ class Composer:
             )
         if isinstance(error, HydraException | OmegaConfBaseException):
             return UserError(f"{text}; `aoft-bench run --help` shows how to ask")
-        if isinstance(error, OSError):  # OmegaConf raises one without a number for a file that holds a number or a text
-            text = system_problem(error) if error.errno else f"a file holds no `name: value` ({text})"
+        if isinstance(error, OSError) and error.errno:
+            return UserError(system_problem(error))
+        if isinstance(error, OSError):  # of OmegaConf, for a file that holds a number or a text
+            text = f"a file holds no `name: value` ({text})"
         return UserError(f"cannot compose the configuration: {text}")
 
     def _not_utf8(self) -> Iterator[str]:

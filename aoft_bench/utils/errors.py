@@ -29,9 +29,11 @@ def closest(name: object, allowed: Iterable[str]) -> list[str]:
 
 
 def system_problem(error: OSError) -> str:
-    """Return in words what the system refused and why, such as "results/x: Permission denied"."""
+    """Return in words what the system refused, why, and what to do."""
     reason = error.strerror or " ".join(str(error).split())
-    return reason if error.filename is None else f"{shown(str(error.filename))[1:-1]}: {reason}"
+    if error.filename is None:
+        return f"the system refused to go on: {reason}"
+    return f"the system refused {shown(str(error.filename))}: {reason}; give another file or folder"
 
 
 def unknown(kind: str, got: object, allowed: Iterable[str], hint: str = "") -> UserError:

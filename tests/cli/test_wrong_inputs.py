@@ -146,7 +146,13 @@ wrong("an unknown package", "--cfg job -p recpie", "unknown package (-p) 'recpie
 wrong("a pickled run", "--experimental-rerun x", "unrecognized arguments: --experimental-rerun")
 wrong("a search path", "hydra.searchpath=[nosuch://x]", "hydra.searchpath is not searched", "by -cd")
 wrong("an empty sweep folder", "-m hydra.sweep.dir= seed=0,1", "hydra.sweep.dir: got ''")
-wrong("run in a file", "hydra.run.dir=pack/test.txt", "pack/test.txt: ")
+wrong(
+    "run in a file",
+    "hydra.run.dir=pack/test.txt",
+    "the system refused",
+    "pack/test.txt'",
+    "give another file or folder",
+)
 wrong(
     "sweep in a file", "-m hydra.sweep.dir=pack/test.txt seed=0,1", "cannot write the notes of a sweep to pack/test.txt"
 )
@@ -203,7 +209,7 @@ asked("export: an empty format", "export", "dataset=digits format= out=o", "unkn
 asked(
     "export: no such home", "export", "dataset=digits out=~nosuchuser/o", "out=~nosuchuser/o: ~nosuchuser has no home"
 )
-asked("tables: a long name", "tables", "x" * 300, "the system refused xxx", "File name too long")
+asked("tables: a long name", "tables", "x" * 300, "the system refused 'xxx", "File name too long")
 asked("doctor: two names", "doctor", "--compare a", "--compare: expected 2 arguments")
 asked("export: where to", "export", "dataset=digits", "where to? give out=<folder>")
 asked("export: no such format", "export", "dataset=digits format=zip out=o", "unknown format 'zip'", "allowed: folder")
