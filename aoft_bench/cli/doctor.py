@@ -7,6 +7,7 @@ doctor --compare A B [dataset=NAME] [--csv FILE]
 """
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -166,7 +167,7 @@ def _open_cache(text: str, entry: Task | None) -> "PreparedTask | None":
 
     if text in SOURCE_WORDS:
         return None
-    directory = user_path(text, "--compare").resolve()
+    directory = Path(os.path.realpath(user_path(text, "--compare")))  # Path.resolve fails for a link to itself
     if not directory.is_dir():
         what = "is a file" if directory.exists() else "does not exist"
         raise UserError(

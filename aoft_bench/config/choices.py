@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from aoft_bench.config.check import check, problems_of
 from aoft_bench.config.compose import Composer
 from aoft_bench.config.schema import BackboneOptions
 from aoft_bench.utils.errors import UserError, unknown
@@ -34,9 +35,12 @@ def read(choice: str, folders: Sequence[Path] = ()) -> tuple[str, dict[str, Any]
     return options.pop("name"), options
 
 
-def backbone_options(name: str, **changes: Any) -> BackboneOptions:
-    """The options in conf/backbone/<name>.yaml, with changes; `UserError` if there is no such file."""
-    return BackboneOptions(**_section("backbone", name) | changes)
+def backbone_options(choice: str, /, **changes: Any) -> BackboneOptions:
+    """The options in conf/backbone/<choice>.yaml, with changes; `UserError` for no such file, and for wrong values."""
+    options = _section("backbone", choice) | changes
+    if problems := check(BackboneOptions, options, "backbone"):
+        raise UserError(problems_of(problems))
+    return BackboneOptions(**options)
 
 
 def _section(group: str, choice: str, folders: Sequence[Path] = ()) -> dict[str, Any]:

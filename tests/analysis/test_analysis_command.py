@@ -48,10 +48,12 @@ def analysed(cells: Path) -> Path:
 
 
 def test_a_backbone_alone(cli: Command, tmp_path: Path, nano_weights: Path):
-    result = cli("analyze", "backbone=vit_nano", f"backbone.checkpoint={nano_weights}", "out=made")
+    checkpoint = f"backbone.checkpoint={nano_weights}"
+    result = cli("analyze", "backbone=vit_nano", "backbone.name=mine", checkpoint, "out=made")
     assert result.code == 0, result.err
     rows = rows_in(tmp_path / "made")
     assert len(rows) == 6 * 6 * 2  # blocks, matrices, rows and columns
+    assert {row["backbone"] for row in rows} == {"mine"}
     assert {row["state"] for row in rows} == {"pretrained"} and {row["setting"] for row in rows} == {""}
     weight = load_file(nano_weights)["blocks.2.mlp.fc1.weight"].double().numpy()  # (out, in)
     (row,) = [r for r in rows if (r["layer"], r["matrix"], r["vectors"]) == ("2", "fc1", "columns")]
@@ -61,7 +63,7 @@ def test_a_backbone_alone(cli: Command, tmp_path: Path, nano_weights: Path):
     assert float(row["gaussian_std_angle"]) == pytest.approx(math.degrees(1) / math.sqrt(128), rel=0.01)
     digest = hashlib.sha256(nano_weights.read_bytes()).hexdigest()[:6]
     figures = {path.name for path in (tmp_path / "made/figures").iterdir()}
-    assert figures == {f"vit_nano-{digest}-{n}.{kind}" for n in ("angles", "spectral-norms") for kind in ("pdf", "png")}
+    assert figures == {f"mine-{digest}-{n}.{kind}" for n in ("angles", "spectral-norms") for kind in ("pdf", "png")}
 
 
 def test_a_folder_holds_starts_trained_ones_and_the_backbone(analysed: Path):

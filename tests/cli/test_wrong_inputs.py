@@ -210,6 +210,13 @@ asked(
     "export: no such home", "export", "dataset=digits out=~nosuchuser/o", "out=~nosuchuser/o: ~nosuchuser has no home"
 )
 asked("tables: a long name", "tables", "x" * 300, "the system refused 'xxx", "File name too long")
+asked(
+    "analyze: a long name",
+    "analyze",
+    f"backbone=vit_nano backbone.name={'x' * 300}",
+    "backbone.name: got 'xxx",
+    "at most 255",
+)
 asked("doctor: two names", "doctor", "--compare a", "--compare: expected 2 arguments")
 asked("export: where to", "export", "dataset=digits", "where to? give out=<folder>")
 asked("export: no such format", "export", "dataset=digits format=zip out=o", "unknown format 'zip'", "allowed: folder")
@@ -576,6 +583,12 @@ def _(world: World) -> list[str]:
 @case("a grid over what does not exist", "unknown option of recipe 'lrr' (did you mean 'lr'?)")
 def _(world: World) -> list[str]:
     return ["-m", "recipe.lrr=1e-3,1e-2"]
+
+
+@case("doctor: a link to itself", "loop does not exist; give a cache directory", command="doctor")
+def _(world: World) -> list[str]:
+    (world.root / "loop").symlink_to("loop")
+    return ["--compare", "loop", "loop"]
 
 
 @case("list: unknown kind", "unknown list 'methodz' (did you mean 'methods'?)", command="list")
