@@ -82,7 +82,7 @@ def same_experiment(one: Path, other: Path, method: str) -> None:
     assert other_tensors.keys() == tensors.keys()
     for name, tensor in tensors.items():
         apart = (other_tensors[name] - tensor).abs()
-        if name.endswith("qkv.bias"):
+        if name.endswith(("qkv.bias", "qkv.base.bias")):
             # the bias of keys has no gradient (softmax does not see it): Adam moves it by rounding errors
             apart = torch.cat([part for place, part in zip("qkv", apart.chunk(3), strict=True) if place != "k"])
         assert apart.max() < 1e-5, name
