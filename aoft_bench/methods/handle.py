@@ -1,8 +1,10 @@
 """`attach` and the handle it returns: what was trained, how to save it, how to fold it back into the backbone."""
 
+import dataclasses
 import fnmatch
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,6 +16,9 @@ from aoft_bench.methods.base import Batches, Factors, Method, Objective, Prepare
 from aoft_bench.methods.parts.mergeable import Mergeable
 from aoft_bench.methods.parts.step_hooks import build_once_a_step
 from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.text import shown
+
+NO_MEMORY = ("allocate memory", "Storage size calculation overflowed", "out of memory")  # in torch's messages
 
 
 def attach(
@@ -29,8 +34,9 @@ def attach(
     model: a timm VisionTransformer or SwinTransformer; method: a registered name, with its options as keywords, or an
     instance of a method class. A method that chooses something from training images (`Method.prepare`) needs `batches`
     of them, or `prepared`: what it chose before, or {} where only the sizes matter. Random numbers come from torch's
-    global generator. Raises `UserError` for an unknown name or option, for a value out of range, for a backbone that
-    the method cannot act on, and for a choice that does not fit; then the model's weights are untouched.
+    global generator. Raises `UserError` for an unknown name or option, for a value out of range or beyond the memory,
+    for a backbone that the method cannot act on, and for a choice that does not fit; then the model's weights are
+    untouched.
     """
     chosen = registry.build(method, options) if isinstance(method, str) else method
     if any(hasattr(module, "_aoft_bench") for module in model.modules()):
@@ -42,7 +48,8 @@ def attach(
         parameter.requires_grad_(name in tuned)
     original = {_storage(tensor) for _, tensor in _tensors(model)}
     size = sum(parameter.numel() for parameter in model.parameters())
-    chosen.attach_prepared(model, prepared)
+    with _memory(chosen):
+        chosen.attach_prepared(model, prepared)
     build_once_a_step(model)
     model._aoft_bench = True  # type: ignore[assignment]
     head = head_parameters(model)
@@ -52,6 +59,20 @@ def attach(
     # a view of a frozen weight is not new: q alone, say, where timm keeps q, k and v in one layer
     fixed = {n for n, t in _tensors(model) if _storage(t) not in original and not t.requires_grad}
     return Handle(model, chosen, fixed, size)
+
+
+@contextmanager
+def _memory(method: Method) -> Iterator[None]:
+    """Raise `UserError` where the tensors of a method are larger than the memory, as with 10^9 prompts."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(said in str(error) for said in NO_MEMORY):
+            raise
+        options = ", ".join(f"{name}={shown(value)}" for name, value in dataclasses.asdict(method).items())  # type: ignore[call-overload]
+        raise UserError(
+            f"{type(method).__name__} with {options} asks for more memory than there is; give less"
+        ) from None
 
 
 def prepare(model: nn.Module, method: Method, batches: Batches | None) -> Prepared:

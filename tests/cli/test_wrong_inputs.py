@@ -120,6 +120,9 @@ wrong("unknown target", "method=aoft method.targets=[q,w]", "unknown value 'w'",
 wrong("target twice", "method=aoft method.targets=[q,q]", "method.targets: got ['q', 'q'], each may be named once")
 wrong("no value", "recipe.lr", "cannot read the argument 'recipe.lr'", "give name=value")
 wrong("malformed value", "recipe.lr=[1", "cannot read the argument 'recipe.lr=[1'", "give name=value")
+wrong(
+    "beyond the memory", "method=dtl method.fusion=1000000000", "fusion=1000000000 asks for more memory than there is"
+)
 wrong("an empty range", "seed=range(3,1)", "cannot sweep over 'seed=range(3,1)'", "it has no values")
 wrong("an endless range", "seed=range(0,1e12)", "more than 100,000 values")
 wrong("too many threads", "trainer.threads=2147483648", "trainer.threads: got 2147483648, must be at most 1024")
