@@ -137,6 +137,7 @@ COUNTS: list[tuple[str, dict[str, Any], int]] = [
     ("res_tuning", {}, 387_312),
     # chosen from training images
     ("gps", {}, 167_424),  # 0.22 M in V-PETL-Bench's table
+    ("sct", {}, 111_744),  # 0.11 M in its paper
     # with a loss of its own
     ("pace", {}, 2_203_104),
     # peft

@@ -1,0 +1,109 @@
+r"""SCT: the channels that are largest on the training images, averaged over classes, are adapted after attention.
+
+    x = x + attn(n(x));   x[c] = x[c] + x[c] W + b;   x = x + mlp(n'(x))        x (..., D), c (k) the salient channels
+
+W (k, k) is drawn from a normal distribution of 0.02, truncated, and b (k) starts at zero, so training does not start at
+the pre-trained function. c are the k channels of a block with the largest score: for each class the root of the sum of
+squares of x (behind attention) over its images and patches, then the mean over the classes that have images.
+
+Parameters: L (k^2 + k). ViT-B/16, k = D / 8 = 96: 111,744 (0.11 M).
+
+Source: Zhao et al., arXiv 2309.08513 (IJCV); showlab/SCT at 384cecb, models/vision_transformer_sct.py and
+train_model_sct.py (``sct_attn``, the authors' default, and `getSalientChannels`).
+
+Differs from the code: exactly k channels are taken where scores are equal.
+"""
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from aoft_bench.backbones.layout import (
+    attention_branch,
+    block_paths,
+    checked_width,
+    prefix_tokens,
+    replace,
+    require_plain_block,
+)
+from aoft_bench.methods.base import Batches, Prepared
+from aoft_bench.methods.parts.choices import indices
+from aoft_bench.methods.parts.wrappers import WithAdapters
+from aoft_bench.methods.registry import Method, Shape, method
+
+
+class Channels(nn.Module):
+    """x (..., D) with x[c] + x[c] W + b in the place of its channels c, `chosen` (k)."""
+
+    chosen: Tensor
+
+    def __init__(self, chosen: Tensor) -> None:
+        super().__init__()
+        self.linear = nn.Linear(len(chosen), len(chosen))
+        nn.init.trunc_normal_(self.linear.weight, std=0.02)
+        nn.init.zeros_(self.linear.bias)
+        self.register_buffer("chosen", chosen)
+
+    def forward(self, x: Tensor) -> Tensor:
+        added = self.linear(x.index_select(-1, self.chosen))
+        return x.index_add(-1, self.chosen, added.to(x.dtype))
+
+
+@method("sct")
+class SCT(Method):
+    """Options of SCT. channels: k; null for an eighth of the width."""
+
+    channels: Annotated[int, Field(ge=1)] | None = None
+
+    source: ClassVar[str] = "arXiv 2309.08513; showlab/SCT@384cecb models/vision_transformer_sct.py, train_model_sct.py"
+    published: ClassVar[str] = "0.11 M"
+    starts_at_backbone: ClassVar[bool] = False
+
+    @torch.no_grad()
+    def prepare(self, model: nn.Module, batches: Batches) -> Prepared:
+        blocks, first = block_paths(model), prefix_tokens(model, "sct")
+        squares: dict[str, dict[int, Tensor]] = {path: {} for path, _ in blocks}
+        of_batch: list[Tensor] = []  # the labels of the batch that is looked at
+
+        def look(block: Any, x: Tensor, path: str) -> None:
+            (labels,) = of_batch
+            after = x + attention_branch(block, x)
+            of_images = after[:, first:].double().square().sum(1)
+            for label in sorted(set(labels.tolist())):
+                seen, found = of_images[labels == label].sum(0), squares[path]
+                found[label] = found[label] + seen if label in found else seen
+
+        hooks = []
+        for path, block in blocks:
+            require_plain_block(block, "sct")
+            hooks.append(block.register_forward_pre_hook(lambda b, inputs, path=path: look(b, inputs[0], path)))
+        try:
+            for images, labels in batches:
+                of_batch[:] = [labels]
+                model(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return {
+            f"{path}.after_attention.chosen": torch.stack(list(squares[path].values())).sqrt().mean(0)
+            .topk(self._channels(block)).indices.sort().values
+            for path, block in blocks
+        }  # fmt: skip
+
+    def attach_prepared(self, model: nn.Module, prepared: Prepared) -> None:
+        for path, block in block_paths(model):
+            require_plain_block(block, "sct")
+            count = self._channels(block)
+            chosen = indices(prepared, f"{path}.after_attention.chosen", (count,), checked_width(block, 1))
+            made = Channels(chosen).to(next(block.parameters()))
+            replace(model, path, WithAdapters(block, nn.Identity(), made))
+
+    def _channels(self, block: nn.Module) -> int:
+        width = checked_width(block, self.channels or 1, "method.channels")
+        return self.channels or max(1, width // 8)
+
+    def count(self, shape: Shape) -> int:
+        channels = self.channels or max(1, shape.width // 8)
+        return shape.depth * (channels**2 + channels)
