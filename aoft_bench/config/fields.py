@@ -20,7 +20,7 @@ Number = WrapValidator(_as_given)
 Unit = Annotated[float, Field(ge=0, lt=1), Number]
 NotNegative = Annotated[float, Field(ge=0), Number]
 Positive = Annotated[float, Field(gt=0), Number]
-Count = Annotated[int, Field(ge=1, lt=2**31)]  # what torch and numpy can count in 32 bits
+Count = Annotated[int, Field(ge=1, le=10**9)]  # as records hold it
 
 
 def added(default: Any) -> Any:

@@ -78,7 +78,7 @@ class RecipeOptions:
     batch_size: Count
     lr: Positive
     weight_decay: NotNegative
-    warmup_epochs: Annotated[int, Field(ge=0, lt=2**31)] | None
+    warmup_epochs: Annotated[int, Field(ge=0, le=10**9)] | None
     warmup_lr: NotNegative
     min_lr: NotNegative
     drop_path: Unit

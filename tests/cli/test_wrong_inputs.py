@@ -125,6 +125,7 @@ wrong(
 )
 wrong("an empty range", "seed=range(3,1)", "cannot sweep over 'seed=range(3,1)'", "it has no values")
 wrong("an endless range", "seed=range(0,1e12)", "more than 100,000 values")
+wrong("a batch no record holds", "recipe.batch_size=1000000001", "recipe.batch_size: got 1000000001, must be at most")
 wrong("too many threads", "trainer.threads=2147483648", "trainer.threads: got 2147483648, must be at most 1024")
 wrong(
     "too many processes",
