@@ -4,7 +4,6 @@ A file of conf/method that has a method's own name holds its defaults. Others ar
 their own in a table (``lora_matched``); they start from another file by their defaults list.
 """
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +47,4 @@ def _section(group: str, choice: str, folders: Sequence[Path] = ()) -> dict[str,
     composer = Composer(folders)
     if choice not in (known := composer.choices(group)):
         raise unknown(group, choice, known)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # Hydra's, that a primary configuration has no _self_; it is none
-        return dict(composer.compose(f"{group}/{choice}").get(group) or {})
+    return dict(composer.compose(f"{group}/{choice}").get(group) or {})

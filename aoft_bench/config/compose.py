@@ -3,6 +3,7 @@
 import functools
 import itertools
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -133,7 +134,10 @@ class Composer:
         without end. What our own code raises when Hydra calls it, such as a cell, is left as it is.
         """
         try:
-            yield
+            with warnings.catch_warnings():
+                # Hydra's, of a file without _self_ in its defaults: it comes last there, as one expects
+                warnings.filterwarnings("ignore", ".*missing `_self_`", UserWarning)
+                yield
         except Exception as error:
             if isinstance(error, UserError) or _is_ours(error):
                 raise
