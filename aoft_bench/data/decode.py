@@ -22,7 +22,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF") + (
 # The largest part of a file that may be zero bytes at its end, where its format has no checksum and its decoder makes
 # pixels of anything. What Pillow writes of flat images stays below 0.13 as WebP and at 0 as AVIF; BMP and TIFF may hold
 # plain pixels, of which black ones are zero
-_ZEROS_AT_END = {"WEBP": 0.25, "AVIF": 0.01, "BMP": 0.4, "TIFF": 0.4}
+_ZEROS_AT_END = {"WEBP": 0.15, "AVIF": 0.01, "BMP": 0.4, "TIFF": 0.4}
 
 # an image of more than 89 million pixels is refused, not decoded with a warning (Pillow refuses twice as many)
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
