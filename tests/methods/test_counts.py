@@ -1,6 +1,7 @@
 """Counts of what is trained and of what is not, whatever a method does to the network."""
 
 import pytest
+from contract import attached
 from networks import vit
 
 from aoft_bench import methods
@@ -21,7 +22,7 @@ def test_the_backbone_counts_its_own_parameters_only(method):
     fresh = vit()
     head = sum(p.numel() for p in fresh.head.parameters())
     own = sum(p.numel() for p in fresh.parameters()) - head
-    counts = methods.attach(fresh, method).parameter_counts()
+    counts = attached(fresh, method).parameter_counts()
     assert (counts["backbone"], counts["head"]) == (own, head)
     assert counts["trained_with_head"] == counts["trained"] + head
 
