@@ -56,7 +56,7 @@ def test_what_hydra_cannot_read_is_quoted_unless_it_may_be_grammar() -> None:
 
 
 @given(arguments=st.lists(words, min_size=1, max_size=3))
-@settings(max_examples=200)
+@settings(max_examples=60)
 @example(arguments=["method=lora", "method.rank=2"])
 def test_a_command_line_is_composed_and_checked_or_refused(arguments: list[str]) -> None:
     with contextlib.suppress(UserError):

@@ -103,6 +103,7 @@ def test_any_label_can_be_drawn() -> None:
         figure.draw_without_rendering()  # no warning, no mathematics
 
 
+@pytest.mark.slow
 def test_the_small_font_draws_the_same(tmp_path: Path) -> None:
     label = "aoft† λ = −1.5, AV fi 模 и"  # kerned, a ligature, one letter that neither font has and one that it lacks
     for name, fonts in (("whole", (WHOLE,)), ("small", families())):

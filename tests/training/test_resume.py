@@ -126,7 +126,7 @@ def test_killed_once(step: int, pack: dict[str, str], lora: Any, tmp_path: Path)
 # that are chosen from training images
 @pytest.mark.parametrize(
     "method",
-    ["full", "aoft_without_lambda", *(pytest.param(n, marks=pytest.mark.slow) for n in ("vpt_deep", "peft", "gps"))],
+    ["aoft_without_lambda", *(pytest.param(n, marks=pytest.mark.slow) for n in ("full", "vpt_deep", "peft", "gps"))],
 )
 def test_killed_twice_with_every_kind_of_parameter(method: str, pack: dict[str, str], tmp_path: Path) -> None:
     """Under `literature`, so that the curve of accuracies goes on too."""

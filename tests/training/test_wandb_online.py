@@ -169,6 +169,7 @@ def test_a_server_that_hangs_at_the_start_is_left(
     assert len(read_run(folder).rows) == 2
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_at_the_end_is_not_waited_for(
     server: Server, config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
