@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import Shape, block_paths, head_parameters, matrix_of
+from aoft_bench.backbones.layout import Shape, block_paths, head_parameters, heads_of, matrix_of
 from aoft_bench.methods import Handle
 from aoft_bench.utils.fast_imports import import_timm
 
@@ -33,7 +33,8 @@ def shape_of(model: nn.Module) -> Shape:
     blocks, head = block_paths(model), head_parameters(model)
     fc1 = matrix_of(blocks[0][1], "fc1")
     parameters = sum(p.numel() for name, p in model.named_parameters() if name not in head)
-    return Shape(len(blocks), fc1.inputs, fc1.outputs, parameters)
+    heads = heads_of(blocks[0][1], "shape_of")[0]
+    return Shape(len(blocks), fc1.inputs, fc1.outputs, parameters, heads)
 
 
 @torch.no_grad()

@@ -29,13 +29,14 @@ class Shape:
     """The sizes that formulas of parameter counts are written in, for a plain ViT.
 
     depth: number of blocks L; width: token width D; hidden: width H of the feed-forward part, usually 4 D; parameters:
-    of the whole network without its head, where they are known.
+    of the whole network without its head; heads: of the attention. The last two where they are known.
     """
 
     depth: int
     width: int
     hidden: int
     parameters: int | None = None
+    heads: int | None = None
 
     def sides(self, target: str) -> tuple[int, int]:
         """(inputs, outputs) of one of the matrices q, k, v, proj, fc1, fc2."""
@@ -43,7 +44,7 @@ class Shape:
         return of_ffn.get(target, (self.width, self.width))
 
 
-VIT_B16 = Shape(depth=12, width=768, hidden=3072, parameters=85_798_656)  # at 224 px
+VIT_B16 = Shape(depth=12, width=768, hidden=3072, parameters=85_798_656, heads=12)  # at 224 px
 
 
 @dataclass(frozen=True)

@@ -130,4 +130,8 @@ class CaRA(Method):
             add_update(matrix, update, CanonicalLinear)
 
     def count(self, shape: Shape) -> int | None:
-        return None
+        if shape.heads is None:
+            return None
+        depth, width, n = shape.depth, shape.width, shape.hidden // shape.width
+        ranks = (4 + 2 * n) * depth + 3 * width + shape.heads + width // shape.heads + 2
+        return self.rank * ranks + 2 * width + shape.hidden
