@@ -19,8 +19,9 @@ normal with Xavier's deviation, u and w N(lambda_mean, lambda_std^2).
 Parameters: R (3 L + D + heads + d) + R ((1 + 2 n) L + 2 D) + 2 R + 2 D + H. ViT-B/16, R = 32: 85,440, of which 4,608
 are the biases e.
 
-Source: Veeramacheneni et al., ICML 2025, section 3; BonnBytes/CaRA at f0ac9a9, src/cara/cara.py, with the rank of
-image_classification/vit_cp.py. The authors choose s and the start of u and w for each task: conf/hparams/cara.
+Source: Veeramacheneni et al., ICML 2025; written from the authors' code, BonnBytes/CaRA at f0ac9a9, src/cara/cara.py,
+with the rank of image_classification/vit_cp.py. The authors choose s and the start of u and w for each task:
+conf/hparams/cara.
 
 Differs from the authors' code: no dropout (0.1 there, 0.3 on eight tasks) on the entries of the updates; the frozen
 layer and the update are one product instead of two; widths and heads are the backbone's (theirs are those of ViT-B).

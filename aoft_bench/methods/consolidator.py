@@ -14,7 +14,7 @@ Source: Hao et al., ICLR 2023, arXiv 2305.00603; THU-MIG/Consolidator at 545d006
 experiments/Consolidator/ViT-B_prompt_consolidator_384.yaml. Rate, decay and ``drop`` of each task are in
 configs/Consolidator/VTAB: conf/hparams/consolidator.
 
-Differs from the paper: it reorders the channels before G, and has several branches; its code does neither by default.
+The code can also reorder the channels before G and have several branches; neither is its default, nor is it here.
 Differs from the code: G acts on timm's fused qkv as it does there, so its groups run over q, k and v.
 """
 

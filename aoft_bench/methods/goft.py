@@ -17,7 +17,7 @@ which is q and v, and says that it tunes "all the linear layers in every transfo
 
 Source: Ma et al., ICML 2024, arXiv 2404.04316, equations 1 to 4; ArthurLeoM/peft-givens at 0fe813e,
 tuners/givens/layer.py (``strict_oft``, ``no_scaling``), which has t = pi tanh(a). The paper's mean for VTAB, 78.6, is
-that of the three groups; over the 19 tasks it is 76.00 (qGOFT: 79.4 and 77.04).
+that of the three groups (qGOFT: 79.4); over the 19 tasks it is 76.00.
 
 Differs from the paper: nothing in the function. Differs from the repository's present code (e6f03ec, "goft-v2"): that
 one turns each pair of P_2, P_3, ... with the coordinate next to its first one, (0, 1) instead of (0, 2), and so is not

@@ -80,7 +80,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {_why(error)}; "
-            "free some space or give another folder by results.root=DIR, and run again"
+            "free some space or give another folder (of a run: results.root=DIR), and run again"
         ) from None
     finally:
         with contextlib.suppress(OSError):  # a parent of `partial` may be a file
