@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from aoft_bench import methods
 from aoft_bench.analysis.matrices import LayerMatrix, backbone_matrices, factor_matrices
 from aoft_bench.backbones.networks import build
@@ -107,26 +105,18 @@ def _has_factors(record: Record) -> bool:
 
 def _of_record(record: Record, path: Path) -> list[MatrixSet]:
     """The matrices at the start of the record's run and after it."""
-    from aoft_bench.training.model import build_model
-    from aoft_bench.training.trained_file import read_trained
+    from aoft_bench.experiments.trained_run import open_run
 
     if not _has_factors(record):
         others = ", ".join(methods.names_with_factors())
         raise UserError(f"{path}: {record['method']} has no W_down and W_up to look at; methods that have: {others}")
-    state = read_trained(path, record)
-    config, classes = from_dict(record["config"], methods.get), record["data"].get("classes")
-    if classes is None:
-        raise UserError(f"{path}: data.classes is missing; run the cell again with results.mode=force")
-    # the architecture is enough, and the seed gives the start: the method is drawn after the network, as in the run
-    cpu = torch.device("cpu")
-    handle = build_model(config, classes, cpu, weights=False, prepared=state).handle
+    run = open_run(path, record)
+    adapted = run.start(weights=False)  # the architecture is enough, and the seed gives the start
     origin = {name: record[name] for name in ("backbone", "dataset", "seed", "hash")}
-    one = MatrixSet(weights=record["weights"]["sha256"], state="start", matrices=factor_matrices(handle), **origin)
-    try:
-        handle.load_state_dict(state)
-        return [one, replace(one, state="trained", matrices=factor_matrices(handle))]
-    except UserError as error:
-        raise UserError(f"{path.with_suffix('.safetensors')}: {error}") from None
+    weights = record["weights"]["sha256"]
+    start = MatrixSet(weights=weights, state="start", matrices=factor_matrices(adapted.handle), **origin)
+    trained = factor_matrices(run.load(adapted).handle)
+    return [start, replace(start, state="trained", matrices=trained)]
 
 
 def _backbones_of(records: list[Record], checkpoint: str | None) -> tuple[list[MatrixSet], list[str]]:

@@ -1,0 +1,39 @@
+"""The name=value words of commands that open a finished run: what may differ from its record on this machine."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from aoft_bench.utils.errors import UserError, unknown
+
+# options that may differ from the record's, since they do not change the number
+MOVABLE = (
+    *(f"data.{name}" for name in ("root", "cache", "source", "tfds_dir", "manual_dir")),
+    *("backbone.checkpoint", "trainer.eval_batch_size", "trainer.threads"),
+)
+
+
+def parse_changes(words: Sequence[str], own: Sequence[str] = ()) -> dict[str, Any]:
+    """Return name=value words as a dictionary. own: other names that the command takes, of which a value is a text.
+
+    Raises `UserError` for a name that is in neither list, that is given twice, and for a value that is empty or several.
+    """
+    from aoft_bench.config.command_line import quoted, split_word
+    from aoft_bench.config.compose import parse_override
+
+    changes: dict[str, Any] = {}
+    for word in words:
+        name, text = split_word(word, "data.root=DIR")
+        if name not in (*own, *MOVABLE):
+            raise unknown("change", name, (*own, *MOVABLE), "everything else is part of what the record's number means")
+        if name in changes:
+            raise UserError(f"{name}= is given twice; give it once")
+        if name in own:
+            if not text:
+                raise UserError(f"{name} has no value: give {name}=VALUE")
+            changes[name] = text
+            continue
+        override = parse_override(quoted(word))
+        if override.is_sweep_override():
+            raise UserError(f"{word} has several values: give one, in quotes if it has a comma")
+        changes[name] = override.value()
+    return changes

@@ -1,0 +1,90 @@
+"""A finished run: its record, and the model that it trained, from the file of parameters beside the record."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aoft_bench import methods
+from aoft_bench.config.schema import RunConfig, from_dict
+from aoft_bench.experiments.experiment import Experiment, prepare_experiment
+from aoft_bench.records.schema import Record
+from aoft_bench.training import hardware
+from aoft_bench.training.model import AdaptedModel, build_model
+from aoft_bench.training.trained_file import read_trained
+from aoft_bench.utils.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A record at `path`, its configuration with the paths of this machine, and `state`, what the run trained."""
+
+    path: Path
+    record: Record
+    config: RunConfig
+    state: dict[str, Tensor]
+
+    def experiment(self) -> Experiment:
+        """The run's experiment, its data and weights found; `UserError` if they are not those of the record."""
+        hardware.prepare_cpu(self.config.trainer.threads)
+        experiment = prepare_experiment(self.config)
+        for what, found, recorded in (
+            ("data", experiment.prepared.fingerprint, self.record["data"]["fingerprint"]),
+            ("backbone weights", experiment.weights_sha256, self.record["weights"]["sha256"]),
+            ("configuration", experiment.digest, self.record["hash"]),
+        ):
+            if found != recorded:
+                raise UserError(
+                    f"the {what} here are not those of the record: got {found[:12]}, the record has {recorded[:12]}"
+                )
+        return experiment
+
+    def start(self, device: torch.device = CPU, *, weights: bool = True) -> AdaptedModel:
+        """The adapted model before the first step, drawn from the run's seed, on the CPU; `device`: where it will run.
+
+        weights=False leaves out the pre-trained weights, for which no file is needed then. Raises `UserError` if the
+        weight file is not that of the record.
+        """
+        classes = self.record["data"].get("classes")
+        if classes is None:
+            raise UserError(f"{self.path}: data.classes is missing; run the cell again with results.mode=force")
+        sha256 = self.record["weights"]["sha256"]
+        return build_model(self.config, classes, device, weights=weights, prepared=self.state, sha256=sha256)
+
+    def load(self, adapted: AdaptedModel) -> AdaptedModel:
+        """Load what was trained into a model of `start`, and return it. Raises `UserError` if it does not fit."""
+        try:
+            adapted.handle.load_state_dict(self.state)
+        except UserError as error:
+            raise UserError(f"{self.path.with_suffix('.safetensors')}: {error}") from None
+        if adapted.handle.choice_digest() != self.record.get("prepared"):
+            raise UserError(
+                f"the parameters beside {self.path} are of another run: what the method chose from training images is "
+                "not what the record says; run the cell again with results.mode=force"
+            )
+        return adapted
+
+    def trained(self, device: torch.device = CPU) -> AdaptedModel:
+        """The adapted model after the last step, on the CPU; `device`: where it will run."""
+        return self.load(self.start(device))
+
+
+def open_run(path: Path, record: Record, changes: Mapping[str, Any] | None = None) -> TrainedRun:
+    """The run of the record at `path`.
+
+    changes: full names of options, such as data.root, and the values that they have on this machine. Raises `UserError`
+    if the trained parameters are missing, damaged, or not those of the record.
+    """
+    sections: dict[str, Any] = {}
+    for name, value in (changes or {}).items():
+        section, _, key = name.partition(".")
+        sections.setdefault(section, {})[key] = value
+    tree = record["config"]
+    tree = tree | {section: tree[section] | values for section, values in sections.items()}
+    tree["trainer"] = tree["trainer"] | {"precision": record["precision"]}
+    return TrainedRun(path, record, from_dict(tree, methods.get), read_trained(path, record))
