@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from aoft_bench.backbones import networks
+from aoft_bench.backbones import read_weights
 from aoft_bench.backbones.networks import NANO, build, load_backbone
 from aoft_bench.backbones.weights import AT_TIMM, at_the_hub, file_sha256, weight_file, weights_name
 from aoft_bench.config.choices import backbone_options
@@ -349,14 +349,14 @@ def test_sha256_follows_the_content_and_is_that_of_what_is_loaded(teacher, tmp_p
         assert file_sha256(path) == hashlib.sha256(content).hexdigest()
     path = tmp_path / "w.safetensors"
     save_file(teacher.state_dict(), path)
-    mine, read = file_sha256(path), networks._read_state
+    mine, read = file_sha256(path), read_weights._read_state
 
     def replace_and_read(*arguments):
         save_file({"other": torch.zeros(1)}, path)
         return read(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(networks, "_read_state", replace_and_read)
+        patch.setattr(read_weights, "_read_state", replace_and_read)
         backbone = build(nano(path), 7, sha256=mine)
     assert backbone.sha256 == mine != file_sha256(path)
     check_equal(backbone.model, teacher)
