@@ -15,7 +15,7 @@ MOVABLE = (
 def parse_changes(words: Sequence[str], own: Sequence[str] = ()) -> dict[str, Any]:
     """Return name=value words as a dictionary. own: other names that the command takes, of which a value is a text.
 
-    Raises `UserError` for a name that is in neither list, that is given twice, and for a value that is empty or several.
+    Raises `UserError` for a name that is in neither list or given twice, and for a value that is empty or several.
     """
     from aoft_bench.config.command_line import quoted, split_word
     from aoft_bench.config.compose import parse_override
