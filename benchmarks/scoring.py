@@ -9,7 +9,7 @@ import aoft_bench
 from aoft_bench.data.loader import DeviceBatches, StreamedBatches
 from aoft_bench.data.transforms import NORMALIZATIONS, normalize
 from aoft_bench.training.hardware import autocast
-from aoft_bench.training.score import count_correct
+from aoft_bench.training.score import predict
 from benchmarks.machine import Workload
 from benchmarks.networks import ALL, CLASSES, FLOOR, batch, vit
 from benchmarks.steps import training
@@ -44,7 +44,7 @@ def measure(setting: Workload, batch_size: int, batches: int) -> list[dict[str, 
                 loader = StreamedBatches(images, labels, batch_size, size=setting.size, device=device)
 
                 def run(model: Any = handle.model, loader: Any = loader) -> None:
-                    count_correct(model, loader, mean=MEAN, std=STD, device=device, precision=setting.precision)
+                    predict(model, loader, mean=MEAN, std=STD, device=device, precision=setting.precision)
 
                 times = alternate(run, run_bare, setting.rounds, 1, device)
                 rows.append(_row(f"{method}, {'merged' if merged else 'unmerged'}, {native} px", times, len(images)))

@@ -15,7 +15,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from aoft_bench.config.check import check, problems_of
-from aoft_bench.config.fields import STRICT, Count, NotNegative, Positive, Unit, plain_values
+from aoft_bench.config.fields import STRICT, Count, NotNegative, Positive, Unit, added, plain_values
 from aoft_bench.utils.errors import UserError, unknown_text
 from aoft_bench.utils.text import shown
 
@@ -133,10 +133,12 @@ class LoggerOptions:
 
 @dataclass(frozen=True, config=STRICT)
 class ResultsOptions:
-    """Records. mode missing: skip a cell that is done; force: run it again; only-cached: never run."""
+    """Records. mode missing: skip a cell that is done; force: run it again; only-cached: never run. predictions: what
+    is kept of each scored image, see `records.predictions`; it changes no number, so it is no part of the identity."""
 
     root: str
     mode: Literal["missing", "force", "only-cached"]
+    predictions: Literal["top", "logits", "none"] = added("top")
 
 
 @dataclass(frozen=True, config=STRICT)

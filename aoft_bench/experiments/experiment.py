@@ -29,6 +29,7 @@ from aoft_bench.experiments.locate import files_of, hash_of
 from aoft_bench.methods.base import Prepared
 from aoft_bench.records.code_version import code_digest, git_state, version_of
 from aoft_bench.records.files import CellFiles, write_record
+from aoft_bench.records.predictions import Predictions, check_predictions, write_predictions
 from aoft_bench.records.protocols import PROTOCOLS, Protocol
 from aoft_bench.records.schema import SCHEMA
 from aoft_bench.training import hardware
@@ -36,7 +37,7 @@ from aoft_bench.training.fit import fit
 from aoft_bench.training.job import TrainingJob, TrainingResult
 from aoft_bench.training.model import AdaptedModel, build_model
 from aoft_bench.training.progress import with_progress
-from aoft_bench.training.score import count_correct, diverged
+from aoft_bench.training.score import diverged, predict
 from aoft_bench.training.shards import Shard
 from aoft_bench.training.trained_file import write_trained
 from aoft_bench.training.wandb import EpochLogger, Mirror
@@ -134,12 +135,20 @@ class Experiment:
 
 
 class Score(NamedTuple):
-    """Top-1 of a trained model. merged: whether the method was merged into the backbone for it."""
+    """What a trained model predicts. merged: whether the method was merged into the backbone for it."""
 
-    correct: int
-    total: int
+    predictions: Predictions
     merged: bool
     seconds: float
+
+    @property
+    def correct(self) -> int:
+        """How many images are right: top-1 is over images (micro average), not over classes."""
+        return int(self.predictions.correct.sum())
+
+    @property
+    def total(self) -> int:
+        return len(self.predictions)
 
 
 def prepare_experiment(config: RunConfig) -> Experiment:
@@ -184,9 +193,19 @@ def run_experiment(experiment: Experiment, command: str, processes: int = 1) -> 
         record = describe(experiment, adapted, trained, score, command)
         record["trained_sha256"] = write_trained(files.trained, adapted.handle.state_dict())
         record["cost"]["trained_file_bytes"] = files.trained.stat().st_size
+        _keep_predictions(files, score.predictions, record, config.results.predictions)
         write_record(files.record, record)
         mirror.summarize(record)
     return record
+
+
+def _keep_predictions(files: CellFiles, predictions: Predictions, record: dict[str, Any], kept: str) -> None:
+    """Write predictions where they are `kept`, and name their file in the record; else remove those of a run before."""
+    if kept == "none":
+        files.predictions.unlink(missing_ok=True)
+        return
+    check_predictions(predictions, record)
+    record["predictions_sha256"] = write_predictions(files.record, predictions, record["data"]["manifest"])
 
 
 def score_model(experiment: Experiment, adapted: AdaptedModel) -> Score:
@@ -206,20 +225,21 @@ def score_model(experiment: Experiment, adapted: AdaptedModel) -> Score:
         what = f"{len(broken)} tensors of the {'merged' if merged else 'trained'} model hold NaN or infinite values"
         raise diverged(f"{what}, the first is {broken[0]!r}", recipe)
     images = len(experiment.scored_split.labels)
-    correct, total, broken_logits = count_correct(
+    predictions, broken_logits = predict(
         adapted.model,
         with_progress(experiment.score_batches(), progress, f"{experiment.label}: scoring", images),
         mean=adapted.mean,
         std=adapted.std,
         device=experiment.device,
         precision=experiment.precision,
+        keep_logits=experiment.config.results.predictions == "logits",
     )
     if broken_logits:
         split = experiment.protocol.score
-        raise diverged(f"the logits of {broken_logits:,} of {total:,} {split} images are not finite", recipe)
+        raise diverged(f"the logits of {broken_logits:,} of {images:,} {split} images are not finite", recipe)
     if merged:
         handle.unmerge()
-    return Score(correct, total, merged, time.monotonic() - start)
+    return Score(predictions, merged, time.monotonic() - start)
 
 
 def describe(

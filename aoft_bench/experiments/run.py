@@ -57,7 +57,7 @@ def run(config: RunConfig, command: str, *, wait: bool = True) -> Outcome:
         return _skipped(files.record)
     if config.results.mode == "only-cached":
         raise UserError(f"{experiment.label} has no record at {files.record}; results.mode=missing runs it")
-    for path in (files.record, files.trained, files.lock):
+    for path in (files.record, files.trained, files.predictions, files.lock):
         check_writable(path)
     refuse_other_code(root)
     with claim(files.lock, experiment.label, wait=wait) as claimed:

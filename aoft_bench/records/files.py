@@ -2,6 +2,7 @@
 
     <root>/records/<backbone>/<method>/<dataset>/seed<k>-<hash>.json            the record
     <root>/records/<backbone>/<method>/<dataset>/seed<k>-<hash>.safetensors     what was trained (not committed)
+    <root>/records/<backbone>/<method>/<dataset>/seed<k>-<hash>.predictions.npz what it predicted (not committed)
     <root>/unfinished/<backbone>/<method>/<dataset>/seed<k>-<hash>.ckpt         while it trains: the last epoch
     <root>/unfinished/<backbone>/<method>/<dataset>/seed<k>-<hash>.lock         while a process runs it
     <root>/failures/<backbone>/<method>/<dataset>/seed<k>-<hash>.json           why it failed, until it is done
@@ -47,10 +48,16 @@ class CellFiles:
 
     record: Path
     trained: Path
+    predictions: Path
     checkpoint: Path
     lock: Path
     worker: Path
     failure: Path
+
+
+def predictions_path(record: Path) -> Path:
+    """The file of the predictions beside the record at `record`; see `records.predictions`."""
+    return record.with_suffix(".predictions.npz")
 
 
 def cell_files(root: Path, record: Path) -> CellFiles:
@@ -60,6 +67,7 @@ def cell_files(root: Path, record: Path) -> CellFiles:
     return CellFiles(
         record=record,
         trained=record.with_suffix(".safetensors"),
+        predictions=predictions_path(record),
         checkpoint=unfinished.with_suffix(".ckpt"),
         lock=unfinished.with_suffix(".lock"),
         worker=unfinished.with_suffix(".worker.json"),

@@ -155,7 +155,8 @@ class RecordSchema(Section):
     """A whole record.
 
     prepared: SHA-256 of what the method chose from training images, of a method that does. trained_sha256: of the file
-    beside it, with what was trained; empty in older records.
+    beside it, with what was trained; predictions_sha256: of the file of its predictions. Both are empty in older
+    records, the second where results.predictions=none too.
     """
 
     backbone: Word
@@ -173,6 +174,7 @@ class RecordSchema(Section):
     data: Data
     weights: Weights
     trained_sha256: Digest | Literal[""] = ""
+    predictions_sha256: Digest | Literal[""] = ""
     precision: Word
     cost: Cost
     hardware: Hardware

@@ -69,7 +69,7 @@ def refuse_other_code(root: Path) -> None:
 
 def remove_leftovers(files: CellFiles) -> None:
     """Remove what a process that was killed while it wrote a file of this cell left. The cell must be claimed."""
-    for path in (files.record, files.trained, files.checkpoint, files.worker, files.failure):
+    for path in (files.record, files.trained, files.predictions, files.checkpoint, files.worker, files.failure):
         for partial in path.parent.glob(f"{path.name}.*.partial"):
             partial.unlink(missing_ok=True)
 

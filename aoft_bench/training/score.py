@@ -1,4 +1,4 @@
-"""Accuracy of a model on a split, and the error for a model that has none."""
+"""What a model predicts of a split, its accuracy, and the error for a model that has none."""
 
 from collections.abc import Iterable
 
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from aoft_bench.config.schema import RecipeOptions
 from aoft_bench.data.transforms import normalize
+from aoft_bench.records.predictions import Predictions, index_type
 from aoft_bench.training.hardware import autocast
 from aoft_bench.training.shards import IGNORED
 from aoft_bench.utils.errors import UserError
@@ -31,7 +32,7 @@ def counts_of(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def count_correct(
+def predict(
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
     *,
@@ -39,20 +40,42 @@ def count_correct(
     std: tuple[float, ...],
     device: torch.device,
     precision: str,
-) -> tuple[int, int, int]:
-    """(correct, total, broken) of top-1 predictions in evaluation mode, over images (micro average), not over classes.
+    keep_logits: bool = False,
+) -> tuple[Predictions, int]:
+    """What the model predicts in evaluation mode of all images, in order, and how many have a logit that is not finite.
 
-    broken: images with a logit that is not finite; if there are any, the model has no accuracy.
+    If there are any of those, the model has no accuracy. Logits are kept only where that is asked for; all else takes
+    25 bytes an image.
     batches: (images (B, C, S, S) uint8, labels (B,)) on `device`. The model's mode is restored afterwards.
     """
     training = model.training
     model.eval()
-    # counted on the device: reading a number after each batch would make the CPU wait for it
-    counts = torch.zeros(3, dtype=torch.int64, device=device)
+    # all stays on the device: reading a number after each batch would make the CPU wait for it
+    parts: list[dict[str, Tensor]] = []
+    classes = 1
     for images, labels in batches:
         with autocast(device, precision):
             logits = model(normalize(images, mean, std))
-        counts += counts_of(logits, labels)
+        classes = logits.shape[1]
+        parts.append(_predicted(logits, labels, keep_logits))
     model.train(training)
-    correct, total, broken = counts.tolist()
-    return correct, total, broken
+    arrays = {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
+    broken = int(arrays.pop("broken").sum())
+    for name in ("label", "predicted"):
+        arrays[name] = arrays[name].astype(index_type(classes))
+    return Predictions(**arrays), broken
+
+
+def _predicted(logits: Tensor, labels: Tensor, keep_logits: bool) -> dict[str, Tensor]:
+    """The arrays of `Predictions` of a batch, and `broken`: whether a logit is not finite. logits: (B, classes)."""
+    predicted = logits.argmax(dim=1)
+    found = {"label": labels.int(), "predicted": predicted.int(), "broken": ~logits.isfinite().all(dim=1)}
+    logits = logits.float()
+    probabilities = logits.softmax(dim=1)
+    of_both = probabilities.gather(1, torch.stack([predicted, labels], dim=1))
+    found |= {"confidence": of_both[:, 0], "probability_of_label": of_both[:, 1]}
+    found["sum_of_squares"] = probabilities.square().sum(dim=1)
+    if keep_logits:
+        limit = torch.finfo(torch.float16).max
+        found["logits"] = logits.clamp(-limit, limit).half()
+    return found

@@ -17,6 +17,7 @@ from packs import make_pack, set_line
 from aoft_bench import data
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import PreparedTask, prepare
+from aoft_bench.records.files import predictions_path
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,7 +44,7 @@ class World:
         """A copy of a true record and its parameters, to be damaged."""
         folder = self.root / "kept" / "records"
         folder.mkdir(parents=True)
-        for path in (self.trained, self.trained.with_suffix(".safetensors")):
+        for path in (self.trained, self.trained.with_suffix(".safetensors"), predictions_path(self.trained)):
             shutil.copy(path, folder)
         return folder / self.trained.name
 
@@ -103,6 +104,7 @@ wrong("interpolation", "recipe.lr=${nothing}", "'nothing' not found")
 # values
 wrong("wrong type", "recipe.epochs=ten", "recipe.epochs: got 'ten', must be an integer")
 wrong("not a boolean", "dry_run=maybe", "dry_run: got 'maybe', must be true or false")
+wrong("unknown predictions", "results.predictions=all", "results.predictions: got 'all'", "top", "logits", "none")
 wrong("unknown choice", "results.mode=froce", "results.mode: got 'froce'", "(did you mean 'force'?)", "only-cached")
 wrong("negative rate", "recipe.lr=-1e-3", "recipe.lr: got -0.001, must be above 0")
 wrong("infinite rate", "recipe.lr=inf", "recipe.lr: got inf, give a finite number")
@@ -545,6 +547,13 @@ def _(world: World) -> list[str]:
 def _(world: World) -> list[str]:
     path = world.record()
     path.with_suffix(".safetensors").write_bytes(b"no tensors")
+    return [str(path)]
+
+
+@case("evaluate: truncated predictions", "predictions.npz is not what the run wrote", "again", command="evaluate")
+def _(world: World) -> list[str]:
+    path = world.record()
+    predictions_path(path).write_bytes(predictions_path(path).read_bytes()[:-100])
     return [str(path)]
 
 

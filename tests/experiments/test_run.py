@@ -1,5 +1,6 @@
 """Whole cells through the command line: what is recorded, when test is opened, what is done again and what is not."""
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import Command, Result, call, words
@@ -17,8 +19,9 @@ import aoft_bench.experiments.experiment as experiment_module
 from aoft_bench import methods
 from aoft_bench.config.schema import from_dict
 from aoft_bench.data.prepared_task import PreparedTask
-from aoft_bench.records.files import read_record
+from aoft_bench.records.files import predictions_path, read_record
 from aoft_bench.records.identity import cell_hash, identity
+from aoft_bench.records.predictions import read_predictions, write_predictions
 
 SIZES = {"train800": 24, "val200": 8, "test": 20}
 
@@ -122,6 +125,8 @@ def test_the_record_says_what_was_measured(digits: Done, nano_weights: Path) -> 
     saved = load_file(trained_file)
     assert sum(t.numel() for t in saved.values()) == counts["trained_with_head"]
     assert {name for name in saved if ".updates." not in name} == {"head.weight", "head.bias"}
+    predictions = predictions_path(digits.path)
+    assert record["predictions_sha256"] == hashlib.sha256(predictions.read_bytes()).hexdigest()
     assert not list(digits.folder.rglob("*.partial"))
     assert torch.__version__.startswith(record["versions"]["torch"])
     assert record["hardware"]["device"] == "cpu" and record["hardware"]["threads"] == 1
@@ -145,6 +150,46 @@ def test_evaluate_reproduces_the_number_and_notices_another(literature: Done, tm
     copy.with_suffix(".safetensors").write_bytes(literature.path.with_suffix(".safetensors").read_bytes())
     result = call("evaluate", str(copy), cwd=literature.folder)
     assert result.code == 1 and "NOT equal" in result.out
+
+
+def test_predictions_are_kept_and_evaluate_compares_them(literature: Done, tmp_path: Path) -> None:
+    record = literature.record
+    kept = read_predictions(literature.path, record)
+    assert kept.logits is None and int(kept.correct.sum()) == record["metrics"]["correct"]
+    result = call("evaluate", str(literature.path), cwd=literature.folder)
+    equal = f"predictions of 0 of {SIZES['test']} images are of another class; their probabilities differ by at most 0"
+    assert result.code == 0 and equal in result.out
+    copy = tmp_path / literature.path.name
+    trained = literature.path.with_suffix(".safetensors")
+    copy.with_suffix(".safetensors").write_bytes(trained.read_bytes())
+    copy.write_text(json.dumps(record))
+    result = call("evaluate", str(copy), cwd=literature.folder)
+    assert result.code == 0 and "predictions are not compared: their file is not beside the record" in result.out
+    wrong = int(np.flatnonzero(~kept.correct)[0])
+    third = next(c for c in range(record["data"]["classes"]) if c not in (kept.label[wrong], kept.predicted[wrong]))
+    predicted = kept.predicted.copy()
+    predicted[wrong] = third  # as many are right
+    other = dataclasses.replace(kept, predicted=predicted)
+    record["predictions_sha256"] = write_predictions(copy, other, record["data"]["manifest"])
+    copy.write_text(json.dumps(record))
+    result = call("evaluate", str(copy), cwd=literature.folder)
+    assert result.code == 1 and "predictions of 1 of" in result.out and "NOT equal" in result.out
+
+
+def test_logits_are_kept_where_asked_and_a_forced_run_may_remove_all(
+    linear_probe: tuple[Path, dict[str, str]],
+) -> None:
+    root, options = linear_probe
+    done = finish(root, "logits", options | {"results.predictions": "logits"})
+    kept, record = read_predictions(done.path, done.record), done.record
+    assert kept.logits is not None and kept.logits.shape == (SIZES["test"], record["data"]["classes"])
+    exponentials = np.exp(kept.logits.astype(np.float64))
+    found = np.take_along_axis(exponentials, kept.label[:, None].astype(int), 1)[:, 0] / exponentials.sum(1)
+    assert found == pytest.approx(kept.probability_of_label, abs=2e-3)
+    result = call(*words(options), "results.mode=force", "results.predictions=none", cwd=done.folder)
+    assert result.code == 0, result.err
+    assert not predictions_path(done.path).exists() and "predictions_sha256" not in done.record
+    assert done.record["hash"] == record["hash"] and done.record["metrics"] == record["metrics"]
 
 
 def test_evaluate_takes_only_the_parameters_that_were_saved(literature: Done, tmp_path: Path) -> None:

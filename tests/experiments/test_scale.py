@@ -23,7 +23,7 @@ from pathlib import Path
 import timm, torch
 from aoft_bench.data import cache
 from aoft_bench.data.loader import StreamedBatches
-from aoft_bench.training.score import count_correct
+from aoft_bench.training.score import predict
 
 directory = Path(sys.argv[1])
 images, labels = cache.read_split(directory, cache.read_meta(directory, "dsprites_location"), "test")
@@ -31,7 +31,7 @@ starts = [0, 36864, 72448]  # begin, middle and end: all of it takes minutes
 model = timm.models.vision_transformer.VisionTransformer(patch_size=56, embed_dim=32, depth=1, num_heads=2)
 parts = [StreamedBatches(images[i:i + 1280], labels[i:i + 1280], 64, size=224) for i in starts]
 half = (0.5, 0.5, 0.5)
-scored = [count_correct(model, p, mean=half, std=half, device=torch.device("cpu"), precision="fp32")[1] for p in parts]
+scored = [len(predict(model, p, mean=half, std=half, device=torch.device("cpu"), precision="fp32")[0]) for p in parts]
 print(len(images), sum(scored), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

@@ -57,7 +57,7 @@ def killed_while_scoring() -> Iterator[None]:
         raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment_module, "count_correct", score)
+        patch.setattr(experiment_module, "predict", score)
         yield
 
 
