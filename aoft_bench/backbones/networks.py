@@ -65,7 +65,12 @@ def build(
         if options.img_size % patch:  # timm would cut the rest of the image off
             raise UserError(f"backbone.img_size: got {options.img_size}, must be a multiple of {patch} for this one")
         mean, std = tuple(model.pretrained_cfg["mean"]), tuple(model.pretrained_cfg["std"])
-    found = load_weights(model, path, sha256) if path else ""
+    if options.pos_embed_resize != "bicubic" and getattr(model, "pos_embed", None) is None:
+        raise UserError(
+            f"backbone.pos_embed_resize: got {options.pos_embed_resize!r}, but {options.timm} has no position "
+            "embeddings; leave it at bicubic"
+        )
+    found = load_weights(model, path, sha256, options.pos_embed_resize) if path else ""
     for parameter in model.get_classifier().parameters():
         nn.init.zeros_(parameter)
     if path and (broken := not_finite(model.state_dict().items())):

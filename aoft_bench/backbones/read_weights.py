@@ -7,9 +7,11 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from aoft_bench.backbones.pos_embed import resized
 from aoft_bench.utils.errors import UserError
 
 HEAD_PREFIXES = ("head.", "head_dist.", "fc.", "classifier.")
@@ -31,9 +33,10 @@ class _WeightFile(io.BytesIO):
         return str(self.path)
 
 
-def load_weights(model: nn.Module, path: Path, sha256: str) -> str:
-    """Load a weight file into `model`, all but the head, strictly; position embeddings are resampled to the model's.
+def load_weights(model: nn.Module, path: Path, sha256: str, resize: str = "bicubic") -> str:
+    """Load a weight file into `model`, all but the head, strictly; position embeddings are resized to the model's.
 
+    resize: how, see `pos_embed.resized`.
     The file is read once, so that the SHA-256 that is returned is that of what was loaded, whoever writes to it.
     """
     file = _WeightFile(path)
@@ -46,21 +49,23 @@ def load_weights(model: nn.Module, path: Path, sha256: str) -> str:
         try:
             _check_arrays(model, file)
             model.load_pretrained(file)  # type: ignore[operator]
+            if resize != "bicubic":
+                _resize_again(model, file, resize)
         except Exception as error:
             raise UserError(_damaged(path, f"not a Google ViT file for this network ({_first_line(error)})")) from None
     else:
-        _load_state(model, _read_state(path, file), path)
+        _load_state(model, _read_state(path, file), path, resize)
     return file.sha256
 
 
-def _load_state(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+def _load_state(model: nn.Module, state: dict[str, torch.Tensor], path: Path, resize: str) -> None:
     state = {name: tensor for name, tensor in state.items() if not name.startswith(HEAD_PREFIXES)}
     mine = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(HEAD_PREFIXES)}
     for name, tensor in mine.items():
         if name in state:
             _check_kind(name, state[name], tensor, path)
     if "pos_embed" in state and "pos_embed" in model.state_dict():
-        state = _resampled(model, state, path)
+        state = _resized(model, state, path, resize)
     wanted = {name: tensor.shape for name, tensor in mine.items()}
     # older timm saved Swin's index tables and masks, which the network computes
     computed = {name for name, _ in model.named_buffers()} - wanted.keys()
@@ -130,9 +135,7 @@ def _read_state(path: Path, file: io.BytesIO) -> dict[str, torch.Tensor]:
     return {name.removeprefix("module."): tensor for name, tensor in loaded.items()}
 
 
-def _resampled(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
-    from timm.layers import resample_abs_pos_embed
-
+def _resized(model: nn.Module, state: dict[str, torch.Tensor], path: Path, resize: str) -> dict[str, torch.Tensor]:
     network: Any = model
     embed, wanted = state["pos_embed"], network.pos_embed.shape
     if embed.shape == wanted or embed.ndim != 3 or embed.shape[-1] != wanted[-1]:
@@ -140,9 +143,20 @@ def _resampled(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> 
     grid = network.patch_embed.grid_size
     prefix = 0 if getattr(model, "no_embed_class", False) else int(getattr(model, "num_prefix_tokens", 1))
     try:
-        return {**state, "pos_embed": resample_abs_pos_embed(embed, new_size=list(grid), num_prefix_tokens=prefix)}
+        return {**state, "pos_embed": resized(embed, grid, prefix, resize)}
     except Exception as error:
         raise UserError(_damaged(path, f"position embeddings do not fit ({_first_line(error)})")) from None
+
+
+def _resize_again(model: nn.Module, file: io.BytesIO, resize: str) -> None:
+    """Replace the position embeddings that timm resized from a .npz."""
+    network: Any = model
+    file.seek(0)
+    with np.load(file) as arrays:
+        embed = torch.from_numpy(arrays["Transformer/posembed_input/pos_embedding"])
+    if embed.shape != network.pos_embed.shape:
+        with torch.no_grad():
+            network.pos_embed.copy_(resized(embed, network.patch_embed.grid_size, network.num_prefix_tokens, resize))
 
 
 def _damaged(path: Path, why: str) -> str:

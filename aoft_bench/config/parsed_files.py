@@ -10,7 +10,10 @@ from omegaconf import OmegaConf
 
 
 class ParsedFiles(ConfigSource):
-    """The files of a folder, by ``parsed://FOLDER`` in Hydra's search path. A file that changes is read again."""
+    """The files of a folder, by ``parsed://FOLDER`` in Hydra's search path. A file that changes is read again.
+
+    Where hparams/SET/METHOD/DATASET has no file, that of hparams/SET/METHOD serves: settings for all datasets alike.
+    """
 
     @staticmethod
     def scheme() -> str:
@@ -40,7 +43,11 @@ class ParsedFiles(ConfigSource):
         return sorted(set(names))
 
     def _file(self, config_path: str) -> Path:
-        return Path(self.path) / self._normalize_file_name(config_path)
+        path = Path(self.path) / self._normalize_file_name(config_path)
+        parts = config_path.split("/")
+        if parts[0] == "hparams" and len(parts) == 4 and not path.is_file():
+            return path.parent.with_suffix(".yaml")
+        return path
 
 
 @functools.lru_cache(maxsize=1000)

@@ -52,12 +52,15 @@ class DataOptions:
 class BackboneOptions:
     """Which pre-trained network. timm: a timm name with its tag, or the name of an embedded network; checkpoint: a
     local file with its weights (.npz, .safetensors, .pth) instead of the hub's; img_size: input side in pixels.
+    pos_embed_resize: how position embeddings get another size than the file's: ``bicubic``, timm's, antialiased, or
+    ``zoom``, that of scipy.ndimage.zoom of order 1: bilinear, with the corners aligned.
     """
 
     name: str
     timm: str
     checkpoint: str | None
     img_size: Annotated[int, Field(ge=16, le=1024)]
+    pos_embed_resize: Literal["bicubic", "zoom"] = added("bicubic")
 
 
 def warmup_epochs(epochs: int, given: int | None) -> int:
@@ -69,9 +72,11 @@ def warmup_epochs(epochs: int, given: int | None) -> int:
 class RecipeOptions:
     """How it is trained: AdamW (all trained tensors are decayed), warm-up from warmup_lr, then cosine to min_lr.
 
-    warmup_epochs: null means a tenth of the epochs; drop_path: rate at the last block, rising linearly from 0;
-    drop_path_kind: `sample` drops whole residual branches (stochastic depth), `element` is plain dropout on the branch
-    (as the authors of AOFT and SSF's lineage do); mlp_dropout: dropout inside the feed-forward part.
+    epochs: all of them; warmup_epochs, cooldown_epochs: how many of these, the first and the last, warm up and stay at
+    min_lr (timm counts the cool-down on top); null means a tenth of the epochs; schedule: see `optim.learning_rate`;
+    decay_head_bias: whether the bias of the head is decayed too; drop_path: rate at the last block, rising linearly
+    from 0; drop_path_kind: `sample` drops whole residual branches (stochastic depth), `element` is plain dropout on the
+    branch (as the authors of AOFT and SSF's lineage do); mlp_dropout: dropout inside the feed-forward part.
     """
 
     epochs: Count
@@ -86,6 +91,9 @@ class RecipeOptions:
     mlp_dropout: Unit
     label_smoothing: Unit
     flip: bool
+    schedule: Literal["step", "epoch"] = added("step")
+    cooldown_epochs: Annotated[int, Field(ge=0, le=10**9)] = added(0)
+    decay_head_bias: bool = added(True)
 
     @property
     def warmup(self) -> int:
@@ -134,17 +142,20 @@ class LoggerOptions:
 @dataclass(frozen=True, config=STRICT)
 class ResultsOptions:
     """Records. mode missing: skip a cell that is done; force: run it again; only-cached: never run. predictions: what
-    is kept of each scored image, see `records.predictions`; it changes no number, so it is no part of the identity."""
+    is kept of each scored image, see `records.predictions`; it changes no number, so it is no part of the identity.
+    reproduces: name of the published row that is aimed at, a line of results/published/reproductions.csv."""
 
     root: str
     mode: Literal["missing", "force", "only-cached"]
     predictions: Literal["top", "logits", "none"] = added("top")
+    reproduces: str | None = added(None)
 
 
 @dataclass(frozen=True, config=STRICT)
 class ChosenMethod:
     """The method of a run. name: as it is registered; label: the name of its row in a table; options: an instance of
-    the method's class, None where the caller gave no classes; given: name, label and options as they were given."""
+    the method's class, None where the caller gave no classes; given: name, label and options as they were given, but
+    for those that `plain_values` leaves out."""
 
     name: str
     label: str
@@ -153,7 +164,7 @@ class ChosenMethod:
 
     def as_dict(self) -> dict[str, Any]:
         """Name, label (if it is given) and options, in the order in which they were given."""
-        return copy.deepcopy(self.given) if self.options is None else plain_values(self.options, self.given)
+        return copy.deepcopy(self.given)
 
 
 SECTIONS: dict[str, type[Any]] = {
@@ -249,13 +260,21 @@ def _method_of(given: Mapping[str, Any], method_class: MethodClass | None, probl
             problems.append(str(error))
     if len(problems) > before:
         return None
-    return ChosenMethod(name, str(label or name), cls(**options) if cls else None, copy.deepcopy(dict(given)))
+    if cls is None:
+        return ChosenMethod(name, str(label or name), None, copy.deepcopy(dict(given)))
+    made = cls(**options)
+    return ChosenMethod(name, str(label or name), made, plain_values(made, given))
 
 
 def _inconsistencies(recipe: RecipeOptions) -> list[str]:
     """Problems between values of which each alone is allowed."""
     problems = []
-    if recipe.warmup >= recipe.epochs and recipe.warmup:
+    if recipe.cooldown_epochs and recipe.warmup + recipe.cooldown_epochs >= recipe.epochs:
+        problems.append(
+            f"recipe.cooldown_epochs: got {recipe.cooldown_epochs} and {recipe.warmup} of warm-up in {recipe.epochs} "
+            "epochs, must be fewer together"
+        )
+    elif recipe.warmup >= recipe.epochs and recipe.warmup:
         problems.append(
             f"recipe.warmup_epochs: got {recipe.warmup} of {recipe.epochs} epochs, must be fewer; "
             "null means a tenth of the epochs"

@@ -17,13 +17,15 @@ Parameters: L * sum over targets of (in + out if learn_q, + d if learn_lambda). 
 
 Source: Yang et al., ICCV 2025, arXiv 2507.13260; behaviour read in the authors' code, CalliopeYang/AOFT at 2ffd89c.
 
-Differs from the authors' code: the frozen bias of adapted layers is kept (theirs is dropped); ``constant: paper``
+Differs from the authors' code, each by an option (``experiment=aoft_released`` takes theirs; docs/aoft.md says what
+each is worth): the frozen bias of adapted matrices is kept (``keep_bias: false`` drops it); ``constant: paper``
 (theirs, ``released``, is 1 / ((1 + q_0)^2 + 1)); ``init: zero`` starts at the pre-trained function (theirs,
-``released``, does not); q_0 is trained everywhere (theirs is cut off from the gradient at entry (0, 0));
+``released``, does not); q_0 is trained everywhere (``detach_q0: true`` cuts it off from the gradient at entry (0, 0));
 ``orthogonal``, ``learn_q``, ``lambda_lr`` and ``lambda_decay`` are ours; the update is merged into the weight once a
 step instead of running beside it, which gives the same numbers.
 """
 
+from collections.abc import Iterable
 from dataclasses import field
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -32,7 +34,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import Target
+from aoft_bench.backbones.layout import Target, matrices
+from aoft_bench.config.fields import added
 from aoft_bench.methods.parts.low_rank import LowRank, add_updates, grouped
 from aoft_bench.methods.registry import Factors, Method, Shape, method
 from aoft_bench.utils.errors import UserError
@@ -53,16 +56,18 @@ def ao_constant(q: Tensor, constant: Constant) -> Tensor:
     return 1 / torch.where(shifted.abs() < POLE_DISTANCE, held, shifted)
 
 
-def ao_matrix(q: Tensor, d: int, constant: Constant = "paper") -> Tensor:
+def ao_matrix(q: Tensor, d: int, constant: Constant = "paper", detach_q0: bool = False) -> Tensor:
     """AO(q), the first d columns of Q(q). q (..., D) -> (..., D, d), 1 <= d <= D. Never forms the D x D matrix.
 
-    Column 0 is q, and column j is e_j - q_j (1, c p): one outer product for all of them.
+    Column 0 is q, and column j is e_j - q_j (1, c p): one outer product for all of them. detach_q0: no gradient flows
+    to q_0 from entry (0, 0); what is left to it is that of c.
     """
     ones = torch.ones_like(q[..., :1])
     first = torch.cat([ones, ao_constant(q, constant)[..., None] * q[..., 1:]], dim=-1)
     units = torch.eye(d, q.shape[-1], dtype=q.dtype, device=q.device)[1:]
     others = units - q[..., 1:d, None] * first[..., None, :]
-    return torch.cat([q[..., None, :], others], dim=-2).mT
+    zeroth = torch.cat([q[..., :1].detach(), q[..., 1:]], dim=-1) if detach_q0 else q
+    return torch.cat([zeroth[..., None, :], others], dim=-2).mT
 
 
 class AOUpdate(LowRank):
@@ -89,9 +94,10 @@ class AOUpdate(LowRank):
         lambda_: Tensor | None,
         learn_q: bool = True,
         orthogonal: bool = False,
+        detach_q0: bool = False,
     ) -> None:
         super().__init__()
-        self.rank, self.constant, self.orthogonal = rank, constant, orthogonal
+        self.rank, self.constant, self.orthogonal, self.detach_q0 = rank, constant, orthogonal, detach_q0
         subtracted = init != "released" and lambda_ is None
         for name, start in (("q_down", start_vector(inputs, init)), ("q_up", start_vector(outputs, init))):
             if learn_q:
@@ -103,7 +109,8 @@ class AOUpdate(LowRank):
 
     def matrix(self, q: Tensor) -> Tensor:
         """The projection (..., D, d) of vectors (..., D); of q / |q| where orthogonality is exact."""
-        return ao_matrix(q / q.norm(dim=-1, keepdim=True) if self.orthogonal else q, self.rank, self.constant)
+        unit = q / q.norm(dim=-1, keepdim=True) if self.orthogonal else q
+        return ao_matrix(unit, self.rank, self.constant, self.detach_q0)
 
     @classmethod
     def build_factors_of(cls, updates: list[Any]) -> list[tuple[Tensor, Tensor]]:
@@ -144,6 +151,7 @@ class PairOptions(Method):
     the identity, and both start at the pre-trained function; ``released`` is the authors' start.
     learn_q: false keeps q where it starts, so that lambda alone is trained.
     orthogonal: q is divided by its norm in every forward pass, so that AO(q) is exactly orthogonal.
+    detach_q0: entry (0, 0) of AO(q), which is q_0, is a constant to the gradient, as in the authors' code.
     lambda_lr, lambda_decay: learning rate and weight decay of lambda as multiples of the recipe's. A step of AdamW
     moves each number by about the rate. With columns of AO of length 1 that moves the update of a matrix by no more
     than the rate, where LoRA's B, D numbers a column, moves it sqrt(D) times as far: hence a large multiple. 60 was
@@ -158,6 +166,7 @@ class PairOptions(Method):
     orthogonal: bool = False
     lambda_lr: Annotated[float, Field(gt=0)] = 60.0
     lambda_decay: Annotated[float, Field(ge=0)] = 1.0
+    detach_q0: bool = added(False)
 
     @property
     def starts_at_backbone(self) -> bool:
@@ -179,6 +188,7 @@ class PairOptions(Method):
             "lambda_": lambda_ if self.learn_lambda else None,
             "learn_q": self.learn_q,
             "orthogonal": self.orthogonal,
+            "detach_q0": self.detach_q0,
         }
 
     def check(self) -> None:
@@ -202,14 +212,20 @@ class PairOptions(Method):
 
 @method("aoft")
 class AOFT(PairOptions):
-    """Options of LoRA+AOFT. targets: matrices of each block; the rest as in `PairOptions`."""
+    """Options of LoRA+AOFT. targets: matrices of each block; keep_bias: false drops the frozen bias of these matrices,
+    as the authors' code does; the rest as in `PairOptions`."""
 
     targets: Annotated[list[Target], Field(min_length=1)] = field(default_factory=lambda: ["q", "v", "fc1", "fc2"])
+    keep_bias: bool = added(True)
 
     title: ClassVar[str] = "LoRA+AOFT†"
     source: ClassVar[str] = "arXiv 2507.13260, ICCV 2025; CalliopeYang/AOFT@2ffd89c model/ViT_unitary_lora.py"
     published: ClassVar[str] = "0.22 M on FGVC, which is 37,056 (q and v only) and the head"
     mergeable: ClassVar[bool] = True
+
+    @property
+    def starts_at_backbone(self) -> bool:
+        return self.keep_bias and super().starts_at_backbone
 
     def attach(self, model: nn.Module) -> None:
         def make(inputs: int, outputs: int) -> AOUpdate:
@@ -218,10 +234,21 @@ class AOFT(PairOptions):
 
         self.check()
         add_updates(model, self.targets, self.rank, make)
+        if not self.keep_bias:
+            drop_bias(model, self.targets)
 
     def count(self, shape: Shape) -> int:
         of_lambda = self.rank if self.learn_lambda else 0
         return shape.depth * sum(sum(shape.sides(target)) * self.learn_q + of_lambda for target in self.targets)
+
+
+@torch.no_grad()
+def drop_bias(model: nn.Module, targets: Iterable[str]) -> None:
+    """Set the frozen bias of adapted matrices to zero; of a layer that holds several (q, k, v), only their part."""
+    for matrix in matrices(model, targets):
+        bias = matrix.layer.base.bias
+        if bias is not None:
+            bias[matrix.rows] = 0
 
 
 def start_vector(width: int, init: Init) -> Tensor:

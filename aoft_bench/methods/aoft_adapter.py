@@ -15,7 +15,8 @@ Parameters: L * adapters a block * (2 D if learn_q, + d if learn_lambda). ViT-B/
 Source: Yang et al., ICCV 2025, arXiv 2507.13260; behaviour read in the authors' code, CalliopeYang/AOFT at 2ffd89c,
 model/ViT_unitary_adapter.py.
 
-Differs from the authors' code: ``constant: paper``, ``init: zero`` and a trained q_0, as in aoft.py.
+Differs from the authors' code: ``constant: paper``, ``init: zero`` and a trained q_0, as in aoft.py, which has the
+options that take theirs.
 """
 
 from typing import Any, ClassVar, Literal

@@ -158,11 +158,12 @@ class Handle:
         """Number of trained parameters, with or without the head."""
         return sum(p.numel() for name, p in self.trained() if head or name not in self._head)
 
-    def groups(self) -> dict[tuple[float, float], list[nn.Parameter]]:
+    def groups(self, decay_head_bias: bool = True) -> dict[tuple[float, float], list[nn.Parameter]]:
         """What is trained, by (lr, weight decay) as multiples of the recipe's: the groups of an optimiser."""
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in self.trained():
-            scales = (1.0, 1.0) if name in self._head else self.method.scales(name)
+            decayed = decay_head_bias or not name.endswith("bias")
+            scales = (1.0, float(decayed)) if name in self._head else self.method.scales(name)
             groups.setdefault(scales, []).append(parameter)
         return groups
 

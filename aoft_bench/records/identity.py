@@ -15,7 +15,7 @@ def identity(config: Mapping[str, Any], *, fingerprint: str, weights: str, preci
     added later and are at their default, so that older records keep their hash. fingerprint: digest of the data;
     weights: SHA-256 of the backbone's file. Raises `KeyError` or `TypeError` where `config` lacks a part.
     """
-    recipe = config["recipe"]
+    recipe, added = config["recipe"], ("pos_embed_resize",)
     return {
         "dataset": config["dataset"]["name"],
         "fingerprint": fingerprint,
@@ -23,6 +23,7 @@ def identity(config: Mapping[str, Any], *, fingerprint: str, weights: str, preci
         "normalization": config["data"]["normalization"],
         "img_size": config["backbone"]["img_size"],
         "timm": config["backbone"]["timm"],
+        **{name: value for name, value in config["backbone"].items() if name in added},
         "weights": weights,
         "method": {name: value for name, value in config["method"].items() if name != "label"},
         "recipe": {**recipe, "warmup_epochs": warmup_epochs(recipe["epochs"], recipe["warmup_epochs"])},

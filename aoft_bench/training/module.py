@@ -42,9 +42,10 @@ class FineTuning(pl.LightningModule):
         self._counts: list[Tensor] = []  # `counts_of` each scored batch
 
     def configure_optimizers(self) -> Any:
-        optimizer = adamw(self.job.adapted.handle.groups(), self.job.recipe)
+        recipe = self.job.recipe
+        optimizer = adamw(self.job.adapted.handle.groups(recipe.decay_head_bias), recipe)
         steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = schedule(optimizer, self.job.recipe, steps)
+        scheduler = schedule(optimizer, recipe, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _normalized(self, images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""AdamW, and the learning rate of each step: linear warm-up, then half a cosine."""
+"""AdamW, and the learning rate of each step: linear warm-up, half a cosine, cool-down."""
 
 import math
 
@@ -24,9 +24,21 @@ def schedule(optimizer: torch.optim.Optimizer, recipe: RecipeOptions, steps: int
 
 
 def learning_rate(recipe: RecipeOptions, step: int, steps: int) -> float:
-    """The rate of a step, 0 <= step < steps: linear from warmup_lr to lr, then half a cosine down to min_lr."""
-    warmup = steps * recipe.warmup // recipe.epochs
-    if step < warmup:
-        return recipe.warmup_lr + (recipe.lr - recipe.warmup_lr) * step / warmup
-    progress = (step - warmup) / max(1, steps - warmup)
+    """The rate of a step, 0 <= step < steps: linear from warmup_lr to lr, half a cosine down to min_lr, and that rate
+    in the cool-down.
+
+    ``schedule: step`` follows every step, and the cosine begins where the warm-up ends. ``epoch`` holds a rate for an
+    epoch, as code does that calls timm's ``CosineLRScheduler.step(epoch)`` after epoch 0, 1, ..: each rate comes one
+    epoch late, so that epochs 0 and 1 have warmup_lr, and the cosine begins at epoch 0, behind the warm-up
+    (``warmup_prefix=False``).
+    """
+    if recipe.schedule == "epoch":
+        at, warmup = max(0, step * recipe.epochs // steps - 1), recipe.warmup
+        first, end = 0, recipe.epochs - recipe.cooldown_epochs
+    else:
+        at, warmup = step, steps * recipe.warmup // recipe.epochs
+        first, end = warmup, steps * (recipe.epochs - recipe.cooldown_epochs) // recipe.epochs
+    if at < warmup:
+        return recipe.warmup_lr + (recipe.lr - recipe.warmup_lr) * at / warmup
+    progress = (at - first) / max(1, end - first)
     return recipe.min_lr + (recipe.lr - recipe.min_lr) * (1 + math.cos(math.pi * min(1.0, progress))) / 2

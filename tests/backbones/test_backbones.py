@@ -1,5 +1,6 @@
 """Building networks and reading weight files: every layout that is accepted, and what is refused."""
 
+import dataclasses
 import hashlib
 import os
 import subprocess
@@ -16,6 +17,7 @@ from torch.testing import assert_close
 
 from aoft_bench.backbones import read_weights
 from aoft_bench.backbones.networks import NANO, build, load_backbone
+from aoft_bench.backbones.pos_embed import zoomed
 from aoft_bench.backbones.weights import AT_TIMM, at_the_hub, file_sha256, weight_file, weights_name
 from aoft_bench.config.choices import backbone_options
 from aoft_bench.config.schema import BackboneOptions, conf_dir
@@ -436,3 +438,36 @@ def test_where_timm_has_the_weights_of_shipped_backbones_at_the_hub() -> None:
     for name in AT_TIMM:
         config = timm.get_pretrained_cfg(name)
         assert at_the_hub(name) == (config.hf_hub_id, config.hf_hub_filename or "model.safetensors")
+
+
+def test_zoom_is_scipys_of_order_one() -> None:
+    ndimage = pytest.importorskip("scipy.ndimage")
+    embed = torch.randn(1, 14 * 14, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for side in (1, 4, 7, 14, 24):
+        expected = ndimage.zoom(embed.view(14, 14, 3).numpy(), (side / 14, side / 14, 1), order=1)
+        found = zoomed(embed, (side, side)).view(side, side, 3)
+        assert_close(found, torch.from_numpy(expected), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_position_embeddings_of_another_size_can_be_zoomed(tmp_path: Path, suffix: str, teacher: nn.Module) -> None:
+    path, embed = tmp_path / f"mine{suffix}", teacher.pos_embed
+    np.savez(path, **google_layout(teacher)) if suffix == ".npz" else save_file(body(teacher), path)
+    made = nano(path, img_size=48)
+    zoomed_model = build(dataclasses.replace(made, pos_embed_resize="zoom"), 3).model
+    side = zoomed_model.patch_embed.grid_size[0]
+    assert_close(zoomed_model.pos_embed[:, 1:], zoomed(embed[:, 1:], (side, side)))
+    assert torch.equal(zoomed_model.pos_embed[:, :1], embed[:, :1])
+    bicubic = build(made, 3).model
+    assert (bicubic.pos_embed - zoomed_model.pos_embed).abs().max() > 1e-3
+    rest = {name: tensor for name, tensor in body(bicubic).items() if name != "pos_embed"}
+    assert all(torch.equal(tensor, body(zoomed_model)[name]) for name, tensor in rest.items())
+
+
+def test_a_network_without_position_embeddings_has_none_to_zoom() -> None:
+    made = dataclasses.replace(options("swin_tiny_patch4_window7_224.ms_in22k"), pos_embed_resize="zoom")
+    with (
+        torch.device("meta"),
+        pytest.raises(UserError, match=r"pos_embed_resize: got 'zoom', but swin_tiny\S+ has no position embeddings"),
+    ):
+        build(made, 3, weights=False)

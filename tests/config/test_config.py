@@ -13,6 +13,7 @@ from aoft_bench.cli.status import hashes_need_classes
 from aoft_bench.config import choices
 from aoft_bench.config.compose import Composer
 from aoft_bench.config.schema import SECTIONS, RunConfig, Scalars, conf_dir, from_dict
+from aoft_bench.utils.errors import UserError
 
 CONF = conf_dir()
 SWEEPS = CONF.parent / "sweeps"
@@ -111,13 +112,7 @@ AUTHORS: dict[str, tuple[int, float, float, float, bool]] = {
     "dsprites_orientation": (16, 3e-3, 0.1, 5e-4, False),
     "smallnorb_azimuth": (32, 3e-4, 0.5, 5e-1, False),
     "smallnorb_elevation": (32, 5e-3, 0.2, 5e-4, True),
-    "cub": (32, 5e-3, 0.1, 5e-2, True),
-    "nabirds": (32, 1e-3, 0.3, 5e-3, True),
-    "flowers": (32, 1e-2, 0.2, 5e-2, True),
-    "cars": (32, 1e-4, 0.0, 5e-4, True),
-    "dogs": (32, 1e-4, 0.0, 5e-2, True),
 }
-FGVC = ("cub", "nabirds", "flowers", "cars", "dogs")
 
 
 def test_the_authors_table_is_complete() -> None:
@@ -131,7 +126,7 @@ def test_aoft_uses_the_authors_recipe(dataset: str) -> None:
     assert (config.method.options.lambda_lr, config.method.options.lambda_decay) == (1.0, 1.0)
     found = (recipe.batch_size, recipe.lr, recipe.drop_path, recipe.weight_decay, recipe.flip)
     assert found == AUTHORS[dataset]
-    assert recipe.epochs == (50 if dataset in FGVC else 100)
+    assert recipe.epochs == 100
     assert (recipe.warmup_epochs, recipe.warmup_lr, recipe.min_lr) == (10, 1e-7, 1e-8)
     assert (recipe.drop_path_kind, recipe.mlp_dropout, recipe.label_smoothing) == ("element", 0.1, 0.0)
 
@@ -142,6 +137,26 @@ def test_without_hparams_the_methods_own_recipe_holds() -> None:
     assert (recipe.lr, recipe.weight_decay) == (own.lr, own.weight_decay)
     assert (recipe.drop_path, recipe.mlp_dropout, recipe.drop_path_kind) == (0.0, 0.0, "sample")
     assert recipe == config_of("method=aoft", "dataset=shapes_count").recipe  # which has no hparams of its own
+
+
+@pytest.mark.parametrize("dataset", ["eurosat", "digits"])
+def test_hparams_short_is_the_file_of_the_method(dataset: str) -> None:
+    words = (f"dataset={dataset}", "method=lora")
+    assert config_of(*words, "hparams=short") == config_of(*words, "hparams=short/lora")
+    assert config_of(*words, "hparams=short", "recipe.lr=0.5").recipe.lr == 0.5
+    with pytest.raises(UserError, match=r"no settings for a short budget of ssf: give recipe\.epochs and recipe\.lr"):
+        config_of(f"dataset={dataset}", "method=ssf", "hparams=short")
+
+
+def test_sets_with_a_file_for_each_dataset_stay_as_they_are() -> None:
+    words = ("dataset=digits", "method=lora")
+    assert config_of(*words, "hparams=embedded") == config_of(*words, "hparams=embedded/lora/digits")
+
+
+def test_warm_up_and_cool_down_leave_epochs_between_them() -> None:
+    text = r"recipe\.cooldown_epochs: got 10 and 10 of warm-up in 20 epochs, must be fewer together"
+    with pytest.raises(UserError, match=text):
+        config_of("experiment=aoft_released", "recipe.epochs=20")
 
 
 def test_another_method_does_not_get_aofts_recipe() -> None:

@@ -188,6 +188,19 @@ PUBLISHED = {
         },
     ),
 }
+PUBLISHED["aoft_adapter"] = Published(
+    "CalliopeYang/AOFT at 2ffd89c",
+    FGVC,
+    {"positions": "ffn", "constant": "released", "init": "released", "detach_q0": True, "lambda_lr": 1.0}
+    | {"epochs": 60, "batch_size": 32, "drop_path_kind": "element", "mlp_dropout": 0.1, "decay_head_bias": False}
+    | {"flip": True},
+    {"lr", "weight_decay", "drop_path", "warmup_epochs", "cooldown_epochs", "schedule", "min_lr"},
+    {
+        "nabirds": {"lr": 1e-3, "weight_decay": 5e-3, "drop_path": 0.3, "cooldown_epochs": 10, "schedule": "epoch"},
+        # the authors restart the rate every 5 epochs here, without a warm-up
+        "dogs": {"lr": 1e-4, "weight_decay": 5e-2, "drop_path": 0.0, "warmup_epochs": 0, "min_lr": 0.0},
+    },
+)
 each = pytest.mark.parametrize("method", PUBLISHED)
 
 

@@ -7,6 +7,7 @@ import torch
 from networks import batch, timm, vit
 from torch import nn
 
+import aoft_bench
 from aoft_bench.config.schema import RecipeOptions
 from aoft_bench.training.model import regularize
 from aoft_bench.training.optim import adamw, learning_rate, schedule
@@ -125,3 +126,39 @@ def test_groups_are_multiples_of_the_recipe_and_follow_one_schedule():
         assert other["lr"] == pytest.approx(10 * learning_rate(r, step, 200), rel=1e-12)
         optimizer.step()
         scheduler.step()
+
+
+def test_rates_by_epochs_are_timms_one_epoch_late():
+    """As the authors of AOFT call it: 100 epochs, 10 of warm-up, 10 of cool-down, step(epoch) after each."""
+    from timm.scheduler.cosine_lr import CosineLRScheduler
+
+    r = recipe(epochs=110, warmup_epochs=10, cooldown_epochs=10, schedule="epoch")
+    parameter = nn.Parameter(torch.zeros(1))
+    options = dict(t_initial=100, lr_min=r.min_lr, warmup_t=10, warmup_lr_init=r.warmup_lr)
+    optimizer = torch.optim.AdamW([parameter], lr=r.lr)
+    timms = CosineLRScheduler(optimizer, **options)
+    total = 0.0
+    for epoch in range(110):
+        rates = {learning_rate(r, step, 330) for step in range(3 * epoch, 3 * epoch + 3)}
+        assert list(rates) == [pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12, abs=1e-20)], epoch
+        total += optimizer.param_groups[0]["lr"]
+        timms.step(epoch)
+    assert [learning_rate(r, 3 * epoch, 330) for epoch in (0, 1, 101, 109)] == [1e-7, 1e-7, 1e-8, 1e-8]
+    ours = sum(learning_rate(recipe(epochs=100), step, 300) for step in range(300)) / 3
+    assert total / ours == pytest.approx(0.90, abs=0.005)
+
+
+def test_the_cool_down_stays_at_the_lowest_rate():
+    r, plain = recipe(epochs=25, warmup_epochs=2, cooldown_epochs=5), recipe(epochs=20, warmup_epochs=2)
+    rates = [learning_rate(r, step, 250) for step in range(250)]
+    assert rates[:200] == [learning_rate(plain, step, 200) for step in range(200)]
+    assert rates[200:] == [pytest.approx(1e-8, rel=1e-9)] * 50
+
+
+def test_the_bias_of_the_head_alone_can_be_left_undecayed():
+    handle = aoft_bench.attach(vit(), "bitfit")
+    (only,) = handle.groups()
+    assert only == (1.0, 1.0)
+    groups = handle.groups(decay_head_bias=False)
+    (bias,) = groups[1.0, 0.0]
+    assert bias is handle.model.head.bias and set(groups) == {(1.0, 1.0), (1.0, 0.0)}
