@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from aoft_bench.backbones.pos_embed import resized
+from aoft_bench.backbones.transformers_names import is_transformers, to_timm
 from aoft_bench.utils.errors import UserError
 
 HEAD_PREFIXES = ("head.", "head_dist.", "fc.", "classifier.")
@@ -54,8 +56,18 @@ def load_weights(model: nn.Module, path: Path, sha256: str, resize: str = "bicub
         except Exception as error:
             raise UserError(_damaged(path, f"not a Google ViT file for this network ({_first_line(error)})")) from None
     else:
-        _load_state(model, _read_state(path, file), path, resize)
+        state = _read_state(path, file)
+        if is_transformers(state):
+            state = _renamed(model, state, path)
+        _load_state(model, state, path, resize)
     return file.sha256
+
+
+def _renamed(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return to_timm(state, model, path)
+    except (RuntimeError, IndexError) as error:  # of tensors whose shapes do not go together
+        raise UserError(_damaged(path, f"its tensors do not fit ({_first_line(error)})")) from None
 
 
 def _load_state(model: nn.Module, state: dict[str, torch.Tensor], path: Path, resize: str) -> None:
@@ -96,11 +108,12 @@ def _check_kind(name: str, tensor: torch.Tensor, mine: torch.Tensor, path: Path)
 
 
 def _check_arrays(model: nn.Module, file: io.BytesIO) -> None:
-    """Refuse a .npz of another patch size, whose patch embedding timm would resample and say nothing, and one whose
-    arrays are not floating-point. Reads the headers of the arrays only."""
+    """Refuse a .npz whose arrays are not floating-point, and what timm would change or leave out and say nothing: a
+    patch embedding of another size, and more blocks than the network has. Reads the headers of the arrays only."""
     from numpy.lib import format as npy
 
     height, width = model.patch_embed.patch_size  # type: ignore[union-attr, misc]
+    depth = len(model.blocks)  # type: ignore[arg-type]
     with zipfile.ZipFile(file) as archive:
         for name in archive.namelist():
             with archive.open(name) as member:
@@ -112,6 +125,9 @@ def _check_arrays(model: nn.Module, file: io.BytesIO) -> None:
                 raise ValueError(f"the array {name!r} holds {dtype}, give floating-point numbers")
             if name.endswith("embedding/kernel") and shape[:2] != (height, width):
                 raise ValueError(f"its patches are {shape[0]} px wide, the network's {width} px")
+            block = re.search(r"/encoderblock(?:_(\d+))?/", name)  # in newer files all blocks are in one array
+            if block and (int(block[1]) >= depth if block[1] else shape[0] != depth):
+                raise ValueError(f"it has other blocks than the network's {depth}: {name}, of shape {shape}")
     file.seek(0)
 
 

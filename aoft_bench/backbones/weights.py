@@ -1,18 +1,24 @@
 """Weight files of pre-trained networks: a local file, the embedded one or the Hugging Face hub's, and their SHA-256.
 
-Importing this module imports neither torch nor timm. A name without a tag is refused when the weights would come from
-the hub: timm's default for it changes between versions and is fine-tuned on ImageNet-1k for ViT-B/16, which is worth
-about a point. The SHA-256 of the file that the weights came from is part of every record.
+`hub` downloads, `read_weights` reads. Importing this module imports neither torch nor timm. A name without a tag is
+refused when the weights would come from the hub: timm's default for it changes between versions and is fine-tuned on
+ImageNet-1k for ViT-B/16, which is worth about a point. The SHA-256 of the file that the weights came from is part of
+every record.
 """
 
 import functools
 import hashlib
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aoft_bench.config.schema import BackboneOptions
 from aoft_bench.utils.errors import UserError, unknown
 from aoft_bench.utils.fast_imports import import_timm
 from aoft_bench.utils.files import user_path
+
+if TYPE_CHECKING:
+    from aoft_bench.backbones.hub import HubFile
 
 # the models of conf/backbone, all of timm's own at the hub, of which timm need not be asked: it imports torch
 AT_TIMM = (
@@ -33,55 +39,102 @@ def weight_file(options: BackboneOptions) -> Path:
 
 
 def weights_here(options: BackboneOptions) -> Path | None:
-    """`weight_file` without a download: None for a hub model whose weights are not on this machine."""
+    """`weight_file` without a download: None for a hub model whose weights are not on this machine, or damaged."""
     if options.checkpoint:
-        path = user_path(options.checkpoint, "backbone.checkpoint")
-        if not path.is_file():
-            raise UserError(
-                f"backbone.checkpoint: no file {options.checkpoint}; give a .npz, .safetensors or .pth file"
-            )
-        return path
+        return _local_file(options.checkpoint)
     if options.timm == "vit_nano":
         return NANO_WEIGHTS
     if options.timm not in AT_TIMM:
         check_name(options)
-    import huggingface_hub as hub
+    from aoft_bench.backbones import hub
 
-    cached = hub.try_to_load_from_cache(*at_the_hub(options.timm))
-    return Path(cached) if isinstance(cached, str) else None
+    path = hub.cached(_hub_file(options.timm))
+    return path if path and _is_intact(path) else None
+
+
+def check_weights(options: BackboneOptions) -> None:
+    """Raise the `UserError` of `weight_file`, as far as one request to the hub can tell; downloads nothing."""
+    if weights_here(options) is None:
+        from aoft_bench.backbones import hub
+
+        hub.ask(_hub_file(options.timm))
 
 
 def weights_name(options: BackboneOptions) -> str:
-    """What the weights are called in a record: the file's name, "embedded", or the timm name with its tag."""
+    """What the weights are called in a record: the name of the file or folder, "embedded", or the timm name with its
+    tag."""
     if options.checkpoint:
-        return Path(options.checkpoint).name
+        return os.path.basename(os.path.abspath(options.checkpoint))
     return "embedded" if options.timm == "vit_nano" else options.timm
 
 
-def _download(timm_name: str) -> Path:
-    """Download a hub model's weights; fails at once where the hub cannot be reached."""
-    import huggingface_hub as hub
-
-    repository, name = at_the_hub(timm_name)
-    try:
-        # one request first: the download retries for 23 to 46 s before it gives up
-        hub.get_hf_file_metadata(hub.hf_hub_url(repository, name), timeout=5)
-        return Path(hub.hf_hub_download(repository, name))
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno == 28:
-            raise UserError(f"disk full while downloading {repository}; free some space and run again") from None
+def _local_file(given: str) -> Path:
+    """The weight file that backbone.checkpoint names: the file itself, or the one in a folder of transformers'."""
+    path = user_path(given, "backbone.checkpoint")
+    if path.is_dir():
+        return _file_of_folder(path)
+    if not path.is_file():
         raise UserError(
-            f"weights of {timm_name} are not here and the Hugging Face hub cannot be reached ({type(error).__name__}); "
-            f"run once with a network, or fetch {name} of {repository} elsewhere (for the original IN-21k ViTs "
-            "Google's .npz does too) and give backbone.checkpoint=FILE; without either: backbone=vit_nano"
-        ) from None
+            f"backbone.checkpoint: no file {given}; give a .npz, .safetensors or .pth file, or a folder that "
+            "transformers saved"
+        )
+    return path
+
+
+def _file_of_folder(folder: Path) -> Path:
+    """model.safetensors in a folder that transformers saved; its config.json is read with it (see
+    `transformers_names`)."""
+    if (path := folder / "model.safetensors").is_file():
+        return path
+    there = {path.name for path in folder.iterdir()}
+    if "model.safetensors.index.json" in there:
+        why = "in several files; save it in one with save_pretrained(FOLDER, max_shard_size='100GB')"
+    elif "pytorch_model.bin" in there:
+        why = "as pytorch_model.bin only; save it again with save_pretrained(FOLDER), or give that file"
+    else:
+        why = "not there; give a folder with config.json and model.safetensors, or a .npz, .safetensors or .pth file"
+    raise UserError(f"backbone.checkpoint: the folder {folder} has no model.safetensors: the weights are {why}")
+
+
+def _download(timm_name: str) -> Path:
+    """Download a hub model's weights, and compare them with the SHA-256 that the hub announced."""
+    from aoft_bench.backbones import hub
+
+    file = _hub_file(timm_name)
+    damaged = hub.cached(file)
+    path = hub.download(file._replace(what=f"intact weights of {timm_name}") if damaged else file, damaged=damaged)
+    if not _is_intact(path):
+        path.resolve().unlink()
+        path.unlink()
+        raise UserError(
+            f"{file.what} came with another SHA-256 than the hub announced, so a proxy or the disk changed them; "
+            "nothing was kept: run again, or fetch them elsewhere and give backbone.checkpoint=FILE"
+        )
+    return path
+
+
+def _is_intact(path: Path) -> bool:
+    """Whether a file of the hub's cache has the SHA-256 that it is named by, as far as that is known."""
+    from aoft_bench.backbones import hub
+
+    return hub.digest_in_cache(path) in (None, file_sha256(path))
+
+
+def _hub_file(timm_name: str) -> "HubFile":
+    from aoft_bench.backbones.hub import HubFile
+
+    return HubFile(*at_the_hub(timm_name), f"the weights of {timm_name}")
 
 
 def at_the_hub(timm_name: str) -> tuple[str, str]:
-    """(repository, file) of a model's weights."""
+    """(repository, file) of a model's weights. Raises `UserError` if timm knows none."""
     if timm_name in AT_TIMM:
         return f"timm/{timm_name}", "model.safetensors"
     config = import_timm().get_pretrained_cfg(timm_name)
+    if not config.hf_hub_id:
+        raise UserError(
+            f"backbone.timm: {timm_name} has no weights at the Hugging Face hub; give a file by backbone.checkpoint"
+        )
     return config.hf_hub_id, config.hf_hub_filename or "model.safetensors"
 
 

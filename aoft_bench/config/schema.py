@@ -51,7 +51,8 @@ class DataOptions:
 @dataclass(frozen=True, config=STRICT)
 class BackboneOptions:
     """Which pre-trained network. timm: a timm name with its tag, or the name of an embedded network; checkpoint: a
-    local file with its weights (.npz, .safetensors, .pth) instead of the hub's; img_size: input side in pixels.
+    local file with its weights (.npz, .safetensors, .pth), or a folder that transformers saved, instead of the hub's;
+    img_size: input side in pixels.
     pos_embed_resize: how position embeddings get another size than the file's: ``bicubic``, timm's, antialiased, or
     ``zoom``, that of scipy.ndimage.zoom of order 1: bilinear, with the corners aligned.
     """

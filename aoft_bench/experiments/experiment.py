@@ -14,7 +14,7 @@ import torch
 
 from aoft_bench import data
 from aoft_bench.backbones.finite import not_finite
-from aoft_bench.backbones.weights import file_sha256, weight_file, weights_name
+from aoft_bench.backbones.weights import check_weights, file_sha256, weight_file, weights_name
 from aoft_bench.config.check import problems_of
 from aoft_bench.config.schema import RunConfig
 from aoft_bench.data.crops import CroppedBatches
@@ -303,16 +303,19 @@ def describe(
 
 
 def _check_data_and_weights(config: RunConfig, task: Task) -> Path:
-    """The weight file. Raises one `UserError` for all images and weights that are missing."""
+    """The weight file, downloaded if need be, but only where the data are there.
+
+    Raises one `UserError` for all images and weights that are missing.
+    """
     missing = []
-    try:
-        weights = weight_file(config.backbone)
-    except UserError as error:
-        missing.append(str(error))
     try:
         source_of(task, Locations.of(config.data), config.backbone.img_size, config.data.interpolation)
     except UserError as error:
         missing.append(str(error))
-    if missing:
-        raise UserError(problems_of(missing))
-    return weights
+    try:
+        if not missing:
+            return weight_file(config.backbone)
+        check_weights(config.backbone)
+    except UserError as error:
+        missing.append(str(error))
+    raise UserError(problems_of(missing))

@@ -189,9 +189,13 @@ def test_an_npz_of_another_network_is_refused(teacher, tmp_path):
     np.savez(tmp_path / "short.npz", **{k: v for k, v in arrays.items() if "encoderblock_5" not in k})
     patches = {"embedding/kernel": np.zeros((8, 8, 3, 128), np.float32)}
     np.savez(tmp_path / "patches.npz", **{**arrays, **patches})
+    deeper = {name.replace("block_5", "block_6"): array for name, array in arrays.items()}
+    np.savez(tmp_path / "deeper.npz", **{**arrays, **deeper})
+    stacked = {"params/Transformer/encoderblock/LayerNorm_0/scale": np.zeros((7, 128), np.float32)}
+    np.savez(tmp_path / "stacked.npz", **{**arrays, **stacked})
     np.savez(tmp_path / "foreign.npz", a=np.zeros(3))
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 broken")
-    for name in ("short", "patches", "foreign", "broken"):
+    for name in ("short", "patches", "deeper", "stacked", "foreign", "broken"):
         with pytest.raises(UserError, match=f"(?s){name}.npz.*not a Google ViT file") as failure:
             build(nano(tmp_path / f"{name}.npz"), 7)
         assert "\n" not in str(failure.value)

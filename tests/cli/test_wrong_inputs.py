@@ -367,6 +367,42 @@ def _(world: World) -> list[str]:
     return words(world.options, backbone__checkpoint=path.name)
 
 
+class RunsCode:
+    """Runs a command when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("ran",)
+
+
+@case("weights that run code", "cannot read the weights in mine.pth: ", "fetch the file again")
+def _(world: World) -> list[str]:
+    import torch
+
+    torch.save({"state_dict": RunsCode()}, world.root / "mine.pth")
+    return words(world.options, backbone__checkpoint="mine.pth")
+
+
+@case(
+    "folder without weights", "the folder mine has no model.safetensors", "as pytorch_model.bin only", "save it again"
+)
+def _(world: World) -> list[str]:
+    (world.root / "mine").mkdir()
+    (world.root / "mine/pytorch_model.bin").touch()
+    return words(world.options, backbone__checkpoint="mine")
+
+
+@case("folder of another model", "mine/config.json: model_type is 'beit', and only vit, dinov2,", "give one of those")
+def _(world: World) -> list[str]:
+    import torch
+    from safetensors.torch import save_file
+
+    (world.root / "mine").mkdir()
+    (world.root / "mine/config.json").write_text('{"model_type": "beit"}')
+    tensors = {"beit.embeddings.patch_embeddings.projection.weight": torch.zeros(1)}
+    save_file(tensors, world.root / "mine/model.safetensors")
+    return words(world.options, backbone__checkpoint="mine")
+
+
 @case("weights of another network", "holds weights of another network", "'blocks.", "choose the backbone")
 def _(world: World) -> list[str]:
     options = {"backbone": "vit_ti16_file", "backbone.img_size": "32", "backbone.checkpoint": world.weights().name}
