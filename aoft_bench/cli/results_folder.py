@@ -10,19 +10,19 @@ from aoft_bench.results.published import Published, load
 from aoft_bench.utils.errors import UserError
 
 
-def results_folder(command: str, arguments: Sequence[str]) -> Path:
-    """The folder that the arguments of `command` name."""
-    parser = ArgumentParser(command)
+def results_folder(command: str, arguments: Sequence[str], about: str = "") -> Path:
+    """The folder that the arguments of `command` name. about: what --help says of further arguments."""
+    parser = ArgumentParser(command, epilog=about)
     parser.add_argument(
         "results", nargs="?", default="results", type=Path, help="folder with records/ (default: results)"
     )
     return Path(parser.parse_args(arguments).results)
 
 
-def read_results(command: str, arguments: Sequence[str]) -> tuple[Path, Collected, Published]:
+def read_results(command: str, arguments: Sequence[str], about: str = "") -> tuple[Path, Collected, Published]:
     """(folder, its records, published rows). What cannot be used is named on stderr; `UserError` where no record can
     be."""
-    root = results_folder(command, arguments)
+    root = results_folder(command, arguments, about)
     found, published = collect(root), load(root)
     for left in [*found.left_out, *published.left_out]:
         print(f"aoft_bench: left out {left}", file=sys.stderr)

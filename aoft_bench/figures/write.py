@@ -17,6 +17,7 @@ from aoft_bench.figures.values import NothingToDrawError, published_points
 from aoft_bench.results.collect import Collected
 from aoft_bench.results.figure_index import DrawnFigure, read_index, write_index
 from aoft_bench.results.published import Published, PublishedRow
+from aoft_bench.results.rules import read_proofs
 from aoft_bench.results.settings import Comparison, build_comparisons
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import check_writable, write_text_atomically
@@ -66,7 +67,7 @@ def write_figures(root: Path, found: Collected, published: Published, processes:
     before: list[DrawnFigure] = []
     with contextlib.suppress(UserError):  # a damaged index is replaced
         before = read_index(folder)
-    comparisons = build_comparisons(found.records)
+    comparisons = [one.ranked() for one in build_comparisons(found.records, read_proofs(root, found.records))]
     methods = method_styles(row.method for comparison in comparisons for row in comparison.rows)
     sections = [_planned(one, row_styles(one, methods), published.rows) for one in comparisons]
     _draw(sections, folder, processes)

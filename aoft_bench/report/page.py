@@ -13,6 +13,7 @@ from aoft_bench.report import embed, view
 from aoft_bench.results.collect import collect
 from aoft_bench.results.published import load
 from aoft_bench.results.published_table import printed_tables
+from aoft_bench.results.rules import Proofs, read_proofs
 from aoft_bench.results.table import Entry, Table
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import write_text_atomically
@@ -35,12 +36,13 @@ class Written:
 def write_report(root: Path) -> Written:
     """Write RESULTS/report.html; `UserError` where there is no record to show."""
     collected, published = collect(root), load(root)
-    every = [left.below(root) for left in [*collected.left_out, *published.left_out]]
+    proofs = read_proofs(root, collected.records)
+    every = [left.below(root) for left in [*collected.left_out, *published.left_out, *proofs.left_out]]
     left_out = [(left.name, left.reason) for left in every]
     if not collected.records:
         raise UserError(_nothing(root, left_out[: len(collected.left_out)]))
     drawn = embed.figures(root)
-    text = render(collected.records, left_out, drawn, printed_tables(published.rows))
+    text = render(collected.records, left_out, drawn, printed_tables(published.rows), proofs)
     path = root / "report.html"
     write_text_atomically(path, text)
     return Written(path, len(collected.records), len(drawn), left_out, len(text.encode("utf-8")))
@@ -58,8 +60,9 @@ def render(
     left_out: list[tuple[str, str]],
     drawn: list[embed.EmbeddedFigure],
     published: list[Table],
+    proofs: Proofs | None = None,
 ) -> str:
-    """The text of the page; the same for the same arguments."""
+    """The text of the page; the same for the same arguments. proofs: see `build_comparisons`."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -73,7 +76,7 @@ def render(
     script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     theme = (TEMPLATES / "theme.js").read_text(encoding="utf-8")
     library, library_name, licence = embed.library()
-    shown = view.sections(records)
+    shown = view.sections(records, proofs)
     index = {id(record): i for i, record in enumerate(records)}
 
     def record_numbers(entry: Entry) -> str:
@@ -111,6 +114,6 @@ def _summary(records: list[dict[str, Any]], shown: list[view.ShownSetting]) -> s
         (sum(len(section.lines) for section in shown), "row"),
         (len({record["method"] for record in records}), "method"),
         (len({record["dataset"] for record in records}), "dataset"),
-        (len(shown), "setting"),
+        (len({section.setting for section in shown}), "setting"),
     ]
     return ", ".join(f"{count:,} {name}{'' if count == 1 else 's'}" for count, name in counts) + "."

@@ -3,16 +3,17 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from aoft_bench.data.tasks import TASKS
 from aoft_bench.records.schema import Record
-from aoft_bench.results.accuracy_table import accuracy_table
+from aoft_bench.results.accuracy_table import APART, accuracy_table
 from aoft_bench.results.rows import Row
+from aoft_bench.results.rules import Proofs
 from aoft_bench.results.settings import Comparison, build_comparisons, triple
-from aoft_bench.results.table import Column, Entry, spans
+from aoft_bench.results.table import Block, Column, Entry, Table, spans
 
 # what a number depends on beside the method: the chips of the page, in this order
 FACETS: dict[str, Callable[[Record], str]] = {
@@ -39,10 +40,13 @@ class Line:
 
 @dataclass(frozen=True)
 class ShownSetting:
-    """One setting. anchor: its id, derived from the setting; columns: of the accuracy table, scores
+    """One setting, or those of its rows that stand apart beside others that do not. anchor: its id; setting: a digest
+    of the setting; apart: why the rows stand apart, or empty; columns: of the accuracy table, scores
     first; groups: (name, number of columns) above them, empty where there is one group of tasks."""
 
     anchor: str
+    setting: str
+    apart: str
     title: str
     caption: str
     badges: list[tuple[str, str]]
@@ -53,9 +57,9 @@ class ShownSetting:
     upright: bool
 
 
-def sections(records: list[Record]) -> list[ShownSetting]:
-    """All settings of `records`."""
-    return [_section(comparison) for comparison in build_comparisons(records)]
+def sections(records: list[Record], proofs: Proofs | None = None) -> list[ShownSetting]:
+    """All settings of `records`; rows that break a rule of the results page in a table of their own."""
+    return [part for comparison in build_comparisons(records, proofs) for part in _parts(comparison)]
 
 
 def chips(shown: list[ShownSetting]) -> dict[str, list[tuple[str, int]]]:
@@ -65,26 +69,40 @@ def chips(shown: list[ShownSetting]) -> dict[str, list[tuple[str, int]]]:
     return {name: sorted(counts.items(), key=lambda pair: _natural(pair[0])) for name, counts in found.items()}
 
 
-def _section(comparison: Comparison) -> ShownSetting:
+def _parts(comparison: Comparison) -> list[ShownSetting]:
+    """The table of the rows that stand, and that of those that stand apart, where there are any."""
     table = accuracy_table(comparison)
+    both = [rows for rows in (comparison.standing, comparison.apart) if rows]
+    return [
+        _section(comparison, table, rows, block)
+        # blocks after these are not of rows
+        for rows, block in zip(both, table.blocks, strict=False)
+    ]
+
+
+def _section(comparison: Comparison, table: Table, rows: Sequence[Row], block: Block) -> ShownSetting:
     first, *others = range(len(table.columns))
     order = [first, *sorted(others, key=lambda i: not table.columns[i].ranked)]
     columns = [table.columns[i] for i in order]
     lines = [
         Line([entries[i] for i in order], _facets(row.records), _search(comparison, row))
-        for row, entries in zip(comparison.rows, table.blocks[0].rows, strict=True)
+        for row, entries in zip(rows, block.rows, strict=True)
     ]
     groups = spans(columns)
-    anchor = hashlib.sha256(repr(comparison.setting).encode()).hexdigest()[:8]
+    setting = hashlib.sha256(repr(comparison.setting).encode()).hexdigest()[:8]
+    apart = [note for note in table.notes if note.startswith(APART)]
+    beside = block.heading and len(rows) < len(comparison.rows)
     return ShownSetting(
-        anchor=f"setting-{anchor}",
-        title=table.title,
+        anchor=f"setting-{setting}{'-apart' if beside else ''}",
+        setting=setting,
+        apart=" ".join(apart) if block.heading else "",
+        title=f"{table.title}, rows apart" if beside else table.title,
         caption=table.caption,
         badges=[(name, value) for name, values in _facets(comparison.records).items() for value in values],
         groups=groups if len({name for name, _ in groups if name}) > 1 else [],
         columns=columns,
         lines=lines,
-        notes=list(table.notes),
+        notes=[note for note in table.notes if note not in apart],
         upright=len(comparison.datasets) > WIDE,
     )
 

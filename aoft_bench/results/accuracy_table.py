@@ -1,7 +1,7 @@
 """The table of accuracy: what its columns are, and published rows in blocks of their own."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -23,6 +23,7 @@ from aoft_bench.results.table import (
 )
 
 FLAT, GROUPED = "mean", "mean of groups"
+APART = "Apart by the rules of docs/results.md"  # begins the note of rows that break one
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def accuracy_columns(
 def accuracy_table(comparison: Comparison, published: Sequence[PublishedRow] = ()) -> Table:
     """Top-1 of one setting; published rows, if any, in blocks of their own that are not ranked."""
     columns = accuracy_columns(comparison.datasets, comparison.layout, comparison.unofficial)
-    blocks = [make_block(columns, comparison.rows, ranked=True)]
+    blocks, apart = own_blocks(columns, comparison)
     best = [row for row in comparison.rows if row.best_epoch]
     if best:
         blocks.append(make_block(columns, map(_of_best_epoch, best), "best test epoch, not a result"))
@@ -63,10 +64,32 @@ def accuracy_table(comparison: Comparison, published: Sequence[PublishedRow] = (
         comparison.caption,
         columns,
         [*blocks, *theirs],
-        [*comparison.notes, *notes],
+        [*comparison.notes, *apart, *notes],
         comparison.setting.as_columns(),
         grouped=comparison.layout == "vtab1k",
     )
+
+
+def own_blocks(columns: Sequence[AccuracyColumn], comparison: Comparison) -> tuple[list[Block], list[str]]:
+    """A block of the rows that stand and one of those that break a rule, if any, each ranked in itself, and the note
+    that the numbers in the second refer to. A rule that all of its rows break is in its heading."""
+    apart = comparison.apart
+    blocks = [make_block(columns, comparison.standing, ranked=True)] if comparison.standing else []
+    if not apart:
+        return blocks, []
+    numbers = {text: i for i, text in enumerate(dict.fromkeys(text for row in apart for text in row.broken), 1)}
+    common = [text for text in numbers if all(text in row.broken for row in apart)]
+
+    def listed(texts: Iterable[str]) -> str:
+        return ",".join(str(numbers[text]) for text in texts)
+
+    block = make_block(columns, apart, f"apart [{listed(common)}]" if common else "apart", ranked=True)
+    rows = [
+        [replace(first, note=listed(text for text in row.broken if text not in common)), *others]
+        for row, (first, *others) in zip(apart, block.rows, strict=True)
+    ]
+    reasons = "; ".join(f"[{number}] {text}" for text, number in numbers.items())
+    return [*blocks, replace(block, rows=rows)], [f"{APART}: {reasons}."]
 
 
 def published_blocks(

@@ -22,6 +22,7 @@ _HEADINGS = {
     "ablations": "Settings of one method",
     "cost": "Cost",
     "published": "Published results",
+    "foreign": "With numbers that are not ours",
 }
 # every name that `table_files` can give; a file of another call that is not given any more is out of date
 NAMES = frozenset(
@@ -31,14 +32,19 @@ NAMES = frozenset(
 
 
 def table_files(
-    comparisons: Sequence[Comparison], published: Sequence[PublishedRow], notes: Sequence[str] = ()
+    comparisons: Sequence[Comparison],
+    published: Sequence[PublishedRow],
+    notes: Sequence[str] = (),
+    foreign: Sequence[Table] = (),
 ) -> dict[str, str]:
-    """Name -> text of every file. notes: what stands below the last table of a file, for records left out."""
-    tables: Mapping[str, list[Table]] = {
+    """Name -> text of every file. notes: what stands below the last table of a file, for records left out; foreign:
+    tables with numbers of others."""
+    tables: Mapping[str, Sequence[Table]] = {
         "accuracy": [accuracy_table(one, beside(published, one)) for one in comparisons],
         "ablations": [table for one in comparisons for table in ablation_tables(one)],
         "cost": [table for one in comparisons for table in cost_tables(one)],
         "published": published_tables(published),
+        "foreign": foreign,
     }
     files: dict[str, str] = {}
     for name, some in tables.items():

@@ -15,7 +15,8 @@ class Row:
     """A method variant. cells: dataset -> top-1 of its seeds, in %; trained, head: parameters, mean over datasets.
 
     method: name of the method's row in conf/method; records: those that the row is made of, in order of dataset and
-    seed; best_epoch: dataset -> top-1 of the best test epoch of its seeds, where the protocol records it.
+    seed; best_epoch: dataset -> top-1 of the best test epoch of its seeds, where the protocol records it; broken: how
+    it breaks the rules of the results page, where they were asked for.
     """
 
     label: str
@@ -25,6 +26,7 @@ class Row:
     best_epoch: dict[str, list[float]]
     trained: float
     head: float
+    broken: tuple[str, ...] = ()
 
     def seeds(self, dataset: str) -> list[int]:
         """The seeds of one cell, in the order of its values."""

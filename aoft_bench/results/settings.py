@@ -14,6 +14,7 @@ from typing import Literal
 from aoft_bench.data.tasks import TASKS
 from aoft_bench.records.schema import Record
 from aoft_bench.results.rows import Row, build_rows
+from aoft_bench.results.rules import Proofs, broken_rules
 
 Layout = Literal["vtab1k", "fgvc", "plain"]
 BENCHMARKS: dict[Layout, str] = {"vtab1k": "VTAB-1k", "fgvc": "FGVC"}
@@ -82,6 +83,24 @@ class Comparison:
     layout: Layout = field(default="plain", kw_only=True)
 
     @property
+    def standing(self) -> list[Row]:
+        """The rows that break no rule of the results page."""
+        return [row for row in self.rows if not row.broken]
+
+    @property
+    def apart(self) -> list[Row]:
+        """The rows that break one."""
+        return [row for row in self.rows if row.broken]
+
+    def ranked(self) -> "Comparison":
+        """What statistics and figures are of: the rows that stand, or all where none does."""
+        if not self.standing or not self.apart:
+            return self
+        labels = ", ".join(row.label for row in self.apart)
+        note = f"Not in it, since they stand apart (docs/results.md): {labels}."
+        return replace(self, rows=self.standing, notes=[*self.notes, note])
+
+    @property
     def records(self) -> list[Record]:
         return [record for row in self.rows for record in row.records]
 
@@ -100,8 +119,11 @@ class Comparison:
         return dataset + ("*" if dataset in self.unofficial else "")
 
 
-def build_comparisons(records: Sequence[Record]) -> list[Comparison]:
-    """The rows of every setting, VTAB-1k first, each with a title of its own."""
+def build_comparisons(records: Sequence[Record], proofs: Proofs | None = None) -> list[Comparison]:
+    """The rows of every setting, VTAB-1k first, each with a title of its own.
+
+    proofs: of the rules of the results page; without them, no row is held to these.
+    """
     by_setting: dict[Setting, list[Record]] = defaultdict(list)
     for record in records:
         by_setting[_setting_of(record)].append(record)
@@ -113,7 +135,7 @@ def build_comparisons(records: Sequence[Record]) -> list[Comparison]:
     }
     suites = list(_SUITES)
     ordered = sorted(settings, key=lambda s: (suites.index(s.suite), not s.official, s))
-    return _titled([_comparison(setting, settings[setting]) for setting in ordered])
+    return _titled([_comparison(setting, settings[setting], proofs) for setting in ordered])
 
 
 def _setting_of(record: Record) -> Setting:
@@ -149,11 +171,13 @@ def _by_images(records: list[Record]) -> list[list[Record]]:
     return lists
 
 
-def _comparison(setting: Setting, records: list[Record]) -> Comparison:
+def _comparison(setting: Setting, records: list[Record], proofs: Proofs | None) -> Comparison:
     present = {record["dataset"] for record in records}
     layout = _layout(setting, present)
     suite = BENCHMARKS.get(layout) or _SUITES[setting.suite]
     rows, notes = build_rows(records)
+    if proofs:
+        rows = [replace(row, broken=broken_rules(row, proofs)) for row in rows]
     notes += _code_notes(rows)
     return Comparison(
         title=f"{suite}: {setting.backbone}, protocol {setting.protocol}, {setting.img_size} px, "

@@ -1,6 +1,7 @@
 """The statistics of a comparison as tables: ranks and intervals of its rows, and AOFT against each other row."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from aoft_bench.results.ranking import rounded
 from aoft_bench.results.settings import Comparison
@@ -29,12 +30,15 @@ _LIMITS = (
 
 def statistics_tables(comparison: Comparison) -> list[Table]:
     """Ranks and intervals of the rows that have every task, and AOFT against each other row; nothing for one row."""
-    if len(comparison.rows) < 2:
+    ranked = comparison.ranked()
+    if len(ranked.rows) < 2:
         return []
-    pool = pool_of(comparison)
-    tables = [_pool_table(comparison, pool)] if len(pool.rows) > 1 else []
-    pairs = paired(comparison)
-    return [*tables, _paired_table(comparison, pairs)] if pairs else tables
+    pool = pool_of(ranked)
+    tables = [_pool_table(ranked, pool)] if len(pool.rows) > 1 else []
+    pairs = paired(ranked)
+    tables += [_paired_table(ranked, pairs)] if pairs else []
+    about = ranked.notes[len(comparison.notes) :]
+    return [replace(table, notes=[*table.notes, *about]) for table in tables]
 
 
 def _pool_table(comparison: Comparison, pool: Pool) -> Table:

@@ -105,16 +105,16 @@ def test_a_column_sorts_by_mouse_and_by_keyboard_with_missing_last(visit: Open) 
 def test_words_filter_rows_of_every_setting(visit: Open) -> None:
     page = visit()
     status = page.locator("#status")
-    assert status.inner_text() == "4 of 4 rows in 2 of 2 settings"
+    assert status.inner_text() == "4 of 4 rows in 2 of 2 tables"
     find = page.get_by_role("searchbox", name="Find rows")
     find.fill("aoft rank=8")
-    assert status.inner_text() == "1 of 4 rows in 1 of 2 settings"
+    assert status.inner_text() == "1 of 4 rows in 1 of 2 tables"
     assert column(page, BIG, "method") == ["aoft"]
     assert not page.get_by_role("heading", name=SMALL).is_visible()
     find.fill("no such method")
-    assert status.inner_text() == "0 of 4 rows in 0 of 2 settings"
+    assert status.inner_text() == "0 of 4 rows in 0 of 2 tables"
     page.get_by_role("button", name="Clear the filter").click()
-    assert status.inner_text() == "4 of 4 rows in 2 of 2 settings"
+    assert status.inner_text() == "4 of 4 rows in 2 of 2 tables"
     assert find.input_value() == ""
 
 
@@ -124,17 +124,17 @@ def test_chips_filter_by_mouse_and_by_keyboard(visit: Open) -> None:
     small = page.get_by_role("group", name="image size").get_by_role("button", name="112 px 1 row")
     small.click()
     assert small.get_attribute("aria-pressed") == "true"
-    assert status.inner_text() == "1 of 4 rows in 1 of 2 settings"
+    assert status.inner_text() == "1 of 4 rows in 1 of 2 tables"
     page.get_by_role("group", name="image size").get_by_role("button", name="224 px").click()  # either of one facet
-    assert status.inner_text() == "4 of 4 rows in 2 of 2 settings"
+    assert status.inner_text() == "4 of 4 rows in 2 of 2 tables"
     official = page.get_by_role("group", name="data").get_by_role("button", name="official 3 rows", exact=True)
     official.focus()
     page.keyboard.press("Space")  # and all facets
-    assert status.inner_text() == "3 of 4 rows in 1 of 2 settings"
+    assert status.inner_text() == "3 of 4 rows in 1 of 2 tables"
     page.get_by_role("searchbox").fill("linear")
-    assert status.inner_text() == "1 of 4 rows in 1 of 2 settings"
+    assert status.inner_text() == "1 of 4 rows in 1 of 2 tables"
     page.get_by_role("button", name="Clear", exact=True).click()
-    assert status.inner_text() == "4 of 4 rows in 2 of 2 settings"
+    assert status.inner_text() == "4 of 4 rows in 2 of 2 tables"
     assert page.locator(".chip[aria-pressed=true]").count() == 0
 
 

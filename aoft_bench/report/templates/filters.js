@@ -38,7 +38,7 @@ function startFilters(tables) {
 
   function apply() {
     const wanted = [...chosen()];
-    let rows = 0, settings = 0, all = 0;
+    let rows = 0, shownTables = 0, all = 0;
     for (const table of tables) {
       const facets = table.rows().nodes().toArray().map((row) => JSON.parse(row.dataset.facets));
       table.search.fixed("chips", (_text, _row, index) =>
@@ -47,12 +47,12 @@ function startFilters(tables) {
       const shown = table.rows({ search: "applied" }).count();
       table.table().node().closest(".setting").hidden = shown === 0;
       rows += shown;
-      settings += shown > 0;
+      shownTables += shown > 0;
       all += facets.length;
     }
     document.getElementById("nothing").hidden = rows > 0;
     document.getElementById("status").textContent =
-      `${rows} of ${all} rows in ${settings} of ${tables.length} settings`;
+      `${rows} of ${all} rows in ${shownTables} of ${tables.length} tables`;
   }
 
   function clear() {
