@@ -29,6 +29,8 @@ COMMANDS = {
     "select": "choose hyper-parameters from tuning runs, for hparams=tuned",
     "evaluate": "score the saved parameters of a record again",
     "analyze": "how orthogonal a backbone and trained methods are",
+    "verify": "run a sample of somebody's cells again: do the numbers come out",
+    "merge-results": "put the records of several machines and labs together",
     "tables": "the tables of results/, printed and written in every format",
     "figures": "the figures of results/, as PDF and PNG, with a page on them",
     "report": "results/ as one self-contained HTML page",
@@ -89,7 +91,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 def _run(words: list[str]) -> int:
     if HELP_FLAGS & {*words[:1]}:
-        print(HELP.format(commands="\n".join(f"  {name:<9} {summary}" for name, summary in COMMANDS.items())))
+        print(HELP.format(commands="\n".join(f"  {name:<13} {summary}" for name, summary in COMMANDS.items())))
         return 0
     if words[:1] == ["--version"]:
         print(f"aoft_bench {__version__}")
@@ -98,7 +100,7 @@ def _run(words: list[str]) -> int:
     try:
         for word in words:
             _check_characters(word)
-        module = importlib.import_module(f"aoft_bench.cli.{_take_command(words)}")
+        module = importlib.import_module(f"aoft_bench.cli.{_take_command(words).replace('-', '_')}")
         if hasattr(module, "INTERRUPTED"):
             interrupted += f"; {module.INTERRUPTED}"
         return int(module.main(words))

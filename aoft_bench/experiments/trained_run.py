@@ -31,18 +31,7 @@ class TrainedRun:
 
     def experiment(self) -> Experiment:
         """The run's experiment, its data and weights found; `UserError` if they are not those of the record."""
-        hardware.prepare_cpu(self.config.trainer.threads)
-        experiment = prepare_experiment(self.config)
-        for what, found, recorded in (
-            ("data", experiment.prepared.fingerprint, self.record["data"]["fingerprint"]),
-            ("backbone weights", experiment.weights_sha256, self.record["weights"]["sha256"]),
-            ("configuration", experiment.digest, self.record["hash"]),
-        ):
-            if found != recorded:
-                raise UserError(
-                    f"the {what} here are not those of the record: got {found[:12]}, the record has {recorded[:12]}"
-                )
-        return experiment
+        return experiment_of(self.record, self.config)
 
     def start(self, device: torch.device = CPU, *, weights: bool = True) -> AdaptedModel:
         """The adapted model before the first step, drawn from the run's seed, on the CPU; `device`: where it will run.
@@ -80,11 +69,30 @@ def open_run(path: Path, record: Record, changes: Mapping[str, Any] | None = Non
     changes: full names of options, such as data.root, and the values that they have on this machine. Raises `UserError`
     if the trained parameters are missing, damaged, or not those of the record.
     """
-    sections: dict[str, Any] = {}
-    for name, value in (changes or {}).items():
+    return TrainedRun(path, record, config_of(record, changes or {}), read_trained(path, record))
+
+
+def config_of(record: Record, changes: Mapping[str, Any]) -> RunConfig:
+    """The configuration of a record in its precision. changes: see `open_run`."""
+    sections: dict[str, Any] = {"trainer": {"precision": record["precision"]}}
+    for name, value in changes.items():
         section, _, key = name.partition(".")
         sections.setdefault(section, {})[key] = value
     tree = record["config"]
-    tree = tree | {section: tree[section] | values for section, values in sections.items()}
-    tree["trainer"] = tree["trainer"] | {"precision": record["precision"]}
-    return TrainedRun(path, record, from_dict(tree, methods.get), read_trained(path, record))
+    return from_dict(tree | {name: tree.get(name, {}) | values for name, values in sections.items()}, methods.get)
+
+
+def experiment_of(record: Record, config: RunConfig) -> Experiment:
+    """The experiment of a record, its data and weights found; `UserError` if they are not those of the record."""
+    hardware.prepare_cpu(config.trainer.threads)
+    experiment = prepare_experiment(config)
+    for what, found, recorded in (
+        ("data", experiment.prepared.fingerprint, record["data"]["fingerprint"]),
+        ("backbone weights", experiment.weights_sha256, record["weights"]["sha256"]),
+        ("configuration", experiment.digest, record["hash"]),
+    ):
+        if found != recorded:
+            raise UserError(
+                f"the {what} here are not those of the record: got {found[:12]}, the record has {recorded[:12]}"
+            )
+    return experiment

@@ -27,7 +27,7 @@ def test_every_module_with_a_main_is_a_command() -> None:
         for name, tree in trees.items()
         if any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body)
     }
-    assert having == COMMANDS.keys()
+    assert {name.replace("_", "-") for name in having} == COMMANDS.keys()
 
 
 def test_help_shows_all_commands_on_one_screen(cli: Command) -> None:
@@ -82,7 +82,7 @@ def ending_with(error: BaseException) -> object:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_mistake_and_ctrl_c_end_alike_in_all(command: str, cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module(f"aoft_bench.cli.{command}")
+    module = importlib.import_module(f"aoft_bench.cli.{command.replace('-', '_')}")
     monkeypatch.setattr(module, "main", ending_with(UserError("too many")))
     assert cli(command).code == 2 and cli(command).err == "aoft_bench: too many\n"
     monkeypatch.setattr(module, "main", ending_with(KeyboardInterrupt()))

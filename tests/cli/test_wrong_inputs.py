@@ -619,6 +619,109 @@ def _(world: World) -> list[str]:
     return ["nowhere"]
 
 
+# results of several folders
+def _results(world: World, **changes: object) -> Path:
+    """A results folder with the true record, changed where that is not in its hash."""
+    made = json.loads(world.trained.read_text()) | changes
+    path = world.root / "A/records" / world.trained.relative_to(world.trained.parents[3])
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(made))
+    return path
+
+
+@case("merge: not a results folder", "pack is no results folder: it has no records/", command="merge-results")
+def _(world: World) -> list[str]:
+    _results(world)
+    return ["A", "pack", "out=C"]
+
+
+@case("merge: a folder that is not here", "nowhere is not here; give folders as", command="merge-results")
+def _(world: World) -> list[str]:
+    _results(world)
+    return ["A", "nowhere", "out=C"]
+
+
+@case("merge: into a folder with files", "out=pack exists and is not an empty folder", command="merge-results")
+def _(world: World) -> list[str]:
+    return ["A", "B", "out=pack"]
+
+
+@case("merge: into what it merges", "out=A/C is inside A, which is merged", command="merge-results")
+def _(world: World) -> list[str]:
+    return ["A", "B", "out=A/C"]
+
+
+@case("merge: with itself", "A and A/../A are the same folder: give each once", command="merge-results")
+def _(world: World) -> list[str]:
+    return ["A", "./A/../A", "out=C"]
+
+
+@case(
+    "merge: no record that can be used", "A: none of its 1 records can be used; the first, A/", command="merge-results"
+)
+def _(world: World) -> list[str]:
+    _results(world, seed=5)
+    return ["A", "B", "out=C"]
+
+
+@case("merge: unknown code", "its code digest feedfeed is not known", "code=feedfeed takes", command="merge-results")
+def _(world: World) -> list[str]:
+    _results(world, code="feedfeed")
+    shutil.copytree(world.root / "A", world.root / "B")
+    return ["A", "B", "out=C"]
+
+
+asked("merge: one folder", "merge-results", "A out=C", "got 1 folder: give two or more, as in A B out=C")
+asked("merge: where to", "merge-results", "A B", "where to? give a new folder, as in out=C")
+asked("merge: out twice", "merge-results", "A B out=C out=D", "got out= twice")
+asked("merge: unknown word", "merge-results", "A B uot=C", "unknown argument 'uot' (did you mean 'out'?)")
+asked("verify: which cells", "verify", "sample=3", "which cells? give records or a results folder")
+asked("verify: nothing there", "verify", "nowhere", "nowhere is not here; give records, or folders as")
+asked("verify: no results folder", "verify", "pack", "pack is in no results folder: records are <results>/records/")
+asked("verify: no such number", "verify", "pack sample=0", "sample=0: give a whole number from 1, as in sample=3")
+asked("verify: no whole seed", "verify", "pack seed=1e3", "seed=1e3: give a whole number from 0, as in seed=0")
+asked("verify: not movable", "verify", "pack recipe.lr=1", "unknown change 'recipe.lr'", "trainer.accelerator")
+
+
+@case("verify: an edited record", "was it edited? delete it and run the cell again", command="verify")
+def _(world: World) -> list[str]:
+    return [str(_results(world, seed=5).relative_to(world.root))]
+
+
+FOREIGN = {
+    "a task twice": ("A,dtd,0,50,x\nA,dtd,0,51,x", "line 3: dtd of A with seed 0 stands there twice; keep one"),
+    "an unknown task": ("A,dtdd,0,50,x", "line 2: unknown task 'dtdd' (did you mean 'dtd'?)"),
+    "a number out of range": ("A,dtd,0,501,x", "line 2: top1 is '501', not a number from 0 to 100 (in %)"),
+    "a number that is none": ("A,dtd,0,nan,x", "line 2: top1 is 'nan', not a number from 0 to 100 (in %)"),
+    "no whole seed": ("A,dtd,one,50,x", "line 2: seed is 'one', not a whole number from 0"),
+    "no source": ("A,dtd,0,50,", "line 2: source is '': give a text of one line"),
+    "too few values": ("A,dtd,0,50", "line 2: it has more or fewer values than there are columns"),
+    "no line": ("", "x.csv has no numbers: give lines of method, task, seed, top1, source"),
+    "no task of ours": (
+        "A,cub,0,50,x",
+        "no record scored on test has a task of x.csv (cub), so there is nothing",
+    ),
+}
+
+
+def _foreign(content: str, header: str = "method,task,seed,top1,source") -> Case:
+    def make(world: World) -> list[str]:
+        _results(world)
+        (world.root / "x.csv").write_text(f"{header}\n{content}\n")
+        return ["A", "foreign=x.csv"]
+
+    return make
+
+
+for _what, (_content, _said) in FOREIGN.items():
+    case(f"tables: foreign numbers, {_what}", _said, command="tables")(_foreign(_content))
+case("tables: foreign numbers, no column", "x.csv has no column source; its first", command="tables")(
+    _foreign("A,dtd,0,50", "method,task,seed,top1")
+)
+asked("tables: no foreign file", "tables", "foreign=nowhere.csv", "foreign=nowhere.csv cannot be read: No such file")
+asked("tables: foreign twice", "tables", "foreign=a foreign=b", "got foreign= 2 times: give one file")
+
+
 @case("two flags at once", "got -m and --cfg, of which one can be given")
 def _(world: World) -> list[str]:
     return ["-m", "--cfg", "job"]
