@@ -87,3 +87,31 @@ def tfds_cache(folder: Path, name: str, ids: Mapping[str, Sequence[str]], conten
         content=content,
     )
     return fill(entry, source, Locations(folder / "cache"), 16, "bicubic")
+
+
+def make_images(
+    root: Path, *, splits: Mapping[str, int], classes: Sequence[str] = ("ant", "bee"), side: int = 12
+) -> Path:
+    """An ImageFolder: `splits` gives how many images of each class each of its split folders has; "" is the root."""
+    rng = np.random.default_rng(0)
+    for split, count in splits.items():
+        for name in classes:
+            (root / split / name).mkdir(parents=True, exist_ok=True)
+            for index in range(count):
+                pixels = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f"{index}.png")
+    return root
+
+
+def make_table(root: Path, rows: Sequence[Sequence[str]], columns: str = "path,label,split") -> Path:
+    """images.csv with these rows in `root`."""
+    lines = [columns, *(",".join(row) for row in rows)]
+    (root / "images.csv").write_text("\n".join(lines) + "\n")
+    return root / "images.csv"
+
+
+def rows_of(root: Path, names: Mapping[str, str] | None = None) -> list[list[str]]:
+    """(path, label, split) of the images of an ImageFolder, in its order; names: what a class is called instead."""
+    order = {"train": 0, "val": 1, "test": 2}
+    paths = sorted((path.relative_to(root) for path in root.rglob("*.png")), key=lambda p: (order[p.parts[0]], p.parts))
+    return [[str(path), (names or {}).get(path.parts[1], path.parts[1]), path.parts[0]] for path in paths]

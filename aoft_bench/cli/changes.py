@@ -7,7 +7,7 @@ from aoft_bench.utils.errors import UserError, unknown
 
 # options that may differ from the record's, since they do not change the number
 MOVABLE = (
-    *(f"data.{name}" for name in ("root", "cache", "source", "tfds_dir", "manual_dir")),
+    *(f"data.{name}" for name in ("root", "cache", "source", "tfds_dir", "manual_dir", "hf")),
     *("backbone.checkpoint", "trainer.eval_batch_size", "trainer.threads"),
 )
 

@@ -49,10 +49,8 @@ def chosen_tasks(words: list[str], default: str | None = None) -> list[ChosenTas
         # of several tasks, those that are generated have no use for the places of the others
         return Locations(places.cache) if len(names) > 1 and "embedded" in task.sources else places
 
-    return [
-        ChosenTask(task, places_of(task), config.backbone.img_size, config.data.interpolation)
-        for task in map(data.task, names)
-    ]
+    tasks = [data.task_of(config.dataset)] if len(names) == 1 else list(map(data.task, names))
+    return [ChosenTask(task, places_of(task), config.backbone.img_size, config.data.interpolation) for task in tasks]
 
 
 def run_command(usage: str, arguments: Sequence[str], run: Callable[[list[str]], int]) -> int:
@@ -77,6 +75,14 @@ def each_task(tasks: list[ChosenTask], done: str, work: Callable[[ChosenTask], t
     if failed and len(tasks) > 1:
         print(f"aoft_bench: {failed} of {len(tasks)} tasks could not be {done} (named above)", file=sys.stderr)
     return failed
+
+
+def take_word(words: list[str], name: str) -> tuple[str | None, list[str]]:
+    """The value of the word `name=value`, and the other words."""
+    found = [word.removeprefix(f"{name}=") for word in words if word.startswith(f"{name}=")]
+    if len(found) > 1:
+        raise UserError(f"{name}= is given {len(found)} times ({', '.join(found)}); give it once")
+    return (found[0] if found else None), [word for word in words if not word.startswith(f"{name}=")]
 
 
 def _tasks_of(text: str) -> list[str]:

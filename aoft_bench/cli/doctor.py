@@ -19,7 +19,7 @@ from aoft_bench.cli import HELP_FLAGS, ArgumentParser
 from aoft_bench.cli.data_commands import EVERYTHING, ChosenTask, chosen_tasks
 from aoft_bench.data import Task, task
 from aoft_bench.data.locations import ENVIRONMENT, JSON_LAYOUT, LAYOUT
-from aoft_bench.data.tasks import SPLITS
+from aoft_bench.data.tasks import OWN, SPLITS
 from aoft_bench.utils.errors import UserError, unknown
 from aoft_bench.utils.files import user_path
 from aoft_bench.utils.text import one_line, plain_lines
@@ -35,7 +35,7 @@ USAGE = f"""{__doc__}
                            with FGVC's json files, `tfds` or `folder` (as with data.source=tfds or folder): these are
                            prepared into the cache first
   --csv FILE               a line for each image pair: split, positions, labels, id, mean absolute error in grey levels
-  dataset=cifar100,svhn    tasks; suites: vtab1k, fgvc, embedded; default: all
+  dataset=cifar100,svhn    tasks; suites: vtab1k, manyshot, fgvc, embedded; default: all
   data.cache=DIR           where prepared images are kept
   data.root=DIR  data.tfds_dir=DIR  data.manual_dir=DIR  data.source=tfds|folder  backbone=NAME    as for a run"""
 
@@ -69,7 +69,7 @@ def _report(words: list[str]) -> int:
     chosen = chosen_tasks(words, default=EVERYTHING)
     found = []
     for one in chosen:
-        command = shlex.join(["aoft-bench", "prepare", f"dataset={one.task.name}", *settings])
+        command = shlex.join(["aoft-bench", "prepare", f"dataset={_group_of(one.task)}", *settings])
         found += states_of(one.task, one.locations, one.image_size, one.interpolation, command)
     _print_table(found)
     locations = chosen[0].locations
@@ -80,6 +80,11 @@ def _report(words: list[str]) -> int:
         f"fgvc: {JSON_LAYOUT}\n--verify reads all of every cache"
     )
     return 0
+
+
+def _group_of(one: Task) -> str:
+    """What `dataset=` takes for a task; images of the user's own have a name besides."""
+    return OWN if one.suite == "own" else one.name
 
 
 def _print_table(found: Sequence["TaskState"]) -> None:
@@ -164,10 +169,13 @@ def _open_cache(text: str, entry: Task | None) -> "PreparedTask | None":
     """A cache directory, opened; None for a source's name or a folder of images, which have to be prepared."""
     from aoft_bench.data.cache import read_meta
     from aoft_bench.data.prepared_task import PreparedTask
+    from aoft_bench.data.sources import table
 
     if text in SOURCE_WORDS:
         return None
     directory = Path(os.path.realpath(user_path(text, "--compare")))  # Path.resolve fails for a link to itself
+    if table.holds(directory):
+        return None
     if not directory.is_dir():
         what = "is a file" if directory.exists() else "does not exist"
         raise UserError(
@@ -183,7 +191,7 @@ def _open_cache(text: str, entry: Task | None) -> "PreparedTask | None":
     if entry is not None and name != entry.name:
         raise UserError(f"{text} is a cache of {name}, not of {entry.name}; leave dataset= out, or give dataset={name}")
     read_meta(directory, name)  # a damaged cache is reported before an unknown task
-    return PreparedTask.open(task(name), directory)
+    return PreparedTask.open(entry or task(name), directory)
 
 
 def _task_of(directory: Path) -> str:
@@ -201,7 +209,8 @@ def _prepare_side(text: str, chosen: ChosenTask, other: "PreparedTask | None") -
     if "embedded" in chosen.task.sources:
         raise UserError(f"{chosen.task.name} is generated and has no folder or TFDS source; give cache directories")
     root = {"tfds": None, "folder": chosen.locations.root}.get(text, Path(text))
-    locations = replace(chosen.locations, source="tfds" if text == "tfds" else "folder", root=root)
+    source = "tfds" if text == "tfds" else "auto" if chosen.task.suite == "own" else "folder"
+    locations = replace(chosen.locations, source=source, root=root)
     size, interpolation = chosen.image_size, chosen.interpolation
     if other and other.shape:
         sides = other.shape[:2]

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from aoft_bench.cli.data_commands import ChosenTask, chosen_tasks, each_task, run_command
+from aoft_bench.cli.data_commands import ChosenTask, chosen_tasks, each_task, run_command, take_word
 from aoft_bench.utils.errors import UserError, unknown
 
 FORMATS = ("folder",)
 USAGE = f"""{__doc__}
-  dataset=cifar100,svhn    tasks; suites: vtab1k, fgvc, embedded, all; `aoft-bench list datasets` shows them
+  dataset=cifar100,svhn    tasks; suites: vtab1k, manyshot, fgvc, embedded, all; `aoft-bench list datasets` shows them
   out=DIR                  where the packs go, each in a folder of its own (cifar100: DIR/cifar)
   format=folder            DIR/cifar/images/<split>/000000.png and train800.txt, val200.txt, test.txt,
                            train800val200.txt of lines '<image> <label>'; the only one so far
@@ -34,10 +34,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def export_all(words: list[str]) -> int:
     """Export each task of a command line and print a line for it; returns how many failed."""
-    kind, words = _take(words, "format")
+    kind, words = take_word(words, "format")
     if kind is not None and kind not in FORMATS:
         raise unknown("format", kind, FORMATS)
-    out, words = _take(words, "out")
+    out, words = take_word(words, "out")
     if not out:
         raise UserError("where to? give out=<folder>; each task gets a folder of its own in it")
     return each_task(chosen_tasks(words), "exported", partial(_export, out=Path(out)))
@@ -52,11 +52,3 @@ def _export(chosen: ChosenTask, out: Path) -> tuple[str, Path]:
     )
     size = " x ".join(map(str, ready.shape)) if ready.shape and ready.squashed_by is None else "at their own sizes"
     return f"{sum(ready.sizes.values()):,} images ({size}), {megabytes(folder)}, from {ready.source_note}", folder
-
-
-def _take(words: list[str], name: str) -> tuple[str | None, list[str]]:
-    """The value of the word `name=value`, and the other words."""
-    found = [word.removeprefix(f"{name}=") for word in words if word.startswith(f"{name}=")]
-    if len(found) > 1:
-        raise UserError(f"{name}= is given {len(found)} times ({', '.join(found)}); give it once")
-    return (found[0] if found else None), [word for word in words if not word.startswith(f"{name}=")]

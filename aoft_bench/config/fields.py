@@ -5,7 +5,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, WrapValidator
+from pydantic import ConfigDict, Field, PlainValidator, WrapValidator
+from pydantic_core import PydanticCustomError
 
 STRICT = ConfigDict(strict=True, extra="forbid")
 
@@ -21,6 +22,15 @@ Unit = Annotated[float, Field(ge=0, lt=1), Number]
 NotNegative = Annotated[float, Field(ge=0), Number]
 Positive = Annotated[float, Field(gt=0), Number]
 Count = Annotated[int, Field(ge=1, le=10**9)]  # as records hold it
+
+
+def _count_or_all(value: Any) -> int | str:
+    if value == "all" or (type(value) is int and 1 <= value <= 10**9):
+        return value  # type: ignore[no-any-return]
+    raise PydanticCustomError("count_or_all", "give all, or a whole number of at least 1")
+
+
+CountOrAll = Annotated[int | str, PlainValidator(_count_or_all)]  # one reason, where a union would give two
 
 
 def added(default: Any) -> Any:

@@ -15,7 +15,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from aoft_bench.config.check import check, problems_of
-from aoft_bench.config.fields import STRICT, Count, NotNegative, Positive, Unit, added, plain_values
+from aoft_bench.config.fields import STRICT, Count, CountOrAll, NotNegative, Positive, Unit, added, plain_values
 from aoft_bench.utils.errors import UserError, unknown_text
 from aoft_bench.utils.text import shown
 
@@ -24,9 +24,11 @@ MethodClass = Callable[[str], type[Any]]
 
 @dataclass(frozen=True, config=STRICT)
 class DatasetOptions:
-    """Which task. name: an entry of the table of tasks (`aoft-bench list datasets`)."""
+    """Which task. name: an entry of the table of tasks (`aoft-bench list datasets`); own: images of the user's own,
+    which may have any other name."""
 
     name: str
+    own: bool = added(False)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -36,16 +38,23 @@ class DataOptions:
     root: a folder pack, or a folder of packs; cache: where the prepared uint8 arrays are kept; interpolation: PIL's
     bicubic or bilinear (antialiased), or bilinear_tf (TensorFlow's, not antialiased); normalization: mean and standard
     deviation 0.5 (half), ImageNet's, none (values in [0, 1]), or what the backbone was trained with (backbone);
-    source, tfds_dir, manual_dir: see `data.locations`. These have defaults, since older records lack them.
+    source, tfds_dir, manual_dir: see `data.locations`. These have defaults, since older records lack them. Of images of
+    the user's own: hf, a dataset of the Hugging Face hub; label, the column with the labels. train, shots, draw: which
+    of the images train, see `data.draw`.
     """
 
     root: str | None
     cache: str
     interpolation: Literal["bicubic", "bilinear", "bilinear_tf"]
     normalization: Literal["backbone", "half", "imagenet", "none"]
-    source: Literal["auto", "folder", "tfds"] = "auto"
+    source: Literal["auto", "folder", "tfds", "image_folder", "table", "hf"] = "auto"
     tfds_dir: str | None = None
     manual_dir: str | None = None
+    hf: str | None = added(None)
+    label: str | None = added(None)
+    train: CountOrAll = added("all")
+    shots: Count | None = added(None)
+    draw: Annotated[int, Field(ge=0, lt=2**32)] = added(0)
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -3,10 +3,15 @@
 Importing this package imports neither torch nor NumPy nor Pillow; `prepared_task` and `loader` do.
 """
 
-from aoft_bench.data.tasks import SUITES, TASKS, Task
+from typing import TYPE_CHECKING
+
+from aoft_bench.data.tasks import SUITES, TASKS, Task, own_task
 from aoft_bench.utils.errors import unknown
 
-__all__ = ["SUITES", "TASKS", "Task", "task", "tasks"]
+if TYPE_CHECKING:
+    from aoft_bench.config.schema import DatasetOptions
+
+__all__ = ["SUITES", "TASKS", "Task", "task", "task_of", "tasks"]
 
 
 def tasks(suite: str | None = None) -> list[str]:
@@ -22,5 +27,10 @@ def tasks(suite: str | None = None) -> list[str]:
 def task(name: str) -> Task:
     """The entry of one task; raises `UserError` with the closest names for an unknown one."""
     if name not in TASKS:
-        raise unknown("dataset", name, TASKS, "dataset=folder data.root=<folder> trains on a pack of your own")
+        raise unknown("dataset", name, TASKS, "dataset=folder data.root=<folder> trains on images of your own")
     return TASKS[name]
+
+
+def task_of(options: "DatasetOptions") -> Task:
+    """The task of a configuration; raises `UserError` for an unknown one, and for a name that cannot be used."""
+    return own_task(options.name) if options.own else task(options.name)

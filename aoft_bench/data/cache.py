@@ -61,6 +61,7 @@ class _Meta(BaseModel):
     manifest: str
     fingerprint: str
     content: str | None = None  # older caches lack it
+    drawn: dict[str, Any] | None = None  # where images were drawn by rule
 
 
 class ImageBlock(NamedTuple):
@@ -87,8 +88,33 @@ class Incoming:
         return (3 * int(self.sizes.prod(axis=1).sum()),)
 
 
+@dataclass(frozen=True)
+class Linked:
+    """A split that another cache holds too: its files are linked, which takes no space. `meta`: of that cache."""
+
+    directory: Path
+    name: str
+    meta: Mapping[str, Any]
+    rows: list[manifest.ManifestRow]
+
+    @property
+    def count(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        return shape_of(self.meta)
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        return tuple(self.meta["stored"][self.name])
+
+
 def write(
-    directory: Path, task: str, splits: Mapping[str, Incoming], about: Callable[[manifest.Manifest], Mapping[str, Any]]
+    directory: Path,
+    task: str,
+    splits: Mapping[str, Incoming | Linked],
+    about: Callable[[manifest.Manifest], Mapping[str, Any]],
 ) -> None:
     """Write a cache to `directory`, which appears only when it is complete.
 
@@ -98,7 +124,7 @@ def write(
     partial = directory.with_name(f".{directory.name}-{uuid.uuid4().hex}.partial")
     try:
         partial.mkdir(parents=True)
-        needed = sum(int(np.prod(split.stored_shape)) for split in splits.values())
+        needed = sum(int(np.prod(split.stored_shape)) for split in splits.values() if isinstance(split, Incoming))
         if shutil.disk_usage(directory.parent).free < needed:  # now, not after minutes of decoding
             raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB are needed")
         files: dict[str, str] = {}
@@ -136,8 +162,16 @@ def remove_leftovers(directory: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write_split(folder: Path, name: str, split: Incoming, files: dict[str, str]) -> list[manifest.ManifestRow]:
-    """Write a split's arrays and add their SHA-256 to `files`; returns its rows of the manifest."""
+def _write_split(
+    folder: Path, name: str, split: Incoming | Linked, files: dict[str, str]
+) -> list[manifest.ManifestRow]:
+    """Write or link a split's arrays and add their SHA-256 to `files`; returns its rows of the manifest."""
+    if isinstance(split, Linked):
+        for file in (f"{name}{part}.npy" for part in _PARTS):
+            if file in split.meta["files"]:
+                _link(split.directory / file, folder / file)
+                files[file] = split.meta["files"][file]
+        return split.rows
     rows: list[manifest.ManifestRow] = []
 
     def images() -> Iterable[np.ndarray]:
@@ -151,6 +185,13 @@ def _write_split(folder: Path, name: str, split: Incoming, files: dict[str, str]
     if (sizes := split.sizes) is not None:
         files[f"{name}_sizes.npy"] = _write_array(folder / f"{name}_sizes.npy", sizes.shape, np.int64, [sizes])
     return rows
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # a file system without links
+        shutil.copyfile(source, target)
 
 
 def _write_array(path: Path, shape: tuple[int, ...], dtype: type, blocks: Iterable[np.ndarray]) -> str:
@@ -212,6 +253,11 @@ def read_meta(directory: Path, task: str) -> dict[str, Any]:
     if meta["task"] != task or meta["key"] != directory.name:
         raise _broken(path, f"is of another cache ({meta['task']}/{meta['key']}, not {task}/{directory.name})")
     return meta
+
+
+def shape_of(meta: Mapping[str, Any]) -> tuple[int, int, int] | None:
+    """(H, W, C) of all images of a cache; None where their sizes differ."""
+    return (shape[0], shape[1], shape[2]) if (shape := meta["shape"]) else None
 
 
 def _contradiction(meta: Mapping[str, Any]) -> str:

@@ -28,20 +28,22 @@ _ZEROS_AT_END = {"WEBP": 0.15, "AVIF": 0.01, "BMP": 0.4, "TIFF": 0.4}
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
-def image_size(path: Path, where: str) -> tuple[int, int]:
-    """(height, width) from the file's header; `where` and errors as for `decode`."""
-    with _opened(path, path, where) as image:
+def image_size(path: Path, where: str, content: bytes | None = None) -> tuple[int, int]:
+    """(height, width) from the file's header; `where`, `content` and errors as for `decode`."""
+    with _opened(path if content is None else io.BytesIO(content), path, where) as image:
         return image.height, image.width
 
 
-def is_grey(path: Path, where: str) -> bool:
-    """Whether the pixels are 8-bit grey or black and white, from the file's header; errors as for `decode`."""
-    with _opened(path, path, where) as image:
+def is_grey(path: Path, where: str, content: bytes | None = None) -> bool:
+    """Whether the pixels are 8-bit grey or black and white, from the file's header; otherwise as `image_size`."""
+    with _opened(path if content is None else io.BytesIO(content), path, where) as image:
         return image.mode in ("L", "1")
 
 
-def decode(path: Path, where: str, sha256: str | None = None) -> np.ndarray:
+def decode(path: Path, where: str, sha256: str | None = None, content: bytes | None = None) -> np.ndarray:
     """The image as (H, W, 3) uint8; `where` is its entry in a list, for errors; sha256: of the file, checked if known.
+
+    content: the bytes of the image where they are in memory; `path` then only names it.
 
     Grey, palette and CMYK images are converted by Pillow, an alpha channel is dropped, 16-bit grey is scaled by
     1/257 (Pillow would clip it at 255). The first frame of an animation is used; an EXIF orientation is not applied,
@@ -49,8 +51,9 @@ def decode(path: Path, where: str, sha256: str | None = None) -> np.ndarray:
     checksum is wrong, of 32 bits, or of another format than `FORMATS`.
     """
     try:
-        with open_regular(path) as file:
-            content = file.read()
+        if content is None:
+            with open_regular(path) as file:
+                content = file.read()
     except OSError as error:
         raise UserError(f"cannot read the image {path} ({where}): {error.strerror}; restore it") from error
     if sha256 not in (None, hashlib.sha256(content).hexdigest()):
@@ -84,7 +87,7 @@ def _opened(file: Path | io.BytesIO, path: Path, where: str) -> Iterator[Image.I
         else:
             reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
         raise UserError(
-            f"cannot read the image {path} ({where}): {reason}; replace the file, or take its line out of the list"
+            f"cannot read the image {path} ({where}): {reason}; replace the file, or take it out of the images"
         ) from error
 
 

@@ -16,7 +16,35 @@ if TYPE_CHECKING:
 ENVIRONMENT = "AOFT_BENCH_DATA"
 LAYOUT = "images/<split>/... with train800.txt, val200.txt, test.txt of lines '<image> <label>'"
 JSON_LAYOUT = "the images with train.json, val.json, test.json of {<image>: <class id>}, as VPT published them"
+OWN_LAYOUTS = (
+    f"a folder pack ({LAYOUT}), an ImageFolder (train/<class>/<image>), a .csv or .parquet file, or a folder that "
+    "Hugging Face's save_to_disk has written"
+)
 JSON_LISTS = dict(zip(SPLITS, ("train.json", "val.json", "test.json"), strict=True))
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which images train, see `data.draw`. train: how many, None for all; shots: how many of each class; seed: of the
+    order in which images are drawn. Raises `UserError` where train and shots are both given."""
+
+    train: int | None = None
+    shots: int | None = None
+    seed: int = 0
+
+    @property
+    def given(self) -> str:
+        """The option that asks for fewer images than there are; empty where none does."""
+        if self.shots:
+            return f"data.shots={self.shots}"
+        return f"data.train={self.train}" if self.train else ""
+
+    def __post_init__(self) -> None:
+        if self.train and self.shots:
+            raise UserError(
+                f"data.train={self.train} and data.shots={self.shots} contradict each other; give the number of all "
+                f"training images, or that of each class"
+            )
 
 
 @dataclass(frozen=True)
@@ -26,7 +54,8 @@ class Locations:
     cache: prepared arrays. root: a pack, a set with FGVC's json files, or a folder of them; None: `data/packs` and
     `$AOFT_BENCH_DATA` are searched. source: auto, folder or tfds, see `sources.choose.choose`. tfds_dir: the folder of
     TensorFlow Datasets; None: `$TFDS_DATA_DIR` or `~/tensorflow_datasets`. manual_dir: archives downloaded by hand;
-    None: `<tfds_dir>/downloads/manual`.
+    None: `<tfds_dir>/downloads/manual`. Of images of the user's own: hf, the name of a dataset of the Hugging Face hub;
+    label, the column with the labels, None for its usual name. draw: which of the images train.
     """
 
     cache: Path
@@ -34,13 +63,29 @@ class Locations:
     source: str = "auto"
     tfds_dir: Path | None = None
     manual_dir: Path | None = None
+    hf: str | None = None
+    label: str | None = None
+    draw: Draw = Draw()
 
     @classmethod
     def of(cls, options: "DataOptions") -> "Locations":
         """The folders that the section `data` of a configuration names."""
         folders = (options.root, options.tfds_dir, options.manual_dir)
         root, tfds_dir, manual_dir = (Path(folder) if folder else None for folder in folders)
-        return cls(Path(options.cache), root, options.source, tfds_dir, manual_dir)
+        draw = Draw(None if options.train == "all" else int(options.train), options.shots, options.draw)
+        return cls(Path(options.cache), root, options.source, tfds_dir, manual_dir, options.hf, options.label, draw)
+
+    def own_root(self, task: Task, *, folder: bool) -> Path:
+        """`root`, which has to be there: a folder, or a file. Raises `UserError` with what may be given."""
+        if self.root is None:
+            raise UserError(f"dataset={task.name} needs data.root=<place of your images>: {OWN_LAYOUTS}")
+        root = user_path(self.root, "data.root")
+        if not root.exists():
+            raise UserError(f"data.root={root} does not exist; give {OWN_LAYOUTS}")
+        if root.is_dir() != folder:
+            what, wanted = ("a folder", "a .csv or .parquet file") if root.is_dir() else ("a file", "a folder")
+            raise UserError(f"data.root={root} is {what}, data.source={self.source} reads {wanted}; give one")
+        return root
 
     @property
     def tfds(self) -> Path:

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,15 +11,15 @@ import numpy as np
 from aoft_bench.data import cache as store
 from aoft_bench.data import manifest as manifests
 from aoft_bench.data.image_list import ImageList, joined
-from aoft_bench.data.locations import Locations, find_pack
-from aoft_bench.data.resample import INTERPOLATIONS, resize_short_side, short_side_for_crop, short_side_shape, squash
-from aoft_bench.data.sources.base import Fit, Source
-from aoft_bench.data.sources.choose import SOURCES, choose
-from aoft_bench.data.tasks import SPLITS, Task
+from aoft_bench.data.locations import Locations
+from aoft_bench.data.resample import INTERPOLATIONS
+from aoft_bench.data.sources.base import Source
+from aoft_bench.data.sources.choose import choose, open_source, place_of
+from aoft_bench.data.tasks import Task
 from aoft_bench.data.tfds import process
+from aoft_bench.data.write_cache import write_all, write_part
 from aoft_bench.utils.errors import UserError, unknown
 from aoft_bench.utils.locks import preparing
-from aoft_bench.utils.progress_bar import progress
 
 CROPPED_BY = ("bicubic", "bilinear")
 TRAIN_SPLITS = ("train800", "val200", "train800val200")
@@ -68,10 +67,15 @@ class PreparedTask:
             **{name: meta[name] for name in ("source", "source_note", "official", "official_note", "fingerprint")},
             **{name: meta[name] for name in ("manifest", "classes", "sizes", "squashed_by")},
             class_names=tuple(meta["class_names"]) if meta["class_names"] else None,
-            shape=(shape[0], shape[1], shape[2]) if (shape := meta["shape"]) else None,
+            shape=store.shape_of(meta),
             directory=directory,
             meta=meta,
         )
+
+    @property
+    def drawn(self) -> dict[str, Any] | None:
+        """What was drawn by rule of the images of a source, see `draw`; None where nothing was."""
+        return self.meta.get("drawn")
 
     @property
     def size_text(self) -> str:
@@ -144,7 +148,7 @@ def prepare(task: Task, locations: Locations, *, image_size: int, interpolation:
         raise unknown("interpolation", interpolation, INTERPOLATIONS)
     kind = source_of(task, locations, image_size, interpolation)
     if kind != "tfds":
-        return fill(task, SOURCES[kind](task, locations), locations, image_size, interpolation)
+        return fill(task, open_source(kind, task, locations), locations, image_size, interpolation)
     found = find(task, locations, image_size=image_size, interpolation=interpolation)
     if not found:
         process.run(task, locations, image_size, interpolation)
@@ -175,7 +179,7 @@ def _check_content(found: PreparedTask, locations: Locations) -> None:
 
 def stamp_of(task: Task, locations: Locations, kind: str) -> str:
     """What identifies the content of a source, see `Source`; `kind` is its name. Errors as for `find`."""
-    return process.stamp(task) if kind == "tfds" else SOURCES[kind](task, locations).stamp
+    return process.stamp(task) if kind == "tfds" else open_source(kind, task, locations).stamp
 
 
 def source_of(task: Task, locations: Locations, image_size: int, interpolation: str) -> str:
@@ -192,8 +196,7 @@ def source_of(task: Task, locations: Locations, image_size: int, interpolation: 
             f"{task.name} is resized by its short side, for which data.interpolation={interpolation} is not defined; "
             f"choose {' or '.join(CROPPED_BY)}"
         )
-    if kind in ("folder", "json"):
-        find_pack(task, locations.root)
+    place_of(kind, task, locations)
     if kind == "tfds" and not cached:
         process.require(task, locations)
     return kind
@@ -205,31 +208,21 @@ def fill(task: Task, source: Source, locations: Locations, image_size: int, inte
     if found:
         return found
     directory = locations.cache_of(task)
+    whole = fill(task, source.part[0], locations, image_size, interpolation) if source.part else None
     try:
         with preparing(task.name, directory.with_name(f".{task.name}.lock")):
             # another process may have written it while this one waited
             found = _find(task, locations, source.stamp, image_size, interpolation)
-            return found or _fill(task, source, locations, image_size, interpolation)
+            if found:
+                return found
+            places = cache_directories(task, locations, source.stamp, image_size, interpolation)
+            if whole:
+                written = write_part(task, source, places, whole.directory)
+            else:
+                written = write_all(task, source, places, image_size, interpolation)
+            return PreparedTask.open(task, written)
     except OSError as error:
         raise store.unwritable(directory.parent, error) from error
-
-
-def _fill(task: Task, source: Source, locations: Locations, image_size: int, interpolation: str) -> PreparedTask:
-    native, resized = cache_directories(task, locations, source.stamp, image_size, interpolation)
-    if source.native_sizes:
-        side = short_side_for_crop(image_size)
-        sizes = {
-            split: np.array([short_side_shape(height, width, side) for height, width in every.tolist()], np.int64)
-            for split, every in source.native_sizes().items()
-        }
-        fit = partial(resize_short_side, size=side, interpolation=interpolation)
-        return _write(task, source, resized, sizes=sizes, squashed_by=interpolation, fit=fit)
-    shape = source.native_shape(image_size)
-    if shape:
-        return _write(task, source, native, shape=shape)
-    shape = (image_size, image_size, source.channels())
-    fit = partial(squash, size=image_size, interpolation=interpolation)
-    return _write(task, source, resized, shape=shape, squashed_by=interpolation, fit=fit)
 
 
 def cache_directories(
@@ -252,43 +245,3 @@ def _find(task: Task, locations: Locations, stamp: str, image_size: int, interpo
         if prepared.shape and max(prepared.shape[:2]) <= image_size:
             return prepared
     return PreparedTask.open(task, resized) if resized.is_dir() else None
-
-
-def _write(
-    task: Task,
-    source: Source,
-    directory: Path,
-    *,
-    shape: tuple[int, int, int] | None = None,
-    sizes: Mapping[str, np.ndarray] | None = None,
-    squashed_by: str | None = None,
-    fit: Fit | None = None,
-) -> PreparedTask:
-    """Write the images of a source, all of one `shape`, or of `sizes` (N, 2) in each split."""
-    store.remove_leftovers(directory)
-
-    def about(rows: manifests.Manifest) -> dict[str, Any]:
-        wrong, right = source.compared(rows)
-        return {
-            "source": source.kind,
-            "source_note": source.note,
-            "official": source.official and not wrong,
-            "official_note": "; ".join(text for text in (source.official_note, wrong, right) if text),
-            "classes": source.classes,
-            "class_names": list(source.class_names) if source.class_names else None,
-            "squashed_by": squashed_by,
-            **({"content": source.content} if source.content else {}),
-        }
-
-    with progress(f"preparing {task.name}", sum(source.sizes.values())) as advance:
-        splits = {
-            split: store.Incoming(
-                source.sizes[split],
-                shape,
-                sizes[split] if sizes else None,
-                source.blocks(split, fit, shape is None, advance),
-            )
-            for split in SPLITS
-        }
-        store.write(directory, task.name, splits, about)
-    return PreparedTask.open(task, directory)

@@ -1,10 +1,16 @@
 """The table of tasks: splits, classes, sizes, label maps and sources. A new dataset is one entry here and one YAML."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-SUITES = ("vtab1k", "fgvc", "embedded", "own")
+from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.text import shown
+
+SUITES = ("vtab1k", "manyshot", "fgvc", "embedded", "own")
+OWN = "folder"  # the entry for images of the user's own
+OWN_SOURCES = ("folder", "image_folder", "table", "hf")  # of images of the user's own
 SPLITS = ("train800", "val200", "test")  # the names stay, whatever the number of images
 
 
@@ -72,6 +78,23 @@ def _vtab(
     )
 
 
+def _manyshot(name: str, builder: str, classes: int, sizes: tuple[int, int, int], *slices: str, label: str) -> Task:
+    """The full training and validation splits of a task of VTAB-1k, whose test split it has too."""
+    return Task(
+        name=name,
+        suite="manyshot",
+        group="manyshot",
+        classes=classes,
+        sizes=MappingProxyType(dict(zip(SPLITS, sizes, strict=True))),
+        sources=("folder", "tfds"),
+        builder=builder,
+        slices=MappingProxyType(dict(zip(SPLITS, slices, strict=True))),
+        label_map=label,
+        folders=(name,),
+        source="full splits of google-research/task_adaptation; the three tasks are those of Mai et al. 2025",
+    )
+
+
 def _other(
     name: str,
     suite: str,
@@ -127,6 +150,36 @@ def _tasks() -> list[Task]:
         _vtab("dsprites_orientation", structured, "dsprites:2", 16, *dsprites, "dsprites_orientation", "dsprites_ori"),
         _vtab("smallnorb_azimuth", structured, "smallnorb:2", 18, *norb, "smallnorb_azimuth", "smallnorb_azi"),
         _vtab("smallnorb_elevation", structured, "smallnorb:2", 9, *norb, "smallnorb_elevation", "smallnorb_ele"),
+        _manyshot(
+            "cifar100_full",
+            "cifar100:3",
+            100,
+            (45000, 5000, 10000),
+            "train[:45000]",
+            "train[45000:]",
+            "test",
+            label="label",
+        ),
+        _manyshot(
+            "resisc45_full",
+            "resisc45:3",
+            45,
+            (18900, 6300, 6300),
+            "train[:18900]",
+            "train[18900:25200]",
+            "train[25200:]",
+            label="label",
+        ),
+        _manyshot(
+            "clevr_distance_full",
+            "clevr:3",
+            6,
+            (63000, 7000, 15000),
+            "train[:63000]",
+            "train[63000:]",
+            "validation",
+            label="clevr_distance",
+        ),
         _fgvc("cub", 200, (5394, 600, 5794), "CUB_200_2011"),
         _fgvc("nabirds", 555, (21536, 2393, 24633)),
         _fgvc("flowers", 102, (1020, 1020, 6149), "OxfordFlower"),
@@ -136,8 +189,38 @@ def _tasks() -> list[Task]:
         _shapes("shapes_count", 8, "number of shapes - 1"),
         _shapes("shapes_location", 16, "x position in 16 bins of 1.5 pixels"),
         _shapes("shapes_orientation", 16, "where the tip points, in 16 bins of 22.5 degrees"),
-        _other("folder", "own", "folder", 0, (), "the label of the pack's lists", "the user's own folder pack"),
+        replace(
+            _other(
+                OWN, "own", "folder", 0, (), "what the user's lists, folders or columns say", "the user's own images"
+            ),
+            sources=OWN_SOURCES,
+        ),
     ]
 
 
 TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in _tasks()})
+
+
+def own_task(name: str) -> Task:
+    """Images of the user's own under a name that they choose; raises `UserError` for one that cannot be used."""
+    if name == OWN:
+        return TASKS[OWN]
+    if name in TASKS:
+        raise UserError(
+            f"dataset.name={name} is a task of the table, which images of your own are not; choose another name, or "
+            f"give dataset={name}"
+        )
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}", name):
+        raise UserError(f"dataset.name: got {shown(name)}; give letters, digits and _ . + -, at most 100")
+    return find(name)
+
+
+def find(name: str) -> Task:
+    """The entry of a task; for a name that is not in the table, images of the user's own that are called so."""
+    return TASKS.get(name) or replace(TASKS[OWN], name=name)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of tasks in the order of the table; those of the user's own come last, by name."""
+    given = set(names)
+    return [name for name in TASKS if name in given] + sorted(given - TASKS.keys())

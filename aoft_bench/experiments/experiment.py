@@ -84,10 +84,15 @@ class Experiment:
         """The split whose accuracy is the result. The only place that opens the test split, once a run."""
         return self.prepared.open_test() if self.protocol.score == "test" else self.prepared.train("val200")
 
+    @property
+    def trained_split(self) -> str:
+        """The split that is trained on: of k images of each class (data.shots), these alone, whatever the protocol."""
+        return "train800" if self.config.data.shots else self.protocol.train
+
     @cached_property
     def copies(self) -> int:
         """How many of the scored images are training images too."""
-        return self.prepared.copies(self.protocol.train, self.protocol.score)
+        return self.prepared.copies(self.trained_split, self.protocol.score)
 
     def train_batches(self) -> DeviceBatches | CroppedBatches:
         """Shuffled batches of the protocol's training split, resized to the model's input, on the device."""
@@ -99,7 +104,7 @@ class Experiment:
 
     def _train_batches(self, *, random_crop: bool, **options: Any) -> DeviceBatches | CroppedBatches:
         c, size = self.config, self.config.backbone.img_size
-        images, labels = self.prepared.train(self.protocol.train)
+        images, labels = self.prepared.train(self.trained_split)
         options["seed"] = c.seed
         if isinstance(images, ImageList):
             options |= {"size": size, "device": self.device, "random_crop": random_crop}
@@ -156,7 +161,7 @@ def prepare_experiment(config: RunConfig) -> Experiment:
     chosen = PROTOCOLS[config.protocol.name]
     device = device_of(config.trainer)
     precision = precision_of(config.trainer, device.type)
-    task = data.task(config.dataset.name)
+    task = data.task_of(config.dataset)
     weights = _check_data_and_weights(config, task)
     sha256 = file_sha256(weights)
     prepared = prepare(
@@ -263,7 +268,12 @@ def describe(
         "hash": experiment.digest,
         "command": command,
         "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "protocol": {"name": protocol.name, "train": protocol.train, "score": protocol.score, "epoch": "last"},
+        "protocol": {
+            "name": protocol.name,
+            "train": experiment.trained_split,
+            "score": protocol.score,
+            "epoch": "last",
+        },
         "metrics": metrics,
         "curves": trained.curves,
         "parameters": adapted.handle.parameter_counts(),
@@ -276,6 +286,7 @@ def describe(
             "official": prepared.official,
             "official_note": prepared.official_note,
             "classes": prepared.classes,
+            **_of_own(prepared),
             "sizes": prepared.sizes,
             "copies": experiment.copies,
             "shape": list(prepared.shape) if prepared.shape else None,
@@ -299,6 +310,16 @@ def describe(
         "git": git_state(),
         "code": code_digest(),
         "config": config.as_dict(),
+    }
+
+
+def _of_own(prepared: PreparedTask) -> dict[str, Any]:
+    """What a record says of images beside their digests: what was drawn, and the names of one's own classes, in the
+    order of the labels."""
+    names = prepared.class_names if prepared.task.suite == "own" else None
+    return {
+        **({"drawn": prepared.drawn} if prepared.drawn else {}),
+        **({"class_names": list(names)} if names else {}),
     }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from aoft_bench import data
 from aoft_bench.backbones.weights import file_sha256, weights_here
-from aoft_bench.config.schema import DataOptions, RunConfig, TrainerOptions
+from aoft_bench.config.schema import DataOptions, DatasetOptions, RunConfig, TrainerOptions
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import find
 from aoft_bench.experiments.device import kind_of, precision_of
@@ -30,7 +30,7 @@ class Locator:
         None if data is not prepared or weights are missing, since their digests are part of the files' names. Raises
         `UserError` for data that is missing or wrong, and then for a backbone that does not exist.
         """
-        fingerprint = self._fingerprint(config.dataset.name, config.data, config.backbone.img_size)
+        fingerprint = self._fingerprint(config.dataset, config.data, config.backbone.img_size)
         weights = self._weights(config.backbone)
         if fingerprint is None or weights is None:
             return None
@@ -49,8 +49,9 @@ def files_of(config: RunConfig, digest: str) -> CellFiles:
     return cell_files(root, record_path(root, c.backbone.name, c.method.label, c.dataset.name, c.seed, digest))
 
 
-def _fingerprint(dataset: str, options: DataOptions, img_size: int) -> str | None:
-    prepared = find(data.task(dataset), Locations.of(options), image_size=img_size, interpolation=options.interpolation)
+def _fingerprint(dataset: DatasetOptions, options: DataOptions, img_size: int) -> str | None:
+    task, places = data.task_of(dataset), Locations.of(options)
+    prepared = find(task, places, image_size=img_size, interpolation=options.interpolation)
     return prepared.fingerprint if prepared else None
 
 

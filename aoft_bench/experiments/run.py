@@ -87,7 +87,7 @@ def _skipped(path: Path) -> Outcome:
 
 def dry_run(config: RunConfig) -> None:
     """Build the model without weights and print its parameter table. Needs data only if that defines the classes."""
-    task = data.task(config.dataset.name)
+    task = data.task_of(config.dataset)
     classes = task.classes or prepare_experiment(config).prepared.classes
     adapted = build_model(config, classes, device_of(config.trainer), weights=False)
     print(parameter_table(adapted.handle, f"{config.method.label} on {config.backbone.name}, {classes} classes"))

@@ -10,7 +10,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from aoft_bench.data.tasks import TASKS
+from aoft_bench.data.tasks import find
 from aoft_bench.figures.drawing import Drawing, Plan
 from aoft_bench.figures.series import SeriesStyle, Styles, featured
 from aoft_bench.figures.style import GREY, new_figure
@@ -37,7 +37,7 @@ def plans(comparison: Comparison, styles: Styles) -> list[Plan]:
     tasks = pool_of(comparison).tasks
     groups: dict[str, list[str]] = defaultdict(list)
     for task in tasks:
-        groups[TASKS[task].group if len(tasks) > MOST_PANELS else ""].append(task)
+        groups[find(task).group if len(tasks) > MOST_PANELS else ""].append(task)
     planned: list[Plan] = []
     small = without_records(comparison)
     for key, (name, label) in KINDS.items():

@@ -6,7 +6,7 @@ from functools import partial
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from aoft_bench.data.tasks import TASKS
+from aoft_bench.data.tasks import find
 from aoft_bench.figures.drawing import Drawing, Plan
 from aoft_bench.figures.names import slug
 from aoft_bench.figures.series import Styles
@@ -64,7 +64,7 @@ def _figure(comparison: Comparison, ours: str, series: dict[str, dict[str, list[
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
-    _separate(axes, [TASKS[name].group if name != "mean" else "" for name in lines])
+    _separate(axes, [find(name).group if name != "mean" else "" for name in lines])
     split = comparison.setting.split
     axes.set_xlabel(wrapped(f"{ours} minus the other, points of {split} top-1", 2.4))
     handles = [Line2D([], [], ls="", label=f"over {base}", **styles[base].marks()) for base in series]

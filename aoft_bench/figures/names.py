@@ -17,7 +17,9 @@ def stem(comparison: Comparison) -> str:
     all that a setting is.
     """
     setting = comparison.setting
-    digest = hashlib.sha256(json.dumps(asdict(setting), sort_keys=True).encode()).hexdigest()[:6]
+    # a part of the images is newer than the first names
+    values = {name: value for name, value in asdict(setting).items() if value or name != "subset"}
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:6]
     names = (setting.suite, setting.backbone, setting.protocol, f"{setting.img_size}px", f"{setting.epochs}ep", digest)
     return slug("-".join(names))
 

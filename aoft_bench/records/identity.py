@@ -30,6 +30,8 @@ def identity(config: Mapping[str, Any], *, fingerprint: str, weights: str, preci
         "protocol": config["protocol"]["name"],
         "seed": config["seed"],
         "precision": precision,
+        # the same images train otherwise: without those of val
+        **({"shots": shots} if (shots := config["data"].get("shots")) else {}),
     }
 
 

@@ -63,9 +63,22 @@ class Parameters(Section):
     trained_with_head: Count | None = None
 
 
+class Drawn(Section):
+    """What `data.draw` drew. rule: its version; splits: those that were missing; train, shots: how many images train;
+    pool: digest of the images that it drew from."""
+
+    rule: Positive
+    seed: Count
+    splits: list[Word] = []
+    train: Positive | None = None
+    shots: Positive | None = None
+    pool: Digest
+
+
 class Data(Section):
     """The images. fingerprint: digest of the prepared arrays; sizes: number of images of each split; mean, std: of the
-    normalization, by channel; copies: how many of the scored images are among those of training too."""
+    normalization, by channel; copies: how many of the scored images are among those of training too; drawn: what was
+    drawn by rule; class_names: of images of the user's own, in the order of the labels."""
 
     fingerprint: str
     source: Word
@@ -77,6 +90,8 @@ class Data(Section):
     mean: Channels
     std: Channels
     copies: Count | None = None
+    drawn: Drawn | None = None
+    class_names: list[str] | None = None
 
 
 class Weights(Section):
@@ -120,12 +135,17 @@ class ConfigData(Section):
     normalization: Word
     root: str | None = None
     source: Word = "auto"
+    shots: Positive | None = None
 
 
 class ConfigBackbone(Section):
     img_size: Positive
     timm: str
     name: Word
+
+
+class ConfigDataset(Named):
+    own: bool = False
 
 
 class ConfigMethod(Named):
@@ -142,7 +162,7 @@ class Config(Section):
     """The configuration, as far as every record needs it."""
 
     backbone: ConfigBackbone
-    dataset: Named
+    dataset: ConfigDataset
     data: ConfigData
     method: ConfigMethod
     recipe: ConfigRecipe
@@ -263,6 +283,8 @@ def _wrong_images(record: RecordSchema) -> Iterator[str]:
         yield f"data.source is 'tfds', but {given}"
     if data.official and (data.source != "tfds" or (data.source_note and not data.source_note.startswith("TFDS "))):
         yield f"data.official is true, but the images are from {shown(data.source)} ({shown(data.source_note)})"
+    if (shots := data.drawn and data.drawn.shots) != config.shots:
+        yield f"data.drawn.shots is {shown(shots)}, but config.data.shots is {shown(config.shots)}"
     if data.official and data.official_note.startswith(NOT_OFFICIAL):
         yield f"data.official is true, but data.official_note is {shown(data.official_note)}"
 

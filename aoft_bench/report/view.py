@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aoft_bench.data.tasks import TASKS
+from aoft_bench.data.tasks import find
 from aoft_bench.records.schema import Record
 from aoft_bench.results.accuracy_table import APART, accuracy_table
 from aoft_bench.results.rows import Row
@@ -18,7 +18,7 @@ from aoft_bench.results.table import Block, Column, Entry, Table, spans
 # what a number depends on beside the method: the chips of the page, in this order
 FACETS: dict[str, Callable[[Record], str]] = {
     "protocol": lambda r: r["protocol"]["name"],
-    "suite": lambda r: TASKS[r["dataset"]].suite,
+    "suite": lambda r: find(r["dataset"]).suite,
     "backbone": lambda r: r["backbone"],
     "image size": lambda r: f"{r['config']['backbone']['img_size']} px",
     "epochs": lambda r: str(r["config"]["recipe"]["epochs"]),
@@ -89,7 +89,7 @@ def _section(comparison: Comparison, table: Table, rows: Sequence[Row], block: B
         for row, entries in zip(rows, block.rows, strict=True)
     ]
     groups = spans(columns)
-    setting = hashlib.sha256(repr(comparison.setting).encode()).hexdigest()[:8]
+    setting = hashlib.sha256((repr(comparison.setting) + comparison.setting.subset).encode()).hexdigest()[:8]
     apart = [note for note in table.notes if note.startswith(APART)]
     beside = block.heading and len(rows) < len(comparison.rows)
     return ShownSetting(

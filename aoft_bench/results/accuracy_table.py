@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from aoft_bench.data.tasks import TASKS
+from aoft_bench.data.tasks import find
 from aoft_bench.results.published import PublishedRow, differences
 from aoft_bench.results.ranking import rounded
 from aoft_bench.results.rows import Row, group_mean, means
@@ -123,11 +123,11 @@ def _score_columns(
     """Columns of the datasets, of the means of groups in the layout of VTAB-1k, and of the means over all."""
     vtab = layout == "vtab1k"
     column = partial(AccuracyColumn, ranked=True, rotated=vtab)
-    sizes = Counter(TASKS[name].group for name in datasets)
+    sizes = Counter(find(name).group for name in datasets)
     columns = []
     for group in sizes:
         above = group.capitalize() if vtab else group
-        for name in (name for name in datasets if each_dataset and TASKS[name].group == group):
+        for name in (name for name in datasets if each_dataset and find(name).group == group):
             star, printed = "*" if name in unofficial else "", partial(_printed_score, name)
             columns.append(column(name, partial(_score, name), above, mark=star, published=printed))
         if vtab:

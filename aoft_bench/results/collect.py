@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aoft_bench.data.tasks import SPLITS, TASKS
+from aoft_bench.data.tasks import SPLITS, TASKS, find
 from aoft_bench.records.files import misplaced, parse_record, place_of, read_record
 from aoft_bench.records.schema import AGAIN, Record, check_record
 from aoft_bench.utils.errors import UserError
@@ -97,8 +97,8 @@ def read_usable(path: Path, *, anywhere: bool) -> Record:
 def _check_task(record: Record) -> None:
     """Raise `UserError` for a dataset that is no task of this version, and for images that are called official but are
     not as many as the task has, or of a task without published splits."""
-    task, images = TASKS.get(record["dataset"]), record["data"]
-    if task is None:
+    task, images = find(record["dataset"]), record["data"]
+    if record["dataset"] not in TASKS and not record["config"]["dataset"].get("own"):
         raise UserError(
             f"its dataset {shown(record['dataset'])} is no task of this version; use the version that wrote it"
         )

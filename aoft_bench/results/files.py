@@ -6,6 +6,7 @@ from aoft_bench.records.schema import Record
 from aoft_bench.results.ablation_table import ablation_tables
 from aoft_bench.results.accuracy_table import accuracy_table
 from aoft_bench.results.cost_table import cost_tables
+from aoft_bench.results.fewshot_table import fewshot_tables
 from aoft_bench.results.published import PublishedRow, beside
 from aoft_bench.results.published_table import published_tables
 from aoft_bench.results.settings import Comparison, build_comparisons
@@ -20,6 +21,7 @@ from aoft_bench.results.writers.terminal import to_terminal
 _HEADINGS = {
     "accuracy": "Accuracy",
     "ablations": "Settings of one method",
+    "fewshot": "Few-shot",
     "cost": "Cost",
     "published": "Published results",
     "foreign": "With numbers that are not ours",
@@ -42,6 +44,7 @@ def table_files(
     tables: Mapping[str, Sequence[Table]] = {
         "accuracy": [accuracy_table(one, beside(published, one)) for one in comparisons],
         "ablations": [table for one in comparisons for table in ablation_tables(one)],
+        "fewshot": fewshot_tables(comparisons),
         "cost": [table for one in comparisons for table in cost_tables(one)],
         "published": published_tables(published),
         "foreign": foreign,

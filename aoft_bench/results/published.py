@@ -92,7 +92,10 @@ class PublishedRow:
 
 
 def beside(rows: Iterable[PublishedRow], comparison: Comparison) -> list[PublishedRow]:
-    """The canonical rows of the benchmark and the kind of network of a comparison; none for the plain layout."""
+    """The canonical rows of the benchmark and the kind of network of a comparison; none for the plain layout, and for a
+    part of the training images."""
+    if comparison.setting.subset:
+        return []
     kinds = tuple(kind for name, kind in _ARCHITECTURES.items() if comparison.timm.startswith(name))
     return [
         row for row in rows if row.canonical and row.benchmark == comparison.layout and row.backbone.startswith(kinds)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aoft_bench.data.tasks import TASKS
+from aoft_bench.data.tasks import find, in_order
 from aoft_bench.records.schema import Record
 
 
@@ -65,14 +65,14 @@ def means(scores: Mapping[str, float], datasets: Sequence[str]) -> tuple[float |
     """
     if not datasets or any(name not in scores for name in datasets):
         return None, None
-    groups = [group_mean(scores, datasets, group) for group in dict.fromkeys(TASKS[name].group for name in datasets)]
+    groups = [group_mean(scores, datasets, group) for group in dict.fromkeys(find(name).group for name in datasets)]
     flat = statistics.fmean(scores[name] for name in datasets)
     return flat, statistics.fmean(mean for mean in groups if mean is not None)
 
 
 def group_mean(scores: Mapping[str, float], datasets: Sequence[str], group: str) -> float | None:
     """Mean over the datasets of one group; None where one of them is missing."""
-    names = [name for name in datasets if TASKS[name].group == group]
+    names = [name for name in datasets if find(name).group == group]
     if not names or any(name not in scores for name in names):
         return None
     return statistics.fmean(scores[name] for name in names)
@@ -104,7 +104,7 @@ def _without_doubles(records: list[Record]) -> tuple[list[Record], list[str]]:
     Two hashes can name one run: weights given as a file and by their name on the hub, a normalisation given as `half`
     and as `backbone`.
     """
-    order = list(TASKS)
+    order = in_order(record["dataset"] for record in records)
     kept: dict[tuple[int, int], Record] = {}
     notes = []
     for record in sorted(records, key=lambda r: (order.index(r["dataset"]), r["seed"], r["hash"])):

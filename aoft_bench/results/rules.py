@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from aoft_bench.data.tasks import TASKS
+from aoft_bench.data.tasks import TASKS, find
 from aoft_bench.records.schema import Record
 from aoft_bench.results.collect import LeftOut, collect
 from aoft_bench.results.rows import Row
@@ -51,8 +51,8 @@ def broken_rules(row: Row, proofs: Proofs) -> tuple[str, ...]:
 
 
 def _complete(row: Row, proofs: Proofs) -> str:
-    suite = TASKS[next(iter(row.cells))].suite
-    tasks = [name for name, task in TASKS.items() if task.suite == suite]
+    suite = find(next(iter(row.cells))).suite
+    tasks = [*row.cells] if suite == "own" else [name for name, task in TASKS.items() if task.suite == suite]
     there = sum(name in row.cells for name in tasks)
     return "" if there == len(tasks) else f"{there} of the {len(tasks)} tasks of its suite"
 

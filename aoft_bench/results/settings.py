@@ -11,14 +11,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from aoft_bench.data.tasks import TASKS
+from aoft_bench.data.tasks import TASKS, find, in_order
 from aoft_bench.records.schema import Record
+from aoft_bench.results.image_sets import by_images, count_of, subset_of
 from aoft_bench.results.rows import Row, build_rows
 from aoft_bench.results.rules import Proofs, broken_rules
 
 Layout = Literal["vtab1k", "fgvc", "plain"]
 BENCHMARKS: dict[Layout, str] = {"vtab1k": "VTAB-1k", "fgvc": "FGVC"}
-_SUITES = {"vtab1k": "Tasks of VTAB-1k", "fgvc": "FGVC", "embedded": "Embedded tasks", "own": "Own data"}
+_SUITES = {
+    "vtab1k": "Tasks of VTAB-1k",
+    "manyshot": "Many-shot",
+    "fgvc": "FGVC",
+    "embedded": "Embedded tasks",
+    "own": "Own data",
+}
 # added to the titles of settings that would have the same one, where they differ
 _ADDED_TO_TITLES = ("precision", "interpolation", "mean", "std", "sha256", "split", "source", "official", "images")
 
@@ -28,7 +35,8 @@ class Setting:
     """What records must share to be compared.
 
     source: `data.source` of the records; official: proven to be the official images and splits; images: 0, or the
-    number of a further set of images of the same dataset, source and setting.
+    number of a further set of images of the same dataset, source and setting; subset: which part of the training
+    images was drawn, in words, empty for all.
     """
 
     suite: str
@@ -45,11 +53,12 @@ class Setting:
     official: bool
     source: str
     images: int = 0
+    subset: str = field(default="", repr=False)  # newer than the anchors of the page, which are made of the others
 
     def as_columns(self) -> dict[str, str]:
         """By name, for the columns of CSV files."""
         return {
-            "suite": self.suite,
+            "suite": ", ".join(part for part in (self.suite, self.subset) if part),
             "backbone": self.backbone,
             "weights": self.sha256[:12],
             "protocol": self.protocol,
@@ -130,18 +139,20 @@ def build_comparisons(records: Sequence[Record], proofs: Proofs | None = None) -
     settings = {
         replace(setting, images=number): some
         for setting, members in by_setting.items()
-        for number, some in enumerate(_by_images(members))
+        for number, some in enumerate(by_images(members))
         if some
     }
     suites = list(_SUITES)
-    ordered = sorted(settings, key=lambda s: (suites.index(s.suite), not s.official, s))
+    ordered = sorted(
+        settings, key=lambda s: (suites.index(s.suite), not s.official, replace(s, subset=""), count_of(s.subset))
+    )
     return _titled([_comparison(setting, settings[setting], proofs) for setting in ordered])
 
 
 def _setting_of(record: Record) -> Setting:
     config, data = record["config"], record["data"]
     return Setting(
-        suite=TASKS[record["dataset"]].suite,
+        suite=find(record["dataset"]).suite,
         backbone=record["backbone"],
         img_size=config["backbone"]["img_size"],
         protocol=record["protocol"]["name"],
@@ -154,27 +165,15 @@ def _setting_of(record: Record) -> Setting:
         sha256=record["weights"]["sha256"],
         official=data["official"],
         source=data["source"],
+        subset=subset_of(data.get("drawn") or {}),
     )
-
-
-def _by_images(records: list[Record]) -> list[list[Record]]:
-    """The records in lists of which each has one set of images a dataset, those with the most records first."""
-    counts = Counter((record["dataset"], record["data"]["fingerprint"]) for record in records)
-    numbers: dict[tuple[str, str], int] = {}
-    seen: Counter[str] = Counter()
-    for dataset, fingerprint in sorted(counts, key=lambda pair: (-counts[pair], pair)):
-        numbers[dataset, fingerprint] = seen[dataset]
-        seen[dataset] += 1
-    lists: list[list[Record]] = [[] for _ in range(max(numbers.values()) + 1)]
-    for record in records:
-        lists[numbers[record["dataset"], record["data"]["fingerprint"]]].append(record)
-    return lists
 
 
 def _comparison(setting: Setting, records: list[Record], proofs: Proofs | None) -> Comparison:
     present = {record["dataset"] for record in records}
     layout = _layout(setting, present)
     suite = BENCHMARKS.get(layout) or _SUITES[setting.suite]
+    suite += f", {setting.subset}" if setting.subset else ""
     rows, notes = build_rows(records)
     if proofs:
         rows = [replace(row, broken=broken_rules(row, proofs)) for row in rows]
@@ -183,7 +182,7 @@ def _comparison(setting: Setting, records: list[Record], proofs: Proofs | None) 
         title=f"{suite}: {setting.backbone}, protocol {setting.protocol}, {setting.img_size} px, "
         f"{setting.epochs} epochs",
         caption=_caption(setting, rows),
-        datasets=[name for name, task in TASKS.items() if name in present or task.suite == layout],
+        datasets=in_order(present | {name for name, task in TASKS.items() if task.suite == layout}),
         unofficial=set() if setting.official else present,
         rows=rows,
         notes=[*_notes(setting, records), *notes],

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from aoft_bench.data.tasks import TASKS
+from aoft_bench.data.tasks import find
 from aoft_bench.results.ranking import printed_mean
 from aoft_bench.results.rows import Row
 from aoft_bench.results.settings import Comparison
@@ -222,7 +222,7 @@ def _over_tasks(
         means = means - _drawn_means(minus, generator)
     groups: dict[str, list[int]] = {}
     for index, name in enumerate(tasks):
-        groups.setdefault(TASKS[name].group, []).append(index)
+        groups.setdefault(find(name).group, []).append(index)
     drawn = [np.array(group)[generator.integers(len(group), size=(RESAMPLES, len(group)))] for group in groups.values()]
     return _percentiles(np.take_along_axis(means, np.hstack(drawn), axis=1).mean(axis=1))
 

@@ -15,6 +15,7 @@ import yaml
 
 from aoft_bench.config.hparams_files import PACKAGE, hparams_problem
 from aoft_bench.config.schema import conf_dir
+from aoft_bench.data.tasks import OWN, TASKS
 from aoft_bench.tuning.choice import Choice, Point, seeds_text
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import check_writable, write_text_atomically
@@ -110,11 +111,11 @@ def _comment(line: str) -> str:
 def _header(choice: Choice, name: str, known: Collection[str]) -> list[str]:
     """The lines of the header, without the signs of a comment."""
     first = choice.best.runs[0]
-    asked = (
-        f"method={choice.method} dataset={choice.dataset} hparams={name}"
-        if choice.method in known
-        else f"method={first.registered} dataset={choice.dataset} hparams={name}/{choice.method}/{choice.dataset}"
-    )
+    own = choice.dataset not in TASKS  # one file of conf/dataset is for all of the user's own images
+    dataset = f"{OWN} dataset.name={choice.dataset}" if own else choice.dataset
+    method = choice.method if choice.method in known else first.registered
+    found = choice.method in known and not own
+    asked = f"method={method} dataset={dataset} hparams={name if found else f'{name}/{choice.method}/{choice.dataset}'}"
     tuned = ", ".join(choice.best.values) or "nothing, a single setting was run"
     seeds = seeds_text(choice.best.seeds)
     lines = [

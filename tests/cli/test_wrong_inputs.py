@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import Command, Result, call, words
-from packs import make_pack, set_line
+from packs import make_images, make_pack, make_table, rows_of, set_line
 
 from aoft_bench import data
 from aoft_bench.data.locations import Locations
@@ -210,6 +210,7 @@ asked(
     "dataset=cub data.interpolation=bilinear_tf",
     "bilinear_tf is not defined",
 )
+asked("prepare: fetch", "prepare", "dataset=svhn fetch=pubic", "unknown value of fetch 'pubic'", "allowed: public")
 asked("prepare: a folder named by nothing", "prepare", "dataset=digits data.cache=", "data.cache: got ''")
 asked("export: an empty format", "export", "dataset=digits format= out=o", "unknown format ''", "allowed: folder")
 asked(
@@ -239,6 +240,21 @@ wrong(
 wrong(
     "TFDS and a pack", "dataset=cifar100 data.source=tfds", "data.source=tfds and data.root=pack contradict each other"
 )
+wrong("a taken name", "dataset.name=cifar100", "dataset.name=cifar100 is a task of the table", "another name")
+wrong("a name that is a path", "dataset.name=../mine", "dataset.name: got '../mine'", "give letters, digits")
+wrong("a renamed task", "dataset=digits dataset.name=mine data.root=null", "unknown dataset 'mine'", "dataset=folder")
+wrong("a label for a task", "dataset=eurosat data.label=x", "data.label=x is for images of your own", "dataset=folder")
+wrong("a label for a pack", "data.label=x", "data.label=x names a column, and data.root=pack has none", "leave it out")
+wrong("the hub and a folder", "data.hf=x", "data.hf=x and data.root=pack contradict each other")
+wrong("no name on the hub", "data.source=hf data.root=null", "data.source=hf needs data.hf=NAME", "save_to_disk")
+wrong("no place", "data.root=null", "dataset=folder needs data.root=", "ImageFolder", ".parquet", "train800.txt")
+wrong("an image folder that is a file", "data.source=image_folder data.root=pack/test.txt", "is a file", "a folder")
+wrong("no training images", "data.train=0", "data.train: got 0, give all, or a whole number of at least 1")
+wrong("half an image", "data.train=1.5", "data.train: got 1.5, give all, or")
+wrong("no shots", "data.shots=0", "data.shots: got 0, must be at least 1")
+wrong("two numbers of images", "data.train=4 data.shots=1", "data.train=4 and data.shots=1 contradict each other")
+wrong("too many images", "data.train=1000", "data.train=1000 needs 800 training images, there are 6", "data.train=all")
+wrong("shots of fixed splits", "dataset=digits data.root=null data.shots=1", "digits has fixed splits", "data.shots=1")
 wrong(
     "only-cached",
     "results.mode=only-cached",
@@ -358,6 +374,73 @@ def _(world: World) -> list[str]:
 def _(world: World) -> list[str]:
     (world.pack / "classes.txt").write_text("".join(f"c{i}\n" for i in range(11)))
     return words(world.options, dataset="eurosat")
+
+
+def _own(world: World, spoil: Callable[[Path], object]) -> list[str]:
+    """The valid cell on an ImageFolder in which something is spoilt."""
+    spoil(make_images(world.root / "own", splits={"train": 3, "test": 2}))
+    return words(world.options, data__root="own")
+
+
+@case("empty class folder", "the class folder own/train/cow has no image (.jpg", "or remove the folder")
+def _(world: World) -> list[str]:
+    return _own(world, lambda root: (root / "train/cow").mkdir())
+
+
+@case("class without training", "own has no image of class 2 (cow) in its folders of training images; add one")
+def _(world: World) -> list[str]:
+    return _own(world, lambda root: shutil.copytree(root / "test/bee", root / "test/cow"))
+
+
+@case("one file in two splits", "train/bee/0.png and test/bee/link.png are one file in two splits; keep one")
+def _(world: World) -> list[str]:
+    return _own(world, lambda root: (root / "test/bee/link.png").symlink_to(root.absolute() / "train/bee/0.png"))
+
+
+@case("an image of the user's own", "cannot read the image own/test/bee/1.png", "replace the file")
+def _(world: World) -> list[str]:
+    return _own(world, lambda root: (root / "test/bee/1.png").write_bytes(b"no image at all"))
+
+
+def _table(world: World, change: Callable[[list[list[str]]], object], columns: str = "path,label,split") -> list[str]:
+    """The valid cell on a table whose rows are changed."""
+    rows = rows_of(make_images(world.root / "own", splits={"train": 3, "test": 2}))
+    change(rows)
+    return words(world.options, data__root=str(make_table(world.root / "own", rows, columns).relative_to(world.root)))
+
+
+@case("table without the column", "own/images.csv has no column 'label'; its columns: lable, ", "data.label=<column>")
+def _(world: World) -> list[str]:
+    return _table(world, lambda rows: None, "path,lable,split")
+
+
+@case("table with a path outside", "images.csv line 12: '../x.png' points outside the folder of the table")
+def _(world: World) -> list[str]:
+    return _table(world, lambda rows: rows.append(["../x.png", "ant", "train"]))
+
+
+@case("table with overlapping splits", "line 12: 'train/ant/0.png' is listed twice, first in images.csv line 2; keep")
+def _(world: World) -> list[str]:
+    return _table(world, lambda rows: rows.append(["train/ant/0.png", "ant", "test"]))
+
+
+@case("table with gaps", "has no image of class 1 in rows of train or val", "without gaps")
+def _(world: World) -> list[str]:
+    return _table(world, lambda rows: [row.__setitem__(1, str(2 * (row[1] == "bee"))) for row in rows])
+
+
+@case("table with an unknown split", "images.csv line 2: the split 'holdout' is unknown; allowed: train, val, test")
+def _(world: World) -> list[str]:
+    return _table(world, lambda rows: rows[0].__setitem__(2, "holdout"))
+
+
+@case("no library datasets", "needs the library datasets, which is not installed; pip install -e '.[hf]'")
+def _(world: World) -> list[str]:
+    import importlib.util
+
+    given = importlib.util.find_spec
+    world.patch.setattr("importlib.util.find_spec", lambda name, *a: None if name == "datasets" else given(name, *a))
+    return words(world.options | {"data.hf": "some/name", "data.root": "null"})
 
 
 @case("truncated weights", "cannot read the weights in mine.safetensors", "fetch the file again")

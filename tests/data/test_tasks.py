@@ -45,10 +45,26 @@ FGVC = {
 
 def test_suites_hold_the_published_tasks_in_order():
     assert tasks("vtab1k") == list(VTAB)
+    assert tasks("manyshot") == ["cifar100_full", "resisc45_full", "clevr_distance_full"]
     assert tasks("fgvc") == list(FGVC)
     assert tasks("embedded") == ["digits", "shapes_count", "shapes_location", "shapes_orientation"]
     assert "folder" in tasks("own")
     assert tasks() == [name for suite in SUITES for name in tasks(suite)] == list(TASKS)
+
+
+def test_full_training_sets_have_the_test_split_and_all_of_the_training_of_vtab():
+    """45,000 + 5,000 of CIFAR-100's 50,000; 18,900 + 6,300 of RESISC45's 31,500; 63,000 + 7,000 of CLEVR's 70,000."""
+    for name, count in zip(tasks("manyshot"), (50_000, 25_200, 70_000), strict=True):
+        full, small = task(name), task(name.removesuffix("_full"))
+        assert full.sizes["train800"] + full.sizes["val200"] == count
+        assert (full.builder, full.classes, full.label_map) == (small.builder, small.classes, small.label_map)
+        assert (full.slices["test"], full.sizes["test"]) == (small.slices["test"], small.sizes["test"])
+        # the 200 images of val200 are the first of the validation split, which begins where training ends
+        border = full.slices["train800"].removeprefix("train[:").removesuffix("]")
+        assert full.sizes["train800"] == int(border)
+        assert small.slices["val200"].startswith(f"train[{border}:") and full.slices["val200"].startswith(
+            f"train[{border}"
+        )
 
 
 def test_vtab_classes_sizes_and_groups():

@@ -10,7 +10,7 @@ from PIL import Image
 
 from aoft_bench.data import task
 from aoft_bench.data.image_list import ImageList
-from aoft_bench.data.locations import Locations
+from aoft_bench.data.locations import Draw, Locations
 from aoft_bench.data.prepared_task import prepare
 from aoft_bench.data.resample import resize_short_side
 from aoft_bench.records.files import read_record
@@ -51,6 +51,23 @@ def test_a_cell_trains_on_crops_and_scores_the_center(birds, nano, tmp_path):
     changes = [f"data.cache={tmp_path / 'cache'}"]
     again = call("evaluate", str(path), *changes, cwd=tmp_path)
     assert again.code == 0 and "equal" in again.out
+
+
+def test_a_few_images_of_each_class_train_alone(birds, nano, tmp_path):
+    """`clean` trains on train and val together; of two shots, on these six images and not on those of val."""
+    options = nano | {"dataset": "cub", "method": "linear", "data.root": str(birds), "data.cache": "cache"}
+    done = call(*words(options, data__shots="2", data__draw="1"), cwd=tmp_path)
+    assert done.code == 0, done.err
+    (path,) = (tmp_path / "results").rglob("*.json")
+    record = read_record(path)
+    assert record["protocol"] | {"train": "train800", "score": "test"} == record["protocol"]
+    assert record["data"]["sizes"] == {"train800": 6, "val200": 6, "test": 8}
+    assert record["data"]["drawn"] | {"rule": 1, "seed": 1, "splits": [], "shots": 2} == record["data"]["drawn"]
+    whole = prepare(task("cub"), Locations(tmp_path / "whole", birds), image_size=32)
+    few = prepare(task("cub"), Locations(tmp_path / "cache", birds, draw=Draw(shots=2, seed=1)), image_size=32)
+    every, chosen = (one.read_manifest() for one in (whole, few))
+    assert set(chosen["train800"]) < set(every["train800"]) and chosen["test"] == every["test"]
+    assert few.fingerprint == record["data"]["fingerprint"]
 
 
 def test_the_cache_holds_the_resized_images(birds, tmp_path):

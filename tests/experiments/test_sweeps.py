@@ -78,11 +78,26 @@ def test_the_header_has_its_own_command_and_each_is_accepted(name: str, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("name", "suite"), [("vtab1k", "vtab1k"), ("tune", "vtab1k"), ("fgvc", "fgvc"), ("embedded", "embedded")]
+    ("name", "suite"),
+    [
+        ("vtab1k", "vtab1k"),
+        ("tune", "vtab1k"),
+        ("fgvc", "fgvc"),
+        ("fewshot", "fgvc"),
+        ("manyshot", "manyshot"),
+        ("embedded", "embedded"),
+    ],
 )
 def test_a_sweep_over_a_suite_has_all_of_its_tasks(name: str, suite: str) -> None:
     found = {word.removeprefix("dataset=") for job in jobs(name) for word in job if word.startswith("dataset=")}
     assert found == {task for task, entry in TASKS.items() if entry.suite == suite}
+
+
+def test_each_seed_of_the_few_shot_sweep_draws_images_of_its_own() -> None:
+    found = jobs("fewshot", "dataset=cub", "method=linear", "data.shots=1,16")
+    made = [from_dict(tree, methods.get) for tree in COMPOSER.compose_jobs("fewshot", found)]
+    wanted = {(seed, seed, shots) for seed in (0, 1, 2) for shots in (1, 16)}
+    assert {(one.seed, one.data.draw, one.data.shots) for one in made} == wanted and len(made) == 6
 
 
 @pytest.mark.parametrize("name", ["embedded", "embedded_tune"])

@@ -26,7 +26,7 @@ from aoft_bench.data.locations import Locations
 from aoft_bench.data.packs.readme import readme
 from aoft_bench.data.prepared_task import PreparedTask, prepare
 from aoft_bench.data.sources.base import Example
-from aoft_bench.data.sources.choose import SOURCES
+from aoft_bench.data.sources.choose import open_source
 from aoft_bench.data.tasks import SPLITS, Task
 from aoft_bench.data.tfds import process
 from aoft_bench.utils.errors import UserError
@@ -73,7 +73,7 @@ def export(
                     _clear(target)
                 raise
     else:
-        write_pack(ready, SOURCES[ready.source](task, locations).read, target)
+        write_pack(ready, open_source(ready.source, task, locations).read, target)
     return ready, target
 
 

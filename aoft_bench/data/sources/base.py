@@ -1,9 +1,9 @@
 """What every source of images gives, whatever its files are."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from aoft_bench.data import manifest
 from aoft_bench.data.cache import ImageBlock
 
 Shape = tuple[int, int, int]
+Member = tuple[str, int]  # a split, and a position in it
 Fit = Callable[[np.ndarray], np.ndarray]  # resizes an image to the size at which it is cached
 
 _THREADS = 4  # Pillow decodes without holding the interpreter lock
@@ -25,13 +26,24 @@ class Example(NamedTuple):
     id: str
 
 
+class Listed(NamedTuple):
+    """What is known of the images of a split before any is read: labels (N,) int64, and a name of each, all unequal."""
+
+    labels: np.ndarray
+    names: Sequence[str]
+
+
 @dataclass(frozen=True)
 class Source:
     """The images, labels and ids of a task's three splits, before they are cached.
 
+    A source may lack val and test, until `draw.complete` draws them.
+
     kind: its name in `sources.choose.SOURCES`; note: what it is, in words. official, official_note: whether the images
     are those of the published splits, and why not. stamp: identifies the content without decoding or drawing it.
     content: a digest of the files where they are not part of the stamp, since a cache is used without them too.
+    listed: the images of each split where these can be drawn from; drawn: what `draw.complete` drew, for the record;
+    part: the source with all images, and for each split where in that its images are, if this is a part of them.
 
     The functions are called only when a cache has to be written. read(split, index): one example. native_shape(limit):
     the (H, W, C) that all images share, None where they differ or a side exceeds `limit`. channels(): 1 if all images
@@ -52,6 +64,9 @@ class Source:
     read: Callable[[str, int], Example]
     native_sizes: Callable[[], dict[str, np.ndarray]] | None = None
     content: str | None = None
+    listed: Mapping[str, Listed] | None = None
+    drawn: Mapping[str, Any] | None = None
+    part: "tuple[Source, Mapping[str, Sequence[Member]]] | None" = None
     compared: Callable[[manifest.Manifest], tuple[str, str]] = lambda rows: ("", "")
 
     def blocks(self, split: str, fit: Fit | None, flat: bool, advance: Callable[[int], None]) -> Iterator[ImageBlock]:

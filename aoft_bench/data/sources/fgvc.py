@@ -67,6 +67,7 @@ def from_json(task: Task, locations: Locations) -> Source:
         channels=lambda: 3,
         read=read,
         native_sizes=native_sizes,
+        listed=found.listed,
     )
 
 

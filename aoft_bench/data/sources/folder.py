@@ -10,18 +10,17 @@ The label is the last word of a line, so file names may contain spaces. A list t
 import hashlib
 import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from aoft_bench.data.locations import Locations, find_pack
-from aoft_bench.data.sources.base import Example, Shape, Source
+from aoft_bench.data.sources.base import Source
 from aoft_bench.data.sources.listing import (
     ListedImages,
     Listing,
+    check_trained,
     file_state,
-    first_untrained,
     read_list,
     relative,
     shortened,
@@ -29,7 +28,6 @@ from aoft_bench.data.sources.listing import (
 )
 from aoft_bench.data.tasks import SPLITS, Task
 from aoft_bench.utils.errors import UserError
-from aoft_bench.utils.text import one_line
 
 
 def from_folder(task: Task, locations: Locations) -> Source:
@@ -42,37 +40,13 @@ def from_folder(task: Task, locations: Locations) -> Source:
         note = "; ".join(reasons + task.deviations(pack.sizes, pack.classes, pack.untrained))
     kinds = sorted({Path(file).suffix.lower() or "no suffix" for one in pack.listings.values() for file in one.files})
 
-    @cache
-    def channels() -> int:
-        return 1 if pack.all_grey() else 3  # a grey task takes a third of the disk
+    # a pack has no proof of its origin: the published ones are lossy JPEG copies
+    return pack.source("folder", f"folder pack {pack.root.resolve().name}, images {' '.join(kinds)}", note, ids=False)
 
-    def native_shape(limit: int) -> Shape | None:
-        """Reads headers until one image differs from the first or is too large."""
-        first = None
-        for split, size in pack.sizes.items():
-            for index in range(size):
-                shape = pack.size(split, index)
-                first = first or shape
-                if shape != first or max(shape) > limit:
-                    return None
-        return (*first, channels()) if first else None
 
-    def read(split: str, index: int) -> Example:
-        return Example(pack.read(split, index)[..., : channels()], int(pack.listings[split].labels[index]), "")
-
-    return Source(
-        kind="folder",
-        note=one_line(f"folder pack {pack.root.resolve().name}, images {' '.join(kinds)}"),
-        official=False,  # a pack has no proof of its origin: the published ones are lossy JPEG copies
-        official_note=note,
-        classes=pack.classes,
-        class_names=pack.class_names,
-        stamp=pack.stamp,
-        sizes=pack.sizes,
-        native_shape=native_shape,
-        channels=channels,
-        read=read,
-    )
+def holds(root: Path) -> bool:
+    """Whether `root` is a folder with a list of a pack."""
+    return any((root / f"{split}.txt").exists() for split in SPLITS)
 
 
 def read_pack(task: Task, root: Path, memory: Path | None = None) -> ListedImages:
@@ -91,7 +65,7 @@ def read_pack(task: Task, root: Path, memory: Path | None = None) -> ListedImage
     classes = limit or 1 + max(int(listing.labels.max()) for listing in listings.values())
     _check_no_overlap(root, listings)
     if task.suite == "own":  # VTAB's 1,000 images of 397 classes leave some of sun397 out
-        _check_classes(root, classes, *first_untrained(listings, classes), names)
+        check_trained(f"the pack {root}", "train800.txt or val200.txt", classes, listings, names)
     states = [
         file_state(root / name, f"{root / entry}: the image {shortened(repr(name))}", "not there", "line")
         for listing in listings.values()
@@ -171,15 +145,3 @@ def _check_no_overlap(root: Path, listings: dict[str, Listing]) -> None:
             if name in seen:
                 raise UserError(f"{root}: {name} is listed twice, in {seen[name]} and {entry}; keep one of the two")
             seen[name] = entry
-
-
-def _check_classes(root: Path, classes: int, untrained: int, first: int, names: tuple[str, ...] | None) -> None:
-    if classes < 2:
-        raise UserError(f"the pack {root} has {classes} class; classification needs at least 2")
-    if untrained:
-        named = f"{first}" + (f" ({names[first]})" if names else "")
-        more = f" and {untrained - 1:,} more" if untrained > 1 else ""
-        raise UserError(
-            f"the pack {root} has no image of class {named}{more} in train800.txt or val200.txt; "
-            f"add one, or number the labels 0 to {classes - 1 - untrained} without gaps"
-        )

@@ -1,10 +1,11 @@
-"""Image files that are named in lists, as in folder packs and in FGVC's json files."""
+"""Images that are listed: files named in lists or found in folders, or encoded images in the rows of a table."""
 
 import hashlib
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
@@ -12,8 +13,10 @@ import numpy as np
 
 from aoft_bench.data import decode
 from aoft_bench.data.digests import digests_of
+from aoft_bench.data.sources.base import Example, Listed, Shape, Source
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import open_regular
+from aoft_bench.utils.text import one_line
 
 _LARGEST = 10**9  # bytes of an image file
 
@@ -29,11 +32,12 @@ class Listing:
 
 @dataclass(frozen=True)
 class ListedImages:
-    """The three checked lists of a task.
+    """The checked lists of a task.
 
     root: the folder of the lists; folder: the one that file names are relative to. class_names: None where they are not
     known. stamp: a SHA-256 over the lists and the names and the content of the images, not over their path. digests:
-    the SHA-256 of each image file, by split.
+    the SHA-256 of each image file, by split; empty where images are no files. content: the encoded image of a split and
+    a position, None where images are files.
     """
 
     root: Path
@@ -43,6 +47,7 @@ class ListedImages:
     class_names: tuple[str, ...] | None
     stamp: str
     digests: Mapping[str, Sequence[str]]
+    content: Callable[[str, int], bytes] | None = None
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -55,17 +60,65 @@ class ListedImages:
 
     def read(self, split: str, index: int) -> np.ndarray:
         """An image (H, W, 3) uint8; raises `UserError` as `decode.decode` does, and for one that has changed."""
-        return decode.decode(*self._file(split, index), self.digests[split][index])
+        digest = self.digests[split][index] if self.digests else None
+        return decode.decode(*self._file(split, index), digest, self._content(split, index))
 
     def size(self, split: str, index: int) -> tuple[int, int]:
         """(height, width) of an image, from its header."""
-        return decode.image_size(*self._file(split, index))
+        return decode.image_size(*self._file(split, index), self._content(split, index))
 
     def all_grey(self) -> bool:
         """Whether every image is stored as grey, by the headers."""
         return all(
-            decode.is_grey(*self._file(split, index)) for split, size in self.sizes.items() for index in range(size)
+            decode.is_grey(*self._file(split, index), self._content(split, index))
+            for split, size in self.sizes.items()
+            for index in range(size)
         )
+
+    def source(self, kind: str, note: str, official_note: str, *, ids: bool = True) -> Source:
+        """The images as a source, which may lack splits. ids: whether their names are their ids."""
+
+        @cache
+        def channels() -> int:
+            return 1 if self.all_grey() else 3  # a grey task takes a third of the disk
+
+        def native_shape(limit: int) -> Shape | None:
+            """Reads headers until one image differs from the first or is too large."""
+            first = None
+            for split, size in self.sizes.items():
+                for index in range(size):
+                    shape = self.size(split, index)
+                    first = first or shape
+                    if shape != first or max(shape) > limit:
+                        return None
+            return (*first, channels()) if first else None
+
+        def read(split: str, index: int) -> Example:
+            listing = self.listings[split]
+            image = self.read(split, index)[..., : channels()]
+            return Example(image, int(listing.labels[index]), listing.files[index] if ids else "")
+
+        return Source(
+            kind=kind,
+            note=one_line(note),
+            official=False,
+            official_note=official_note,
+            classes=self.classes,
+            class_names=self.class_names,
+            stamp=self.stamp,
+            sizes=self.sizes,
+            native_shape=native_shape,
+            channels=channels,
+            read=read,
+            listed=self.listed,
+        )
+
+    @property
+    def listed(self) -> dict[str, Listed]:
+        return {split: Listed(listing.labels, listing.files) for split, listing in self.listings.items()}
+
+    def _content(self, split: str, index: int) -> bytes | None:
+        return self.content(split, index) if self.content else None
 
     def _file(self, split: str, index: int) -> tuple[Path, str]:
         listing = self.listings[split]
@@ -74,9 +127,25 @@ class ListedImages:
 
 def first_untrained(listings: Mapping[str, Listing], classes: int) -> tuple[int, int]:
     """How many classes have no image in train800 and val200, and the first of them (`classes` where there is none)."""
-    trained = np.unique(np.concatenate([listings["train800"].labels, listings["val200"].labels]))
+    parts = [listings[split].labels for split in ("train800", "val200") if split in listings]
+    trained = np.unique(np.concatenate(parts))
     gaps = np.flatnonzero(trained != np.arange(len(trained)))
     return classes - len(trained), int(gaps[0]) if len(gaps) else len(trained)
+
+
+def check_trained(
+    what: str, where: str, classes: int, listings: Mapping[str, Listing], names: Sequence[str] | None
+) -> None:
+    """Raise `UserError` for a single class, and for one without a training image. what: the images, in words; where:
+    the lists of those that train."""
+    if classes < 2:
+        raise UserError(f"{what} has {classes} class; classification needs at least 2")
+    untrained, first = first_untrained(listings, classes)
+    if untrained:
+        named = f"{first}" + (f" ({names[first]})" if names else "")
+        more = f" and {untrained - 1:,} more" if untrained > 1 else ""
+        remedy = "" if names else f", or number the labels 0 to {classes - 1 - untrained} without gaps"
+        raise UserError(f"{what} has no image of class {named}{more} in {where}; add one{remedy}")
 
 
 def read_list(path: Path, digest: "hashlib._Hash", kind: str) -> bytes:

@@ -33,12 +33,8 @@ def main() -> int:
 
 def _prepare(request: dict[str, Any]) -> None:
     given = request["locations"]
-    locations = Locations(
-        Path(given["cache"]),
-        None,
-        given["source"],
-        *(given[name] and Path(given[name]) for name in ("tfds_dir", "manual_dir")),
-    )
+    tfds_dir, manual_dir = (Path(given[name]) if given[name] else None for name in ("tfds_dir", "manual_dir"))
+    locations = Locations(Path(given["cache"]), None, given["source"], tfds_dir, manual_dir)
     task = Task(**request["task"] | {name: tuple(request["task"][name]) for name in ("folders", "sources")})
     source = from_tfds(task, locations)
     ready = fill(task, source, locations, request["image_size"], request["interpolation"])

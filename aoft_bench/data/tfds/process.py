@@ -59,8 +59,8 @@ def require(task: Task, locations: Locations) -> None:
     """Raise `UserError` where a task cannot be prepared from TFDS on this machine, with the ways to get its images."""
     assert task.builder is not None
     pack = f"a folder pack under data/packs or data.root=<folder> ({LAYOUT})"
-    if locations.source == "auto":
-        pack += "; public, lossy copy: XiN0919/VTAB-1k on the Hugging Face hub"
+    if locations.source == "auto" and task.suite == "vtab1k":
+        pack += f"; public, lossy copy: aoft-bench prepare dataset={task.name} fetch=public"
     prepared = prepared_folder(task, locations).is_dir()
     if not prepared and not importlib.util.find_spec("tensorflow"):
         raise UserError(
