@@ -62,7 +62,7 @@ def refused(done: Result) -> str:
 def test_every_task_has_a_row_with_its_state(doctor):
     done = doctor()
     assert done.code == 0 and not done.err
-    assert len([line for line in done.out.splitlines() if "aoft-bench prepare dataset=" in line]) == 19 + 4
+    assert len([line for line in done.out.splitlines() if "aoft-bench prepare dataset=" in line]) == 19 + 3 + 4
     (svhn,) = lines(done, "svhn")
     assert "can be downloaded   download 1.6 GB, disk 3.2 GB" in svhn and "data/packs/svhn" in svhn
     assert "aoft-bench prepare dataset=svhn data.cache=cache backbone=vit_nano" in svhn
