@@ -6,6 +6,7 @@ A rule says how a row breaks it, in words that fit "apart: ...", or nothing. A n
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -31,6 +32,14 @@ class Proofs:
     verified: Mapping[str, Sequence[Verification]] = field(default_factory=dict)
     tuning: Sequence[Record] = ()
     left_out: Sequence[LeftOut] = ()
+
+    @cached_property
+    def tuning_by_task(self) -> Mapping[tuple[str, str], Sequence[Record]]:
+        """(method, dataset) -> its tuning records."""
+        found: dict[tuple[str, str], list[Record]] = defaultdict(list)
+        for record in self.tuning:
+            found[record["method"], record["dataset"]].append(record)
+        return found
 
 
 def read_proofs(root: Path, records: Sequence[Record]) -> Proofs:
@@ -77,16 +86,16 @@ def _tuned_on_val200(row: Row, proofs: Proofs) -> str:
     by_task = sorted(name for name in names if len({str(recipe.get(name)) for recipe in recipes.values()}) > 1)
     if not by_task:
         return ""
-    if all(_best_on_val200(row, name, by_task, proofs.tuning) for name in recipes):
+    if all(_best_on_val200(row, name, by_task, proofs) for name in recipes):
         return ""
     return f"{', '.join(by_task)} set by task, and not the best of tuning records that are here"
 
 
-def _best_on_val200(row: Row, task: str, names: Sequence[str], tuning: Sequence[Record]) -> bool:
+def _best_on_val200(row: Row, task: str, names: Sequence[str], proofs: Proofs) -> bool:
     """Whether the values of `names` on a task have tuning records, and no other values have better ones."""
     ours = next(record for record in row.records if record["dataset"] == task)
     scores: dict[tuple[str, ...], list[float]] = defaultdict(list)
-    for record in tuning:
+    for record in proofs.tuning_by_task.get((ours["method"], task), ()):
         if _like(record, names) == _like(ours, names):
             scores[_values(record, names)].append(record["metrics"]["top1"])
     means = {values: fmean(some) for values, some in scores.items()}
@@ -102,7 +111,7 @@ def _like(record: Record, names: Sequence[str]) -> tuple[Any, ...]:
     """What a tuning record shares with the cell that it is for; a grid may train for fewer epochs."""
     recipe, free = record["config"]["recipe"], {*names, "epochs", "warmup_epochs"}
     return (
-        *(record[name] for name in ("backbone", "method", "dataset")),
+        record["backbone"],
         record["data"]["fingerprint"],
         record["weights"]["sha256"],
         sorted((name, str(value)) for name, value in record["config"]["method"].items()),
