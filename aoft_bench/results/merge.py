@@ -102,8 +102,9 @@ def check_code(sources: Sequence[Contribution], known: Sequence[str]) -> None:
     what = f"its code digest {digest} is not known" if digest else "it has no code digest, as records of older versions"
     digests = sorted({code for _, code in unknown if code})
     take = f"code={','.join(digests[:5])} takes records of that code, " if digests else ""
+    others = f" and {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
     raise UserError(
-        f"{one_line(str(path))} and {len(unknown) - 1:,} others: {what} (known: {', '.join(known)}); look at "
+        f"{one_line(str(path))}{others}: {what} (known: {', '.join(known)}); look at "
         f"where they came from: {take}code=any takes all"
     )
 
@@ -135,7 +136,8 @@ def write_merge(merged: Merge, out: Path) -> None:
             shutil.copyfile(copy.path, target)
             if has_predictions(copy.path, copy.record):
                 shutil.copyfile(predictions_path(copy.path), predictions_path(target))
-        if collect(partial).records != [merged.kept[key].record for key in sorted(merged.kept)]:
+        copied = {key_of(record): record for record in collect(partial).records}
+        if copied != {key: copy.record for key, copy in merged.kept.items()}:
             raise UserError("records have changed while they were copied; nothing is written: run again")
         cells = [cell for source in merged.sources for cell in source.verified]
         if cells:

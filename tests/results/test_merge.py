@@ -63,9 +63,10 @@ def test_folders_that_agree_end_with_0_in_an_empty_folder(tmp_path: Path, cli: C
     cells = [verification(record(60.0)), verification(record(60.0), 1)]
     for name, cell in zip("AB", cells, strict=True):
         write_verified(tmp_path / name, [cell])
+    write(tmp_path / "B", record(60.0, method="lora-b", **CODE))  # sorts before lora as a text, after it as a folder
     (tmp_path / "C").mkdir()
     assert cli("merge-results", "A", "B", "D", "out=C").code == 0
-    assert [path.suffix for path in (tmp_path / "C/records").rglob("*.*")] == [".json"]
+    assert [path.suffix for path in (tmp_path / "C/records").rglob("*.*")] == [".json"] * 2
     assert set(read_verified(tmp_path / "C")[0]) == set(cells)
 
 
