@@ -6,12 +6,12 @@ QV, ALL = ["q", "v"], ["q", "v", "fc1", "fc2"]
 
 # every method is tested with its defaults, and with these settings, which take other paths through its code
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
-    ("aoft", dict(learn_lambda=False)),
-    ("aoft", dict(init="released", constant="released")),
-    ("aoft", dict(rank=1, targets=["k", "proj"])),
+    ("aoft", dict(init="zero", constant="paper")),
+    ("aoft", dict(init="zero", constant="paper", learn_lambda=False)),
+    ("aoft", dict(init="zero", rank=1, targets=["k", "proj"])),
     ("aoft", dict(init="axes", orthogonal=True)),
-    ("aoft", dict(learn_q=False)),
-    ("aoft", dict(learn_lambda=False, orthogonal=True, rank=3)),
+    ("aoft", dict(init="zero", learn_q=False)),
+    ("aoft", dict(init="zero", learn_lambda=False, orthogonal=True, rank=3)),
     ("aoft_adapter", dict(learn_lambda=False, norm="none")),
     ("aoft_adapter", dict(orthogonal=True, lambda_lr=10.0)),
     ("aoft_adapter", dict(learn_q=False, init="axes")),

@@ -116,27 +116,34 @@ AUTHORS: dict[str, tuple[int, float, float, float, bool]] = {
 
 
 def test_the_authors_table_is_complete() -> None:
-    assert {path.stem for path in (CONF / "hparams" / "aoft").glob("*.yaml")} == {*AUTHORS, "digits"}
+    assert {path.stem for path in (CONF / "hparams" / "aoft_released").glob("*.yaml")} == set(AUTHORS)
 
 
 @pytest.mark.parametrize("dataset", AUTHORS)
-def test_aoft_uses_the_authors_recipe(dataset: str) -> None:
-    config = config_of("method=aoft", f"dataset={dataset}")
-    recipe = config.recipe
-    assert (config.method.options.lambda_lr, config.method.options.lambda_decay) == (1.0, 1.0)
+def test_aoft_released_uses_the_authors_recipe(dataset: str) -> None:
+    config = config_of("experiment=aoft_released", f"dataset={dataset}")
+    recipe, options = config.recipe, config.method.options
+    assert (options.constant, options.init, options.lambda_lr, options.lambda_decay) == ("released", "released", 1, 1)
     found = (recipe.batch_size, recipe.lr, recipe.drop_path, recipe.weight_decay, recipe.flip)
     assert found == AUTHORS[dataset]
-    assert recipe.epochs == 100
+    assert (recipe.epochs, recipe.cooldown_epochs) == (110, 10)
     assert (recipe.warmup_epochs, recipe.warmup_lr, recipe.min_lr) == (10, 1e-7, 1e-8)
     assert (recipe.drop_path_kind, recipe.mlp_dropout, recipe.label_smoothing) == ("element", 0.1, 0.0)
 
 
-def test_without_hparams_the_methods_own_recipe_holds() -> None:
+def test_the_methods_own_recipe_holds_for_every_task_without_a_file() -> None:
     own = OmegaConf.load(CONF / "method" / "aoft.yaml").recipe
-    recipe = config_of("method=aoft", "dataset=cifar100", "hparams=none").recipe
-    assert (recipe.lr, recipe.weight_decay) == (own.lr, own.weight_decay)
-    assert (recipe.drop_path, recipe.mlp_dropout, recipe.drop_path_kind) == (0.0, 0.0, "sample")
-    assert recipe == config_of("method=aoft", "dataset=shapes_count").recipe  # which has no hparams of its own
+    recipe = config_of("method=aoft", "dataset=cifar100").recipe
+    assert {name: getattr(recipe, name) for name in own} == dict(own)
+    assert recipe == config_of("method=aoft", "dataset=digits", "hparams=none").recipe
+    assert recipe != config_of("method=aoft", "dataset=digits").recipe
+    assert config_of("experiment=aoft_released", "dataset=shapes_count").recipe.lr == own.lr
+
+
+def test_lora_of_aofts_size_is_regularised_as_aoft_is() -> None:
+    names = ("weight_decay", "drop_path", "drop_path_kind", "mlp_dropout", "flip")
+    aoft, lora = (config_of(f"method={name}", "dataset=cifar100").recipe for name in ("aoft", "lora_matched"))
+    assert [getattr(aoft, name) for name in names] == [getattr(lora, name) for name in names]
 
 
 @pytest.mark.parametrize("dataset", ["eurosat", "digits"])
@@ -164,7 +171,7 @@ def test_another_method_does_not_get_aofts_recipe() -> None:
 
 
 def test_the_command_line_wins() -> None:
-    recipe = config_of("method=aoft", "dataset=cifar100", "recipe.lr=0.25").recipe
+    recipe = config_of("method=aoft", "hparams=aoft_released/cifar100", "dataset=cifar100", "recipe.lr=0.25").recipe
     assert (recipe.lr, recipe.weight_decay) == (0.25, 5e-1)
 
 

@@ -31,7 +31,7 @@ def test_without_the_bias_of_adapted_matrices_that_of_k_and_proj_stays() -> None
 
 
 def test_dropped_biases_are_said_and_cost_no_parameter() -> None:
-    kept, dropped = (aoft_bench.attach(vit(), "aoft", keep_bias=keep) for keep in (True, False))
+    kept, dropped = (aoft_bench.attach(vit(), "aoft", init="zero", keep_bias=keep) for keep in (True, False))
     assert kept.method.starts_at_backbone and not dropped.method.starts_at_backbone
     assert kept.parameter_counts() == dropped.parameter_counts()
     assert dropped.trainable_parameters(head=False) == dropped.method.count(shape_of(vit()))
