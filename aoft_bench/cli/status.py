@@ -52,6 +52,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def survey(arguments: Sequence[str]) -> list[CellStatus]:
     """The status of each cell that `aoft-bench run` would run with these arguments, in that order."""
+    from aoft_bench.config.added_options import added_options, without_added
     from aoft_bench.config.command_line import read_command_line
     from aoft_bench.config.compose import jobs_of
     from aoft_bench.config.schema import from_dict
@@ -64,19 +65,13 @@ def survey(arguments: Sequence[str]) -> list[CellStatus]:
     trees = composer.compose_jobs(line.name, jobs)
     from aoft_bench.experiments.locate import Locator
 
-    locator, classes = Locator(), method_class if hashes_need_classes() else None
-    return [
-        _status_of(from_dict(tree, classes), [word for word in job if word in varying], locator)
-        for job, tree in zip(jobs, trees, strict=True)
-    ]
-
-
-def hashes_need_classes() -> bool:
-    """Whether an option of a method is `added`, and so left out of hashes at its default, which its class has.
-
-    Else the options are taken as they stand: classes of methods import torch, which takes most of the time and memory.
-    """
-    return any("added(" in path.read_text("utf-8") for path in (Path(__file__).parents[1] / "methods").rglob("*.py"))
+    locator, added = Locator(), added_options(Path(__file__).parents[1] / "methods")
+    found = []
+    for job, tree in zip(jobs, trees, strict=True):
+        # without the methods' classes: they import torch, which takes most of the time and memory
+        config = from_dict({**tree, "method": without_added(tree["method"], added)})
+        found.append(_status_of(config, [word for word in job if word in varying], locator))
+    return found
 
 
 def _varying(jobs: list[list[str]]) -> set[str]:

@@ -22,7 +22,11 @@ def cells(tmp_path_factory: pytest.TempPathFactory, nano_pack: dict[str, str]) -
     """A folder with results/ of LoRA, AOFT without lambda and a linear probe, a few steps each on a small pack."""
     root = tmp_path_factory.mktemp("cells")
     steps = {"recipe.epochs": "2", "recipe.batch_size": "8", "recipe.warmup_epochs": "0"}
-    for method, more in (("lora", {}), ("aoft", {"method.learn_lambda": "false"}), ("linear", {})):
+    for method, more in (
+        ("lora", {}),
+        ("aoft", {"method.learn_lambda": "false", "method.init": "zero", "method.constant": "paper"}),
+        ("linear", {}),
+    ):
         result = call(*words(nano_pack | steps | {"method": method} | more), cwd=root)
         assert result.code == 0, result.err
     return root

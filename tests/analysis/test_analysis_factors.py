@@ -43,7 +43,7 @@ def test_factors_fit_together_and_follow_what_is_trained(name):
         ("lora", dict(rank=2, alpha=6.0, targets=["q", "fc1", "proj"])),
         ("aoft", dict(rank=3)),
         ("aoft", dict(rank=3, learn_lambda=False)),
-        ("aoft", dict(rank=3, orthogonal=True, targets=["k", "fc2"])),
+        ("aoft", dict(rank=3, init="zero", orthogonal=True, targets=["k", "fc2"])),
     ],
 )
 def test_updates_are_what_merging_adds(name, options):
@@ -83,7 +83,9 @@ def test_an_adapters_factors_are_its_two_matrices():
 
 
 def test_norms_by_layer_of_aoft_and_of_the_update():
-    handle = adapted(methods.build("aoft", dict(rank=4, orthogonal=True, targets=["q", "fc1"])))
+    handle = adapted(
+        methods.build("aoft", dict(rank=4, init="zero", constant="paper", orthogonal=True, targets=["q", "fc1"]))
+    )
     perturb(handle)
     found = {(m.layer, m.name, m.part): m for m in factor_matrices(handle)}
     assert found.keys() == {(i, n, p) for i in (0, 1) for n in ("q", "fc1") for p in ("down", "up", "update")}

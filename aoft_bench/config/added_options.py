@@ -1,0 +1,47 @@
+"""Options of methods that are declared with `added`, read from the source: the classes themselves import torch."""
+
+import ast
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def added_options(folder: Path) -> dict[str, dict[str, Any]]:
+    """Method name -> the options of its class and of its base classes that `added` gives a default, and that default.
+
+    folder: holds the files of methods. Methods without such options are left out.
+    """
+    texts = [path.read_text("utf-8") for path in folder.rglob("*.py")]
+    if not any("added(" in text for text in texts):
+        return {}
+    classes = {node.name: node for text in texts for node in ast.parse(text).body if isinstance(node, ast.ClassDef)}
+    found = {_method_name(node): dict(_added(node, classes)) for node in classes.values() if _method_name(node)}
+    return {name: options for name, options in found.items() if options}
+
+
+def without_added(method: Mapping[str, Any], added: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The method of a configuration without options that were added later and are at their default."""
+    defaults = added.get(str(method.get("name")), {})
+    return {name: value for name, value in method.items() if name not in defaults or defaults[name] != value}
+
+
+def _method_name(node: ast.ClassDef) -> str:
+    """The name in the decorator ``@method("name")`` of a class, or ''."""
+    for call in node.decorator_list:
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "method":
+            return str(ast.literal_eval(call.args[0]))
+    return ""
+
+
+def _added(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> Iterator[tuple[str, Any]]:
+    """(option, default) of a class and of those of its base classes that are among `classes`, bases first."""
+    for base in node.bases:
+        if isinstance(base, ast.Name) and base.id in classes:
+            yield from _added(classes[base.id], classes)
+    for field in node.body:
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and _is_added(field.value):
+            yield field.target.id, ast.literal_eval(field.value.args[0])  # type: ignore[union-attr]
+
+
+def _is_added(value: ast.expr | None) -> bool:
+    return isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "added"
