@@ -69,7 +69,7 @@ def survey(arguments: Sequence[str]) -> list[CellStatus]:
     found = []
     for job, tree in zip(jobs, trees, strict=True):
         # without the methods' classes: they import torch, which takes most of the time and memory
-        config = from_dict({**tree, "method": without_added(tree["method"], added)})
+        config = from_dict(without_added(tree, added))
         found.append(_status_of(config, [word for word in job if word in varying], locator))
     return found
 

@@ -19,10 +19,14 @@ def added_options(folder: Path) -> dict[str, dict[str, Any]]:
     return {name: options for name, options in found.items() if options}
 
 
-def without_added(method: Mapping[str, Any], added: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The method of a configuration without options that were added later and are at their default."""
+def without_added(tree: Mapping[str, Any], added: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A configuration whose method lacks options that were added later and are at their default."""
+    method = tree.get("method")
+    if not isinstance(method, Mapping):  # refused by `schema.from_dict`
+        return dict(tree)
     defaults = added.get(str(method.get("name")), {})
-    return {name: value for name, value in method.items() if name not in defaults or defaults[name] != value}
+    left = {name: value for name, value in method.items() if name not in defaults or defaults[name] != value}
+    return {**tree, "method": left}
 
 
 def _method_name(node: ast.ClassDef) -> str:

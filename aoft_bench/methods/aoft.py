@@ -17,8 +17,8 @@ Parameters: L * sum over targets of (in + out if learn_q, + d if learn_lambda). 
 
 Source: Yang et al., ICCV 2025, arXiv 2507.13260; behaviour read in the authors' code, CalliopeYang/AOFT at 2ffd89c.
 
-The default takes the authors' constant, 1 / ((1 + q_0)^2 + 1), and their start, q = 0 and lambda ~ N(0, 1), which is not
-the pre-trained function: this was best on val200 of five packs (docs/aoft.md). ``constant: paper`` is the formula
+The default takes the authors' constant, 1 / ((1 + q_0)^2 + 1), and their start, q = 0 and lambda ~ N(0, 1), which is
+not the pre-trained function: this was best on val200 of five packs (docs/aoft.md). ``constant: paper`` is the formula
 above; ``init: zero`` starts at the pre-trained function.
 
 Differs from the authors' code, each by an option (``experiment=aoft_released`` takes theirs; docs/aoft.md says what

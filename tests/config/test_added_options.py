@@ -15,9 +15,12 @@ def test_the_source_says_what_the_classes_have() -> None:
     }
     assert found == {name: options for name, options in expected.items() if options} and found["aoft_adapter"]
     given = {"name": "aoft", "keep_bias": True, "detach_q0": True, "rank": 8}
-    assert without_added(given, found) == {"name": "aoft", "detach_q0": True, "rank": 8}
+    assert without_added({"method": given, "seed": 0}, found) == {
+        "method": {"name": "aoft", "detach_q0": True, "rank": 8},
+        "seed": 0,
+    }
 
 
 def test_nothing_is_parsed_where_nothing_was_added(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("class (")
-    assert added_options(tmp_path) == {} and without_added({"name": "x", "y": 1}, {}) == {"name": "x", "y": 1}
+    assert added_options(tmp_path) == {} and without_added({"method": "text"}, {}) == {"method": "text"}
