@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from aoft_bench.records.files import parse_record, place_of
 from aoft_bench.records.schema import Count, Digest, Record
 from aoft_bench.results.collect import LeftOut
+from aoft_bench.results.image_sets import subset_of
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import write_text_atomically
 from aoft_bench.utils.text import one_line
@@ -137,4 +138,5 @@ def _variant(record: Record) -> tuple[Any, ...]:
         config["recipe"]["epochs"],
         sorted((name, str(value)) for name, value in config["method"].items()),
         record["data"]["official"],
+        subset_of(record["data"].get("drawn") or {}),
     )
