@@ -19,6 +19,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import aoft_bench
+from aoft_bench.backbones.layout import classifiers, image_size
 from aoft_bench.methods import Handle, Method
 from aoft_bench.training.shards import Shard, ShardObjective
 
@@ -45,7 +46,7 @@ def untouched(network: Network) -> nn.Module:
 
 def size_of(model: nn.Module) -> int:
     """Input side of one of our networks in pixels; 1 for a network that is none of ours."""
-    return int(model.patch_embed.img_size[0]) if hasattr(model, "patch_embed") else 1
+    return image_size(model)[0] if hasattr(model, "get_classifier") else 1
 
 
 @torch.no_grad()
@@ -91,7 +92,7 @@ def check_what_is_trained(method: Method, network: Network = vit) -> None:
     handle = attached(model, method)
     trained = {id(parameter) for _, parameter in handle.trained()}
     declared = declared_names(method, network)
-    head = {id(parameter) for parameter in model.get_classifier().parameters()}
+    head = {id(p) for classifier in classifiers(model) for p in classifier.parameters()}
     for name, (parameter, _) in before.items():
         wanted = name in declared or id(parameter) in head
         got = id(parameter) in trained
@@ -311,6 +312,41 @@ def _made() -> Iterator[list[tuple[str, tuple[int, ...]]]]:
 
     with Watch():
         yield made
+
+
+def check_on_family(method: Method, network: Network) -> None:
+    """What may break on another family of networks, in few passes: the start, gradients, saving, merging."""
+    handle = adapted(method, network)
+    start = handle.state_dict()
+    moved = (output(handle.model) - output(untouched(network))).abs().max().item()
+    if method.starts_at_backbone:
+        assert moved < 1e-10, f"starts_at_backbone is true, but attaching moved the logits by {moved:.1e}"
+    steps(handle, lr=0.05)
+    loss(handle).backward()
+    for name, parameter in handle.trained():
+        assert parameter.grad is not None, f"{name} is trained, but no gradient reaches it"
+        if parameter.grad.abs().max() < 1e-9:
+            assert has_no_effect(handle.model, parameter), f"{name} is trained, but no gradient reaches it"
+    perturb(handle)
+    trained, state = output(handle.model), handle.state_dict()
+    fresh = attached(network(), method, seed=8, prepared=start)
+    fresh.load_state_dict(state)
+    assert torch.equal(output(fresh.model), trained), "the saved state does not bring the outputs back"
+    if handle.mergeable:
+        plain = {name: type(module) for name, module in untouched(network).named_modules()}
+        left = {name: type(module) for name, module in handle.merge().named_modules()}.items() - plain.items()
+        assert not left, f"mergeable is true, but this is left after merging: {sorted(map(str, left))[0]}"
+        assert_close(output(handle.model), trained, **TIGHT, msg=lambda text: f"merging changed the outputs: {text}")
+
+
+@torch.no_grad()
+def has_no_effect(model: nn.Module, parameter: nn.Parameter) -> bool:
+    """Whether the output does not depend on a parameter, as a bias that is the same for all keys."""
+    before, value = output(model), parameter.clone()
+    parameter.add_(torch.randn_like(parameter))
+    after = output(model)
+    parameter.copy_(value)
+    return (after - before).abs().max().item() < 1e-9
 
 
 CHECKS = [

@@ -1,9 +1,13 @@
 """Tiny networks of timm's own classes, in float64, for tests of methods."""
 
+import copy
+import functools
+
 import torch
 from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import Shape, block_paths, head_parameters, heads_of, matrix_of
+from aoft_bench.backbones.tiny import tiny
 from aoft_bench.methods import Handle
 from aoft_bench.utils.fast_imports import import_timm
 
@@ -28,12 +32,23 @@ def swin() -> nn.Module:
     return alive(model).double().eval()
 
 
+def of_family(family: str) -> nn.Module:
+    """The tiny network of a family, see backbones/tiny.py."""
+    return copy.deepcopy(_of_family(family))
+
+
+@functools.cache
+def _of_family(family: str) -> nn.Module:
+    torch.manual_seed(0)
+    return alive(tiny(family)).double()
+
+
 def shape_of(model: nn.Module) -> Shape:
     """The sizes of a plain ViT that formulas of parameter counts are written in."""
     blocks, head = block_paths(model), head_parameters(model)
     fc1 = matrix_of(blocks[0][1], "fc1")
     parameters = sum(p.numel() for name, p in model.named_parameters() if name not in head)
-    heads = heads_of(blocks[0][1], "shape_of")[0]
+    heads = heads_of(blocks[0][1], "shape_of")
     return Shape(len(blocks), fc1.inputs, fc1.outputs, parameters, heads)
 
 

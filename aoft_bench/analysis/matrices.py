@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import Target, block_paths, matrix_of
+from aoft_bench.backbones.layout import Target, block_paths, matrices_of
 from aoft_bench.methods import Handle
 from aoft_bench.utils.errors import UserError
 
@@ -39,8 +39,8 @@ def backbone_matrices(model: nn.Module) -> list[LayerMatrix]:
     found = []
     for layer, (_, block) in enumerate(block_paths(model)):
         for target in get_args(Target):
-            matrix = matrix_of(block, target)
-            found.append(LayerMatrix(layer, target, "weight", _array(matrix.layer.weight[matrix.rows].T)))
+            for matrix in matrices_of(block, target):
+                found.append(LayerMatrix(layer, matrix.name, "weight", _array(matrix.layer.weight[matrix.rows].T)))
     return found
 
 

@@ -1,6 +1,7 @@
-"""`aoft-bench list [methods|datasets|backbones]`: what there is, with parameter counts and sources."""
+"""`aoft-bench list [methods|datasets|backbones|networks]`: what there is, with parameter counts and sources."""
 
 import dataclasses
+import functools
 import inspect
 import pickle
 from collections.abc import Iterator, Sequence
@@ -17,23 +18,30 @@ from aoft_bench.utils.errors import UserError, unknown
 if TYPE_CHECKING:
     from aoft_bench.methods import Method
 
-KINDS = ("methods", "datasets", "backbones")
+KINDS = ("methods", "datasets", "backbones", "networks")
+# options with which a method may act on a network that its defaults do not suit, as the matrix shows them
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "targets=[fc1,fc2]": {"targets": ["fc1", "fc2"]},
+    "positions=ffn": {"positions": "ffn"},
+}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the given lists, by default all of them."""
     parser = ArgumentParser("list")
     parser.add_argument("kinds", nargs="*", metavar="|".join(KINDS), help="default: all of them")
-    parser.add_argument("--markdown", action="store_true", help="the table of docs/methods.md")
+    of_docs = "the table of docs/methods.md; of networks, those of docs/networks.md"
+    parser.add_argument("--markdown", action="store_true", help=of_docs)
     options = parser.parse_args(arguments)
     for kind in options.kinds:
         if kind not in KINDS:
             raise unknown("list", kind, KINDS)
     if options.markdown:
-        print(methods_markdown())
+        print(networks_markdown() if options.kinds == ["networks"] else methods_markdown())
         return 0
-    for kind in options.kinds or KINDS:
-        _print({"methods": methods_table, "datasets": datasets_table, "backbones": backbones_table}[kind]())
+    tables = {"methods": methods_table, "datasets": datasets_table, "backbones": backbones_table}
+    for kind in options.kinds or tables:  # the matrix takes some seconds, and is printed when it is asked for
+        _print({**tables, "networks": networks_table}[kind]())
     return 0
 
 
@@ -132,6 +140,60 @@ def backbones_table() -> Table:
         table.add_row(name, f"{count:,}", f"{options.img_size} px", given)
     table.caption = "parameters without the head; weights of a timm name come from the Hugging Face hub"
     return table
+
+
+def networks_table() -> Table:
+    """Every family of networks, with the methods that cannot act on it."""
+    from aoft_bench import methods
+    from aoft_bench.backbones.tiny import TINY
+
+    table = Table("family", "for example", "methods that act on it", "but not", title="families of networks of timm")
+    for family, entry in TINY.items():
+        answers = {name: on_network(name, family) for name in methods.names()}
+        refused = [name for name, answer in answers.items() if answer == "no"]
+        acting = len(answers) - len(refused)
+        which = ", ".join(refused) if len(refused) <= acting else "all others"
+        some = f": {', '.join(n for n in answers if n not in refused)}" if len(refused) > acting else ""
+        table.add_row(family, entry.timm, f"{acting} of {len(answers)}{some}", which)
+    return table
+
+
+def networks_markdown() -> str:
+    """Two tables of docs/networks.md: which method acts on which family, and on networks of no family."""
+    from aoft_bench import methods
+    from aoft_bench.backbones.tiny import TINY
+
+    def table(first: str, families: list[str], quote: str) -> list[str]:
+        names = methods.names()
+        rows = [[f"{quote}{name}{quote}", *(on_network(name, family) for family in families)] for name in names]
+        return [f"| {' | '.join(row)} |" for row in ([first, *families], ["---"] * (1 + len(families)), *rows)]
+
+    known = [family for family, entry in TINY.items() if entry.known]
+    others = [family for family in TINY if family not in known]
+    return "\n".join([*table("`method=`", known, "`"), "", *table("method", others, "`")])
+
+
+def on_network(method: str, family: str) -> str:
+    """Whether a method acts on the tiny network of a family: yes, no, or the options with which it does."""
+    from aoft_bench import methods
+
+    fields = {field.name for field in dataclasses.fields(methods.get(method))}
+    for answer, options in {"yes": {}, **OTHERWISE}.items():  # type: ignore[dict-item]
+        if options.keys() <= fields:
+            try:
+                methods.attach(pickle.loads(_pickled(family)), methods.build(method, options), prepared={})
+                return answer
+            except UserError:
+                continue
+    return "no"
+
+
+@functools.cache
+def _pickled(family: str) -> bytes:
+    """The tiny network of a family, of which copies are made faster than it is built."""
+    from aoft_bench.backbones.tiny import tiny
+
+    return pickle.dumps(tiny(family))
 
 
 def _meta_backbone(name: str) -> Any:

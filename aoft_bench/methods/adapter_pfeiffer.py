@@ -27,7 +27,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import nn
 
-from aoft_bench.backbones.layout import block_paths, checked_width, replace
+from aoft_bench.backbones.layout import block_paths, checked_width, replace, require
 from aoft_bench.methods.adapter_houlsby import ResidualBottleneck
 from aoft_bench.methods.parts.wrappers import WithAdapters
 from aoft_bench.methods.registry import Method, Shape, method
@@ -45,6 +45,7 @@ class AdapterPfeiffer(Method):
 
     def attach(self, model: nn.Module) -> None:
         for path, block in block_paths(model):
+            require(block, "adapter_pfeiffer", "tokens")
             width = checked_width(block, self.bottleneck)
             adapter = ResidualBottleneck(width, self.bottleneck, std=0.02, norm=True)
             replace(model, path, WithAdapters(block, adapter.to(next(block.parameters()))))

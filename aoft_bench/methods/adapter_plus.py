@@ -22,7 +22,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import block_paths, checked_width, replace
+from aoft_bench.backbones.layout import block_paths, checked_width, replace, require
 from aoft_bench.methods.parts.wrappers import WithAdapters
 from aoft_bench.methods.registry import Method, Shape, method
 
@@ -57,6 +57,7 @@ class AdapterPlus(Method):
 
     def attach(self, model: nn.Module) -> None:
         for path, block in block_paths(model):
+            require(block, "adapter_plus", "tokens")
             width = checked_width(block, self.bottleneck)
             adapter = ChannelScaledBottleneck(width, self.bottleneck).to(next(block.parameters()))
             replace(model, path, WithAdapters(block, adapter))

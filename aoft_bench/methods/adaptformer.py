@@ -31,9 +31,8 @@ from aoft_bench.backbones.layout import (
     block_paths,
     checked_width,
     feed_forward_branch,
-    is_swin_block,
     replace,
-    require_plain_block,
+    require,
 )
 from aoft_bench.methods.registry import Method, Shape, method
 
@@ -75,8 +74,7 @@ def insert_beside_feed_forward(
 ) -> None:
     """Put make(D) beside the feed-forward part of every block; `method` is shown in errors."""
     for path, block in block_paths(model):
-        if not is_swin_block(block):
-            require_plain_block(block, method)
+        require(block, method, "branches")
         adapter = make(checked_width(block, bottleneck))
         replace(model, path, BesideFeedForward(block, adapter.to(next(block.parameters()))))
 

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import block_paths, checked_width, replace, require_plain_block
+from aoft_bench.backbones.layout import block_paths, checked_width, replace, require
 from aoft_bench.methods.aoft import AOUpdate, PairOptions
 from aoft_bench.methods.parts.wrappers import WithAdapters
 from aoft_bench.methods.registry import Shape, method
@@ -56,8 +56,9 @@ class AOFTAdapter(PairOptions):
     def attach(self, model: nn.Module) -> None:
         self.check()
         for path, block in block_paths(model):
+            require(block, "aoft_adapter", "tokens")
             if self.positions == "both":
-                require_plain_block(block, "aoft_adapter", "use method.positions=ffn or a plain ViT")
+                require(block, "aoft_adapter", "sequence", advice="use method.positions=ffn or a plain ViT")
             width = checked_width(block, self.rank, "method.rank")
             made = [self._adapter(width).to(next(block.parameters())) for _ in range(self._per_block)]
             replace(model, path, WithAdapters(block, *made))

@@ -26,7 +26,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import check_rank, matrices
+from aoft_bench.backbones.layout import check_rank, one_of_each_layer
 from aoft_bench.methods.parts.mergeable import Mergeable, plain_linear
 from aoft_bench.methods.registry import Method, Shape, method
 
@@ -72,14 +72,15 @@ class ARC(Method):
         return self.init == "identity"
 
     def attach(self, model: nn.Module) -> None:
-        shared: dict[tuple[str, int], nn.Parameter] = {}
-        for matrix in matrices(model, ("q", "fc1")):  # the layer of q is that of k and v too
-            base, width, key = matrix.layer, matrix.inputs, (matrix.target, matrix.inputs)
+        shared: dict[tuple[bool, int], nn.Parameter] = {}
+        for matrix in one_of_each_layer(model, ("q", "k", "v", "fc1")):
+            of_attention = matrix.target in ("q", "k", "v")
+            base, width, key = matrix.layer, matrix.inputs, (of_attention, matrix.inputs)
             d = self._bottleneck(width)
             check_rank(d, width, width, "the block", option="method.bottleneck")
             if key not in shared:
                 shared[key] = nn.Parameter(_xavier(width, d).to(base.weight))
-            zero = self.init == "identity" or matrix.target == "q"
+            zero = self.init == "identity" or of_attention
             coefficients = torch.zeros(d) if zero else _xavier(1, d)[0]
             matrix.replace_layer(Recomposed(base, shared[key], coefficients))
 

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from aoft_bench.backbones.layout import block_paths
+from aoft_bench.backbones.layout import bias_patterns, block_paths
 from aoft_bench.methods.registry import Method, Shape, method
 
 
@@ -30,7 +30,7 @@ class BitFit(Method):
 
     def tunes(self, model: nn.Module) -> list[str]:
         block_paths(model)  # refuses networks without transformer blocks
-        return ["*.bias"]
+        return bias_patterns(model)
 
     def count(self, shape: Shape) -> int:
         return shape.depth * (7 * shape.width + shape.hidden) + 2 * shape.width

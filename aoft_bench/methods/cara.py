@@ -119,7 +119,7 @@ class CaRA(Method):
     def attach(self, model: nn.Module) -> None:
         width, n, total = slices_of(model, self.rank, "CaRA")
         blocks = [block for _, block in block_paths(model)]
-        heads = max(heads_of(block, "cara")[0] for block in blocks)
+        heads = max(heads_of(block, "cara") for block in blocks)
         shared = CanonicalFactors(width, n * width, heads, self.rank, self.lambda_mean, self.lambda_std)
         # Xavier's deviation of all rows of a tensor: 3 L of q, k, v; the slices of the rest
         stds = [math.sqrt(2 / (rows + self.rank)) for rows in (3 * len(blocks), total - 3 * len(blocks))]

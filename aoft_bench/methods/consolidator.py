@@ -24,12 +24,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import block_paths, matrix_of, norm_paths, width_of
+from aoft_bench.backbones.layout import bias_patterns, block_paths, norm_paths, one_of_each_layer, width_of
 from aoft_bench.methods.parts.mergeable import Mergeable, plain_linear
 from aoft_bench.methods.registry import Method, Shape, method
 from aoft_bench.utils.errors import UserError
 
-LAYERS = ("q", "proj", "fc1", "fc2")  # the layer of q is that of k and v too
+LAYERS = ("q", "k", "v", "proj", "fc1", "fc2")  # q, k and v are in one layer, or in one each
 SPREAD = 1e-3
 
 
@@ -74,7 +74,8 @@ class Consolidator(Method):
     starts_at_backbone: ClassVar[bool] = False
 
     def tunes(self, model: nn.Module) -> list[str]:
-        return [*(f"{path}.*.bias" for path, _ in block_paths(model)), *(f"{path}.*" for path in norm_paths(model))]
+        biases = [pattern for path, _ in block_paths(model) for pattern in bias_patterns(model, f"{path}.")]
+        return [*biases, *(f"{path}.*" for path in norm_paths(model))]
 
     def scales(self, name: str) -> tuple[float, float]:
         return 1.0, float(
@@ -84,8 +85,7 @@ class Consolidator(Method):
     def attach(self, model: nn.Module) -> None:
         for _, block in block_paths(model):
             groups = width_of(block) // 2 if self.groups is None else self.groups
-            for target in LAYERS:
-                matrix = matrix_of(block, target)
+            for matrix in one_of_each_layer(block, LAYERS):
                 base = matrix.layer
                 if base.in_features % groups or base.out_features % groups:
                     raise UserError(

@@ -35,7 +35,7 @@ from aoft_bench.backbones.layout import (
     checked_width,
     patch_grid,
     prefix_tokens,
-    require_plain_block,
+    require,
 )
 from aoft_bench.methods.parts.wrappers import insert_beside
 from aoft_bench.methods.registry import Method, Shape, method
@@ -97,7 +97,7 @@ class Convpass(Method):
     def attach(self, model: nn.Module) -> None:
         blocks = [block for _, block in block_paths(model)]
         for block in blocks:
-            require_plain_block(block, "convpass")
+            require(block, "convpass", "sequence")
         grid, prefix = patch_grid(model, "convpass"), prefix_tokens(model, "convpass")
         for block in blocks:
             width = checked_width(block, self.bottleneck)

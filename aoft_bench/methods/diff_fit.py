@@ -20,7 +20,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import block_paths, matrix_of, norm_paths
+from aoft_bench.backbones.layout import bias_patterns, block_paths, matrix_of, norm_paths
 from aoft_bench.methods.parts.mergeable import Mergeable, plain_linear
 from aoft_bench.methods.registry import Method, Shape, method
 
@@ -56,7 +56,7 @@ class DiffFit(Method):
     mergeable: ClassVar[bool] = True
 
     def tunes(self, model: nn.Module) -> list[str]:
-        return ["*.bias", *(f"{path}.weight" for path in norm_paths(model))]
+        return [*bias_patterns(model), *(f"{path}.weight" for path in norm_paths(model))]
 
     def attach(self, model: nn.Module) -> None:
         for _, block in block_paths(model):

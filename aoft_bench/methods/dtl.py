@@ -32,7 +32,7 @@ from aoft_bench.backbones.layout import (
     patch_grid,
     prefix_tokens,
     replace,
-    require_plain_block,
+    require,
 )
 from aoft_bench.methods.parts.side import Carried
 from aoft_bench.methods.registry import Method, Shape, method
@@ -112,7 +112,7 @@ class DTL(Method):
                 f"{len(blocks)}, or null for their second half"
             )
         for _, block in blocks:
-            require_plain_block(block, "dtl")
+            require(block, "dtl", "sequence")
         width = checked_width(blocks[0][1], self.rank, "method.rank")
         fusion: nn.Module = nn.Identity()
         if self.fusion:

@@ -24,7 +24,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import attend, block_paths, heads_of
+from aoft_bench.backbones.layout import (
+    attend,
+    block_paths,
+    heads_of,
+    matrix_of,
+    replace,
+    require_plain_attention,
+    sublayer_path,
+)
 from aoft_bench.methods.parts.prompts import insert_prompts, prompts_of_vpt
 from aoft_bench.methods.registry import Method, Shape, method
 
@@ -57,9 +65,11 @@ class E2VPT(Method):
 
     def attach(self, model: nn.Module) -> None:
         for _, block in block_paths(model):
-            heads, width = heads_of(block, "e2vpt")
-            prompted = PromptedAttention(block.attn, self.key_prompts, heads, width)  # type: ignore[arg-type]
-            block.attn = prompted.to(next(block.parameters()))
+            require_plain_attention(block, "e2vpt")
+            path, heads = sublayer_path(block, "attn"), heads_of(block, "e2vpt")
+            width = matrix_of(block, "q").outputs // heads
+            prompted = PromptedAttention(getattr(block, path), self.key_prompts, heads, width)
+            replace(block, path, prompted.to(next(block.parameters())))
         insert_prompts(model, "e2vpt", self.prompts, prompts_of_vpt(model, self.prompts))
 
     def count(self, shape: Shape) -> int:

@@ -30,7 +30,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import Target, block_paths, check_rank, matrices, matrix_of, width_of
+from aoft_bench.backbones.layout import Target, block_paths, check_rank, matrices, matrices_of, width_of
 from aoft_bench.methods.parts.low_rank import LowRank, add_update
 from aoft_bench.methods.registry import Method, Shape, method
 from aoft_bench.utils.errors import UserError
@@ -97,11 +97,31 @@ class TensorTrainUpdate(SharedUpdate):
         return [update.core for update in updates]
 
 
+def _sides(block: nn.Module, method: str) -> int:
+    """Hidden width of a block; `UserError`, which names `method`, where its matrices are not D x D or D x hidden."""
+    width, found = width_of(block), [m for target in get_args(Target) for m in matrices_of(block, target)]
+    hidden = next(m.outputs for m in found if m.target == "fc1")
+    if sum(m.target == "fc1" for m in found) > 1:
+        raise UserError(
+            f"{method} cannot adapt a {type(block).__name__}: its fc1 is two layers (SwiGLU), and the slices of one "
+            "tensor need one; use a plain ViT"
+        )
+    sides = {"fc1": (width, hidden), "fc2": (hidden, width)}
+    for m in found:
+        wanted = sides.get(m.target, (width, width))
+        if (m.inputs, m.outputs) != wanted:
+            raise UserError(
+                f"{method} cannot adapt a {type(block).__name__}: {m.target} is {m.inputs} -> {m.outputs} wide, and "
+                f"the slices of one tensor need {wanted[0]} -> {wanted[1]}; use a plain ViT"
+            )
+    return hidden
+
+
 def slices_of(model: nn.Module, rank: int, method: str = "FacT") -> tuple[int, int, int]:
     """(D, n, total slices) of a network; `UserError`, which names `method`, where its matrices are no slices of one
     tensor."""
     blocks = [block for _, block in block_paths(model)]
-    shapes = {(width_of(block), matrix_of(block, "fc1").outputs) for block in blocks}
+    shapes = {(width_of(block), _sides(block, method)) for block in blocks}
     if len(shapes) > 1:
         raise UserError(
             f"{method} cannot adapt a {type(model).__name__}: its blocks differ in width, and all of them share the "

@@ -105,18 +105,20 @@ class SparseLinear(Sparse):
 
 
 class SparseConv(Sparse):
-    """The convolution that embeds patches."""
+    """A convolution, such as the one that embeds patches."""
 
     base: nn.Conv2d
 
     def forward(self, x: Tensor) -> Tensor:
-        return conv2d(x, self.weight(), self.base.bias, self.base.stride, self.base.padding)
+        base = self.base
+        return conv2d(x, self.weight(), base.bias, base.stride, base.padding, base.dilation, base.groups)
 
     @torch.no_grad()
     def merged(self) -> nn.Module:
         base, bias = self.base, self.base.bias
-        sizes: dict[str, Any] = {"stride": base.stride, "padding": base.padding, "bias": bias is not None}
-        layer = nn.Conv2d(base.in_channels, base.out_channels, base.kernel_size, **sizes, device="meta")  # type: ignore[arg-type]
+        sizes: dict[str, Any] = {name: getattr(base, name) for name in ("stride", "padding", "dilation", "groups")}
+        sizes |= {"kernel_size": base.kernel_size, "bias": bias is not None, "device": "meta"}
+        layer = nn.Conv2d(base.in_channels, base.out_channels, **sizes)
         layer.weight = nn.Parameter(self.weight(), requires_grad=False)
         if bias is not None:
             layer.bias = nn.Parameter(bias.detach().clone(), requires_grad=False)

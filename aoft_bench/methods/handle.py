@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import head_parameters, replace
+from aoft_bench.backbones.layout import fix_running_statistics, head_parameters, image_size, is_known, replace
 from aoft_bench.methods import registry
 from aoft_bench.methods.base import Batches, Factors, Method, Objective, Prepared
 from aoft_bench.methods.parts.mergeable import Mergeable
@@ -31,10 +31,11 @@ def attach(
 ) -> "Handle":
     """Freeze `model`, adapt it in place, and keep its head trainable.
 
-    model: a timm VisionTransformer or SwinTransformer; method: a registered name, with its options as keywords, or an
-    instance of a method class. A method that chooses something from training images (`Method.prepare`) needs `batches`
-    of them, or `prepared`: what it chose before, or {} where only the sizes matter. Random numbers come from torch's
-    global generator. Raises `UserError` for an unknown name or option, for a value out of range or beyond the memory,
+    model: a network of timm (docs/networks.md says which method acts on which); method: a registered name, with its
+    options as keywords, or an instance of a method class. A method that chooses something from training images
+    (`Method.prepare`) needs `batches` of them, or `prepared`: what it chose before, or {} where only the sizes matter.
+    Random numbers come from torch's global generator. Norms that keep statistics of batches use those of pre-training
+    from here on. Raises `UserError` for an unknown name or option, for a value out of range or beyond the memory,
     for a backbone that the method cannot act on, and for a choice that does not fit; then the model's weights are
     untouched.
     """
@@ -47,10 +48,13 @@ def attach(
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in tuned)
     original = {_storage(tensor) for _, tensor in _tensors(model)}
-    size = sum(parameter.numel() for parameter in model.parameters())
+    size, known = sum(parameter.numel() for parameter in model.parameters()), is_known(model)
     with _memory(chosen):
         chosen.attach_prepared(model, prepared)
+    if not known and any(_storage(tensor) not in original for _, tensor in _tensors(model)):
+        _try_out(model, chosen)
     build_once_a_step(model)
+    fix_running_statistics(model)
     model._aoft_bench = True  # type: ignore[assignment]
     head = head_parameters(model)
     for name, parameter in model.named_parameters():
@@ -59,6 +63,23 @@ def attach(
     # a view of a frozen weight is not new: q alone, say, where timm keeps q, k and v in one layer
     fixed = {n for n, t in _tensors(model) if _storage(t) not in original and not t.requires_grad}
     return Handle(model, chosen, fixed, size)
+
+
+@torch.no_grad()
+def _try_out(model: nn.Module, method: Method) -> None:
+    """Raise `UserError` where an adapted network of no known family cannot be run: on one black image."""
+    parameter, training = next(model.parameters()), model.training
+    image = torch.zeros(1, 3, *image_size(model), dtype=parameter.dtype, device=parameter.device)
+    try:
+        model.eval()(image)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        why = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"{type(method).__name__} cannot adapt a {type(model).__name__}: with what it inserts the network does not "
+            f"run ({type(error).__name__}: {why}); docs/networks.md says which methods act on what"
+        ) from None
+    finally:
+        model.train(training)
 
 
 @contextmanager

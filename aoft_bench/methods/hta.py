@@ -32,7 +32,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from aoft_bench.backbones.layout import block_paths, check_rank, matrix_of
+from aoft_bench.backbones.layout import Matrix, block_paths, check_rank, matrices_of
 from aoft_bench.methods.parts.low_rank import LowRank, add_update, grouped
 from aoft_bench.methods.parts.mergeable import Mergeable, plain_linear
 from aoft_bench.methods.parts.merged_linear import AdaptedLinear, Transposed
@@ -109,7 +109,11 @@ class _DiagonalGradient(torch.autograd.Function):
     def forward(ctx: Any, y: Tensor, x: Tensor, rows: list[slice], *diagonals: Tensor) -> Tensor:
         ctx.save_for_backward(x, *diagonals)
         ctx.rows = rows
-        return y.view_as(y)
+        if y._is_view():
+            return y.view_as(y)
+        # without a bias of its own: timm adds those of q and v in place, which it could not to a view
+        ctx.mark_dirty(y)
+        return y
 
     @staticmethod
     @once_differentiable
@@ -165,10 +169,10 @@ class HTA(Method):
                 )
         for _, block in block_paths(model):
             for target in self.targets:
-                self._insert(block, target)
+                for matrix in matrices_of(block, LAST_LAYER.get(target, target)):
+                    self._insert(matrix, target)
 
-    def _insert(self, block: nn.Module, target: str) -> None:
-        matrix = matrix_of(block, LAST_LAYER.get(target, target))
+    def _insert(self, matrix: Matrix, target: str) -> None:
         inputs = matrix.outputs if target in LAST_LAYER else matrix.inputs
         check_rank(self.extra_rank, inputs, matrix.outputs, target, option="method.extra_rank")
         update = HouseholderUpdate(inputs, matrix.outputs, self.extra_rank, self.normalize)

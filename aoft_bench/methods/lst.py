@@ -92,7 +92,8 @@ class LST(Method):
 
     def attach(self, model: nn.Module) -> None:
         block = block_paths(model)[0][1]
-        width, (heads, head) = width_of(block), heads_of(block, "lst")
+        width, heads = width_of(block), heads_of(block, "lst")
+        head = matrix_of(block, "q").outputs // heads
         if self.reduction > head:
             raise UserError(
                 f"method.reduction is too large: got {self.reduction}, but a head of the backbone is {head} wide; "

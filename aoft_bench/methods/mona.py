@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from aoft_bench.backbones.layout import (
     block_paths,
     checked_width,
-    is_swin_block,
+    on_images,
     patch_grid,
     prefix_tokens,
     replace,
-    require_plain_block,
+    require,
     width_of,
 )
 from aoft_bench.methods.parts.wrappers import WithAdapters
@@ -100,8 +100,8 @@ class Mona(Method):
     def attach(self, model: nn.Module) -> None:
         for path, block in block_paths(model):
             grid, prefix = None, 0
-            if not is_swin_block(block):
-                require_plain_block(block, "mona")
+            require(block, "mona", "branches")
+            if not on_images(block):
                 grid, prefix = patch_grid(model, "mona"), prefix_tokens(model, "mona")
             d = self._bottleneck(width_of(block))
             after_attention, after_ffn = (MonaAdapter(checked_width(block, d), d, grid, prefix) for _ in range(2))

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import nn
 
-from aoft_bench.backbones.layout import FINAL_NORM, block_paths
+from aoft_bench.backbones.layout import block_paths, final_norm
 from aoft_bench.methods.registry import Method, Shape, method
 from aoft_bench.utils.errors import UserError
 
@@ -34,7 +34,7 @@ class Partial(Method):
         paths = [path for path, _ in block_paths(model)]
         if self.blocks > len(paths):
             raise UserError(f"method.blocks is too large: got {self.blocks}, the backbone has {len(paths)} blocks")
-        return [*(f"{path}.*" for path in paths[-self.blocks :]), f"{FINAL_NORM}.*"]
+        return [*(f"{path}.*" for path in paths[-self.blocks :]), f"{final_norm(model)}.*"]
 
     def count(self, shape: Shape) -> int:
         d, h = shape.width, shape.hidden

@@ -61,7 +61,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from aoft_bench.backbones.layout import Matrix, Target, block_paths, check_rank, matrix_of
+from aoft_bench.backbones.layout import Matrix, Target, block_paths, check_rank, matrices_of
 from aoft_bench.methods.parts.peft_layer import PeftLinear, fixed, inject, part_of
 from aoft_bench.methods.parts.peft_tuners import RANKS, TUNERS, TunerName
 from aoft_bench.methods.registry import Method, Shape, method
@@ -110,10 +110,11 @@ class Peft(Method):
         return TUNERS[self.tuner].dense
 
     def attach(self, model: nn.Module) -> None:
-        blocks = [{target: matrix_of(block, target) for target in self.targets} for _, block in block_paths(model)]
+        found = [[m for target in self.targets for m in matrices_of(block, target)] for _, block in block_paths(model)]
+        blocks = [{matrix.name: matrix for matrix in of_block} for of_block in found]
         try:
             config = self._config(blocks)
-            parts = [{str(target): part_of(matrix) for target, matrix in block.items()} for block in blocks]
+            parts = [{name: part_of(matrix) for name, matrix in block.items()} for block in blocks]
             adapted = inject(config, TUNERS[self.tuner], parts)
         except REFUSALS as e:
             why = " ".join(str(e).split())
@@ -122,7 +123,7 @@ class Peft(Method):
             for matrix in block.values():
                 layer = matrix.layer
                 if not isinstance(layer, PeftLinear):  # q, k and v are in the same layer
-                    of_layer = {m.target: adapted_parts.get(m.target) or fixed(part_of(m)) for m in matrix.siblings()}
+                    of_layer = {m.name: adapted_parts.get(m.name) or fixed(part_of(m)) for m in matrix.siblings()}
                     new = PeftLinear(of_layer, TUNERS[self.tuner].by_weight)
                     matrix.replace_layer(new.train(layer.training))
 
@@ -130,7 +131,7 @@ class Peft(Method):
         sizes = [shape.sides(target) for target in self.targets] * shape.depth
         return TUNERS[self.tuner].count(self.rank, sizes, self.options)
 
-    def _config(self, blocks: list[dict[Target, Matrix]]) -> Any:
+    def _config(self, blocks: list[dict[str, Matrix]]) -> Any:
         """peft's configuration; `UserError` for an option that it does not have, or a rank that does not fit."""
         tuner, mapping = TUNERS[self.tuner], _mapping()
         if tuner.kind not in mapping:
@@ -152,7 +153,7 @@ class Peft(Method):
         if tuner.seed is not None:
             # from the run's seed, also where this runs inside torch.device("meta")
             asked[tuner.seed] = int(torch.randint(2**31 - 1, (), device="cpu"))
-        return cls(target_modules=list(self.targets), **{**asked, **self.options})
+        return cls(target_modules=list(dict.fromkeys(m.name for m in adapted)), **{**asked, **self.options})
 
 
 def _mapping() -> dict[str, Any]:

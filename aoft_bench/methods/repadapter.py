@@ -27,7 +27,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import check_rank, matrices
+from aoft_bench.backbones.layout import check_rank, one_of_each_layer
 from aoft_bench.methods.parts.mergeable import Mergeable, plain_linear
 from aoft_bench.methods.registry import Method, Shape, method
 from aoft_bench.utils.errors import UserError
@@ -78,7 +78,7 @@ class RepAdapter(Method):
     mergeable: ClassVar[bool] = True
 
     def attach(self, model: nn.Module) -> None:
-        for matrix in matrices(model, ("q", "fc1")):  # the layer of q is that of k and v too
+        for matrix in one_of_each_layer(model, ("q", "k", "v", "fc1")):
             base, width = matrix.layer, matrix.inputs
             check_rank(self.bottleneck, width, width, "the block", option="method.bottleneck")
             self._check_groups(width)

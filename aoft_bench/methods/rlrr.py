@@ -58,8 +58,10 @@ class ResidualRescaled(Mergeable):
 
     def forward(self, x: Tensor) -> Tensor:
         dtype = compute_dtype(x)
-        bias = self._bias().to(dtype)
-        return _RescaledLinear.apply(x.to(dtype), self.base.weight, bias, self.left, self.right)  # type: ignore[no-any-return]
+        weight, factors, bias = self.base.weight, (self.left, self.right), self._bias().to(dtype)
+        if self.base.bias is None:  # apart, so that timm may add biases of q and v in place, which it keeps itself
+            return _RescaledLinear.apply(x.to(dtype), weight, None, *factors) + bias  # type: ignore[no-any-return]
+        return _RescaledLinear.apply(x.to(dtype), weight, bias, *factors)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
@@ -80,7 +82,7 @@ class _RescaledLinear(torch.autograd.Function):
     """y = x W'^T + b'; gradients flow to x, to b', to left and to right."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight, left, right)
         return torch.nn.functional.linear(x, _rescaled(weight, left, right).to(x.dtype), bias)
 
@@ -93,7 +95,8 @@ class _RescaledLinear(torch.autograd.Function):
         of_factors = (grad.T @ tokens * weight).view(len(right), -1, weight.shape[1])  # of left right^T: G * W
         of_left = of_factors @ right[..., None]
         of_right = left.view(len(right), 1, -1) @ of_factors
-        return of_x, None, grad.sum(0), of_left.flatten(), of_right.squeeze(1)
+        of_bias = grad.sum(0) if ctx.needs_input_grad[2] else None
+        return of_x, None, of_bias, of_left.flatten(), of_right.squeeze(1)
 
 
 @method("rlrr")

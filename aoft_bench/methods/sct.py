@@ -14,6 +14,7 @@ train_model_sct.py (``sct_attn``, the authors' default, and `getSalientChannels`
 Differs from the code: exactly k channels are taken where scores are equal.
 """
 
+import functools
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -26,7 +27,7 @@ from aoft_bench.backbones.layout import (
     checked_width,
     prefix_tokens,
     replace,
-    require_plain_block,
+    require,
 )
 from aoft_bench.methods.base import Batches, Prepared
 from aoft_bench.methods.parts.choices import indices
@@ -67,9 +68,9 @@ class SCT(Method):
         squares: dict[str, dict[int, Tensor]] = {path: {} for path, _ in blocks}
         of_batch: list[Tensor] = []  # the labels of the batch that is looked at
 
-        def look(block: Any, x: Tensor, path: str) -> None:
+        def look(path: str, block: Any, inputs: tuple[Tensor], attention: dict[str, Any]) -> None:
             (labels,) = of_batch
-            after = x + attention_branch(block, x)
+            after = inputs[0] + attention_branch(block, inputs[0], **attention)
             of_images = after[:, first:].double().square().sum(1)
             for label in sorted(set(labels.tolist())):
                 seen, found = of_images[labels == label].sum(0), squares[path]
@@ -77,8 +78,9 @@ class SCT(Method):
 
         hooks = []
         for path, block in blocks:
-            require_plain_block(block, "sct")
-            hooks.append(block.register_forward_pre_hook(lambda b, inputs, path=path: look(b, inputs[0], path)))
+            require(block, "sct", "sequence")
+            seen = functools.partial(look, path)
+            hooks.append(block.register_forward_pre_hook(seen, with_kwargs=True))
         try:
             for images, labels in batches:
                 of_batch[:] = [labels]
@@ -94,7 +96,7 @@ class SCT(Method):
 
     def attach_prepared(self, model: nn.Module, prepared: Prepared) -> None:
         for path, block in block_paths(model):
-            require_plain_block(block, "sct")
+            require(block, "sct", "sequence")
             count = self._channels(block)
             chosen = indices(prepared, f"{path}.after_attention.chosen", (count,), checked_width(block, 1))
             made = Channels(chosen).to(next(block.parameters()))

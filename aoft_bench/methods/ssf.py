@@ -26,7 +26,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import block_paths, is_patch_merging, layers, replace
+from aoft_bench.backbones.layout import block_paths, channels_first, is_patch_merging, layers, replace
 from aoft_bench.methods.parts.mergeable import Mergeable
 from aoft_bench.methods.registry import Method, Shape, method
 
@@ -46,7 +46,7 @@ class Rescaled(Mergeable):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.base(x)
-        shape = (-1, 1, 1) if isinstance(self.base, nn.Conv2d) else (-1,)
+        shape = (-1, 1, 1) if channels_first(self.base) else (-1,)
         # scale and shift keep full precision under autocast: next to 1, bf16 has steps of 0.8 %
         return torch.addcmul(self.shift.view(shape), y, self.scale.view(shape)).to(y.dtype)
 

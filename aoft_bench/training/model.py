@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from aoft_bench import methods
+from aoft_bench.backbones.layout import feed_forward_layers
 from aoft_bench.backbones.networks import build
 from aoft_bench.config.schema import RecipeOptions, RunConfig
 from aoft_bench.data.transforms import NORMALIZATIONS, normalize
@@ -90,6 +91,5 @@ def regularize(model: nn.Module, recipe: RecipeOptions) -> None:
         for name, child in list(module.named_children()):
             if recipe.drop_path_kind == "element" and type(child).__name__ == "DropPath":
                 setattr(module, name, nn.Dropout(child.drop_prob))
-        if type(module).__name__ == "Mlp":
-            module.drop1 = nn.Dropout(recipe.mlp_dropout)
-            module.drop2 = nn.Dropout(recipe.mlp_dropout)
+    for part in feed_forward_layers(model):
+        part.drop1, part.drop2 = nn.Dropout(recipe.mlp_dropout), nn.Dropout(recipe.mlp_dropout)

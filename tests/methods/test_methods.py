@@ -82,14 +82,16 @@ def test_on_a_swin(checks, method, options):
 
 
 def test_aoft_adapter_works_on_swin_where_it_says_so():
-    with pytest.raises(UserError, match=r"SwinTransformerBlock; use method\.positions=ffn"):
+    with pytest.raises(UserError, match=r"SwinTransformerBlock: .*; use method\.positions=ffn"):
         adapted("aoft_adapter", {}, swin())
     adapted("aoft_adapter", dict(positions="ffn"), swin())
 
 
-def test_a_pattern_of_the_backbones_parameters_must_match_something():
-    with pytest.raises(UserError, match=r"it has no parameter called 'norm\.\*', which Partial trains"):
-        adapted("partial", {}, vit(global_pool="avg"))  # whose last norm is called fc_norm
+def test_partial_trains_the_final_norm_whatever_it_is_called():
+    handle = adapted("partial", {}, vit(global_pool="avg"))
+    assert {"fc_norm.weight", "fc_norm.bias"} <= {name for name, _ in handle.trained()}
+    with pytest.raises(UserError, match="it has no layer norm between its blocks and its head"):
+        adapted("partial", {}, vit(final_norm=False))
 
 
 @NAMES

@@ -16,7 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import block_paths, patch_area, prefix_tokens, replace, require_plain_block, width_of
+from aoft_bench.backbones.layout import (
+    block_paths,
+    expect_prompts,
+    patch_area,
+    prefix_tokens,
+    replace,
+    require,
+    width_of,
+)
 
 
 class Prompts(nn.Module):
@@ -60,9 +68,10 @@ def insert_prompts(
     """
     blocks = block_paths(model)
     for _, block in blocks:
-        require_plain_block(block, method)
+        require(block, method, "sequence", "more tokens")
     prefix = prefix_tokens(model, method)
     for index, (path, block) in enumerate(blocks):
+        expect_prompts(block, prompts)
         inserts, removes = deep or index == 0, deep or index == len(blocks) - 1
         if inserts or removes:
             made = make(width_of(block)).to(next(block.parameters())) if inserts else None

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import block_paths, replace, require_plain_block
+from aoft_bench.backbones.layout import block_paths, replace, require
 
 Carried = Tensor | tuple[Tensor, Tensor]  # x, before the first block, or (x, h); x (B, N, D)
 
@@ -39,7 +39,7 @@ def put_beside(
     """Put step(index, block) beside every block of a plain ViT, in place, and finish() after the last."""
     blocks = block_paths(model)
     for _, block in blocks:
-        require_plain_block(block, method)
+        require(block, method, "sequence")
     for index, (path, block) in enumerate(blocks):
         last = finish() if index == len(blocks) - 1 else None
         beside = BesideBlock(block, step(index, block), last)

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import Sublayer, attention_branch, feed_forward_branch
+from aoft_bench.backbones.layout import Sublayer, attention_branch, feed_forward_branch, replace, sublayer_path
 
 
 class After(nn.Module):
@@ -46,9 +46,11 @@ class WithAdapters(nn.Module):
 
 def insert_after(block: nn.Module, sublayer: Sublayer, adapter: nn.Module) -> None:
     """Put `adapter` after a sublayer of `block`, in the type and on the device of the block's weights."""
-    setattr(block, sublayer, After(getattr(block, sublayer), adapter.to(next(block.parameters()))))
+    path = sublayer_path(block, sublayer)
+    replace(block, path, After(getattr(block, path), adapter.to(next(block.parameters()))))
 
 
 def insert_beside(block: nn.Module, sublayer: Sublayer, adapter: nn.Module) -> None:
     """Put `adapter` beside a sublayer of `block`, in the type and on the device of the block's weights."""
-    setattr(block, sublayer, Beside(getattr(block, sublayer), adapter.to(next(block.parameters()))))
+    path = sublayer_path(block, sublayer)
+    replace(block, path, Beside(getattr(block, path), adapter.to(next(block.parameters()))))
