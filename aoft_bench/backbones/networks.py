@@ -1,19 +1,22 @@
 """Pre-trained networks: timm's, or the embedded vit_nano, built and filled from a weight file."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from aoft_bench.backbones.finite import not_finite
+from aoft_bench.backbones.layout import classifiers, family_of
 from aoft_bench.backbones.read_weights import load_weights
-from aoft_bench.backbones.weights import check_name, weight_file
+from aoft_bench.backbones.weights import RANDOM_SHA256, RANDOM_WEIGHTS, check_name, weight_file
 from aoft_bench.config.schema import BackboneOptions
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.fast_imports import import_timm
 
 NANO = dict(img_size=32, patch_size=4, embed_dim=128, depth=6, num_heads=4, mlp_ratio=4.0)
-HALF = (0.5, 0.5, 0.5)
+NANO_CONFIG = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "input_size": (3, 32, 32)}
 
 
 @dataclass(frozen=True)
@@ -44,34 +47,23 @@ def build(
 
     drop_path: rate at the last block; weights=False skips them (for counting on the meta device); sha256: what the
     bytes of the weight file must have, if given.
-    Raises `UserError` for unknown names, missing or damaged files, another SHA-256, weights of another network, and
-    weights that are not finite or not floating-point numbers.
+    Raises `UserError` for unknown names, sizes and kinds of pooling that the network does not take, missing or damaged
+    files, another SHA-256, weights of another network, and weights that are not finite or not floating-point numbers.
     """
     path = weight_file(options) if weights else None
-    timm = import_timm()
-    extra: dict[str, Any] = {"num_classes": num_classes, "drop_path_rate": drop_path}
-    if options.timm == "vit_nano":
-        if options.img_size % NANO["patch_size"]:
-            raise UserError(f"backbone.img_size: got {options.img_size}, must be a multiple of 4 for vit_nano")
-        model = timm.models.vision_transformer.VisionTransformer(**{**NANO, "img_size": options.img_size}, **extra)
-        mean = std = HALF
-    else:
-        check_name(options)
-        try:
-            model = timm.create_model(options.timm, pretrained=False, img_size=options.img_size, **extra)
-        except (AssertionError, TypeError, ValueError) as error:
-            raise UserError(f"backbone.img_size: {options.timm} cannot take {options.img_size} px ({error})") from None
-        patch = getattr(getattr(model, "patch_embed", None), "patch_size", (1,))[0]
-        if options.img_size % patch:  # timm would cut the rest of the image off
-            raise UserError(f"backbone.img_size: got {options.img_size}, must be a multiple of {patch} for this one")
-        mean, std = tuple(model.pretrained_cfg["mean"]), tuple(model.pretrained_cfg["std"])
+    model = _network(options, {"num_classes": num_classes, "drop_path_rate": drop_path})
+    own = model.pretrained_cfg
+    mean, std = tuple(own["mean"]), tuple(own["std"])
     if options.pos_embed_resize != "bicubic" and getattr(model, "pos_embed", None) is None:
         raise UserError(
             f"backbone.pos_embed_resize: got {options.pos_embed_resize!r}, but {options.timm} has no position "
             "embeddings; leave it at bicubic"
         )
-    found = load_weights(model, path, sha256, options.pos_embed_resize) if path else ""
-    for parameter in model.get_classifier().parameters():
+    if path == RANDOM_WEIGHTS:
+        path, found = None, RANDOM_SHA256
+    else:
+        found = load_weights(model, path, sha256, options.pos_embed_resize) if path else ""
+    for parameter in (p for classifier in classifiers(model) for p in classifier.parameters()):
         nn.init.zeros_(parameter)
     if path and (broken := not_finite(model.state_dict().items())):
         raise UserError(
@@ -79,3 +71,60 @@ def build(
             "fetch the file again, or give another by backbone.checkpoint"
         )
     return Backbone(model, mean, std, found)
+
+
+def _network(options: BackboneOptions, extra: dict[str, Any]) -> Any:
+    """The network of `options` with random weights; its `pretrained_cfg` is that of its weights, with the size that it
+    was built for. extra: of timm's function."""
+    timm, size = import_timm(), options.img_size
+    extra = {**extra, **({"global_pool": options.pool} if options.pool else {})}
+    nano = options.timm == "vit_nano"
+    if not nano:
+        check_name(options)
+    try:
+        if nano:
+            model = timm.models.vision_transformer.VisionTransformer(**{**NANO, "img_size": size}, **extra)
+            model.pretrained_cfg = NANO_CONFIG
+        else:
+            model = _created(options.timm, {"img_size": size, **extra})
+    except (AssertionError, TypeError, ValueError, RuntimeError) as error:
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        if options.pool and "pool" in why.lower():
+            raise UserError(f"backbone.pool: {options.timm} has no {options.pool!r} ({why})") from None
+        raise UserError(f"backbone.img_size: {options.timm} cannot take {size} px ({why})") from None
+    patch = getattr(getattr(model, "patch_embed", None), "patch_size", (1,))[0]
+    if size % patch:  # timm would cut the rest of the image off
+        raise UserError(f"backbone.img_size: got {size}, must be a multiple of {patch} for this one")
+    usual = tuple(model.pretrained_cfg["input_size"])
+    model.pretrained_cfg = {**model.pretrained_cfg, "input_size": (3, size, size)}
+    families = [family_of(module) for module in model.modules()]
+    if usual != (3, size, size) and not any(family and family.tokens == "sequence" for family in families):
+        _check_size(model, options)
+    return model
+
+
+def _created(name: str, arguments: dict[str, Any]) -> Any:
+    """timm's network, without those of `arguments` that it does not have and can do without: networks of convolutions
+    take images of any size, and some have no stochastic depth."""
+    without = {"img_size": True, "drop_path_rate": not arguments["drop_path_rate"]}
+    while True:
+        try:
+            return import_timm().create_model(name, pretrained=False, **arguments)
+        except TypeError as error:
+            refused = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+            if not refused or not without.pop(refused[1], False):
+                raise
+            del arguments[refused[1]]
+
+
+@torch.no_grad()
+def _check_size(model: Any, options: BackboneOptions) -> None:
+    """Raise `UserError` where a network of stages was built for a size that it cannot run at: on one black image."""
+    like, size = next(model.parameters()), options.img_size
+    try:
+        model.eval()(torch.zeros(1, 3, size, size, dtype=like.dtype, device=like.device))
+    except (AssertionError, IndexError, RuntimeError, ValueError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise UserError(f"backbone.img_size: {options.timm} cannot run at {size} px ({why})") from None
+    finally:
+        model.train()

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from aoft_bench.backbones.layout import head_parameters
 from aoft_bench.backbones.pos_embed import resized
 from aoft_bench.backbones.transformers_names import is_transformers, to_timm
 from aoft_bench.utils.errors import UserError
@@ -71,8 +72,9 @@ def _renamed(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> di
 
 
 def _load_state(model: nn.Module, state: dict[str, torch.Tensor], path: Path, resize: str) -> None:
-    state = {name: tensor for name, tensor in state.items() if not name.startswith(HEAD_PREFIXES)}
-    mine = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(HEAD_PREFIXES)}
+    head = head_parameters(model)  # a norm that is called head.norm is none of it
+    mine = {name: tensor for name, tensor in model.state_dict().items() if name not in head}
+    state = {name: tensor for name, tensor in state.items() if name in mine or not name.startswith(HEAD_PREFIXES)}
     for name, tensor in mine.items():
         if name in state:
             _check_kind(name, state[name], tensor, path)

@@ -20,16 +20,40 @@ from aoft_bench.utils.files import user_path
 if TYPE_CHECKING:
     from aoft_bench.backbones.hub import HubFile
 
-# the models of conf/backbone, all of timm's own at the hub, of which timm need not be asked: it imports torch
+# the models of conf/backbone that are in a repository of their name at the hub; timm, which imports torch, need not be
+# asked for it
 AT_TIMM = (
+    "beitv2_base_patch16_224.in1k_ft_in22k",
+    "convnextv2_base.fcmae",
+    "convnextv2_tiny.fcmae",
+    "deit3_base_patch16_224.fb_in22k_ft_in1k",
+    "eva02_base_patch14_224.mim_in22k",
+    "eva02_tiny_patch14_224.mim_in22k",
+    "hiera_base_224.mae",
+    "hiera_tiny_224.mae",
+    "mvitv2_base_cls.fb_inw21k",
+    "mvitv2_tiny.fb_in1k",
     "swin_base_patch4_window7_224.ms_in22k",
+    "swin_tiny_patch4_window7_224.ms_in22k",
+    "swinv2_base_window12_192.ms_in22k",
+    "swinv2_tiny_window8_256.ms_in1k",
     "vit_base_patch14_dinov2.lvd142m",
+    "vit_base_patch14_reg4_dinov2.lvd142m",
     "vit_base_patch16_224.augreg_in21k",
+    "vit_base_patch16_224.mae",
     "vit_base_patch16_224.orig_in21k",
+    "vit_base_patch16_clip_224.laion2b",
+    "vit_base_patch16_dinov3.lvd1689m",
+    "vit_base_patch16_siglip_224.v2_webli",
+    "vit_base_patch16_siglip_224.webli",
     "vit_huge_patch14_224.orig_in21k",
     "vit_large_patch16_224.orig_in21k",
+    "vit_small_patch16_224.augreg_in21k",
+    "vit_small_patch16_dinov3.lvd1689m",
     "vit_tiny_patch16_224.augreg_in21k",
 )
+RANDOM_WEIGHTS = Path("random weights")  # no file: what backbone.weights=none stands for
+RANDOM_SHA256 = "0" * 64
 NANO_WEIGHTS = Path(__file__).parent / "vit_nano.safetensors"
 
 
@@ -40,6 +64,12 @@ def weight_file(options: BackboneOptions) -> Path:
 
 def weights_here(options: BackboneOptions) -> Path | None:
     """`weight_file` without a download: None for a hub model whose weights are not on this machine, or damaged."""
+    if options.weights == "none":
+        if options.checkpoint:
+            raise UserError("backbone.weights=none leaves no use for backbone.checkpoint; give one of the two")
+        if options.timm != "vit_nano":
+            check_name(options)
+        return RANDOM_WEIGHTS
     if options.checkpoint:
         return _local_file(options.checkpoint)
     if options.timm == "vit_nano":
@@ -61,8 +91,10 @@ def check_weights(options: BackboneOptions) -> None:
 
 
 def weights_name(options: BackboneOptions) -> str:
-    """What the weights are called in a record: the name of the file or folder, "embedded", or the timm name with its
-    tag."""
+    """What the weights are called in a record: the name of the file or folder, "embedded", "random", or the timm name
+    with its tag."""
+    if options.weights == "none":
+        return "random"
     if options.checkpoint:
         return os.path.basename(os.path.abspath(options.checkpoint))
     return "embedded" if options.timm == "vit_nano" else options.timm
@@ -141,8 +173,10 @@ def at_the_hub(timm_name: str) -> tuple[str, str]:
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file. It is read again only after it changed; `networks.build` hashes what it loads.
 
-    Raises `UserError` if it cannot be read.
+    Zeros for random weights. Raises `UserError` if it cannot be read.
     """
+    if path == RANDOM_WEIGHTS:
+        return RANDOM_SHA256
     try:
         stat = path.stat()
         return _sha256(path.resolve(), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
@@ -166,11 +200,16 @@ def check_name(options: BackboneOptions) -> None:
     timm = import_timm()
     architecture, _, tag = options.timm.partition(".")
     if not timm.is_model(architecture):
-        raise unknown("timm model (backbone.timm)", options.timm, timm.list_models("*vit*") + timm.list_models("swin*"))
+        raise unknown("timm model (backbone.timm)", architecture, timm.list_models())
     tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{architecture}.*")]
     if tag and tag not in tags:
         raise unknown(f"tag of {architecture} (backbone.timm)", tag, tags)
-    if not tag and not options.checkpoint:
+    if not tag and not options.checkpoint and options.weights != "none":
+        if not tags:
+            raise UserError(
+                f"backbone.timm: timm has no weights of {architecture}; give a file by backbone.checkpoint, or "
+                "backbone.weights=none for a try"
+            )
         raise UserError(
             f"backbone.timm: got {options.timm!r}, a name without a tag stands for no particular weights; "
             f"give one of {', '.join(f'{architecture}.{t}' for t in tags)}, or a file by backbone.checkpoint"

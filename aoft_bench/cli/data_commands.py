@@ -32,6 +32,7 @@ class ChosenTask:
 
 def chosen_tasks(words: list[str], default: str | None = None) -> list[ChosenTask]:
     """The tasks of a command line, in the table's order, with its other options; `UserError` if unknown or none."""
+    from aoft_bench.backbones.choice import completed
     from aoft_bench.config.command_line import read_command_line, split_word
     from aoft_bench.config.schema import from_dict
 
@@ -42,7 +43,7 @@ def chosen_tasks(words: list[str], default: str | None = None) -> list[ChosenTas
         raise UserError(f"which dataset? give dataset=<{'|'.join(_names()[:3])}|...>, several with commas, or a suite")
     names = _tasks_of(",".join(given) or str(default))
     read = read_command_line([f"dataset={names[0]}", *others], method_class)
-    config = from_dict(read.composer.compose(read.name, read.words))  # the method's options are not needed
+    config = from_dict(completed(read.composer.compose(read.name, read.words)))  # the method's options are not needed
     places = Locations.of(config.data)
 
     def places_of(task: Task) -> Locations:

@@ -123,9 +123,10 @@ def end_of_sweep(notes: Path, planned: list[list[str]]) -> int:
 def _run_cell(tree: DictConfig, command: str, *, wait: bool) -> "Outcome":
     plain: Any = OmegaConf.to_container(tree, resolve=False)
     options = resolved(plain)
+    from aoft_bench.backbones.choice import completed
     from aoft_bench.experiments.run import run
 
-    return run(from_dict(options, method_class), command, wait=wait)
+    return run(from_dict(completed(options), method_class), command, wait=wait)
 
 
 def _command(of_hydra: Any, overrides: list[str]) -> str:

@@ -52,6 +52,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def survey(arguments: Sequence[str]) -> list[CellStatus]:
     """The status of each cell that `aoft-bench run` would run with these arguments, in that order."""
+    from aoft_bench.backbones.choice import completed
     from aoft_bench.config.added_options import added_options, without_added
     from aoft_bench.config.command_line import read_command_line
     from aoft_bench.config.compose import jobs_of
@@ -69,7 +70,7 @@ def survey(arguments: Sequence[str]) -> list[CellStatus]:
     found = []
     for job, tree in zip(jobs, trees, strict=True):
         # without the methods' classes: they import torch, which takes most of the time and memory
-        config = from_dict(without_added(tree, added))
+        config = from_dict(without_added(completed(tree), added))
         found.append(_status_of(config, [word for word in job if word in varying], locator))
     return found
 

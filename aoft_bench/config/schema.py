@@ -36,7 +36,8 @@ class DataOptions:
     """Where images come from and how they become the model's input.
 
     root: a folder pack, or a folder of packs; cache: where the prepared uint8 arrays are kept; interpolation: PIL's
-    bicubic or bilinear (antialiased), or bilinear_tf (TensorFlow's, not antialiased); normalization: mean and standard
+    bicubic or bilinear (antialiased), bilinear_tf (TensorFlow's, not antialiased), or what the backbone was trained
+    with (backbone), which is one of the first two in a record; normalization: mean and standard
     deviation 0.5 (half), ImageNet's, none (values in [0, 1]), or what the backbone was trained with (backbone);
     source, tfds_dir, manual_dir: see `data.locations`. These have defaults, since older records lack them. Of images of
     the user's own: hf, a dataset of the Hugging Face hub; label, the column with the labels. train, shots, draw: which
@@ -45,7 +46,7 @@ class DataOptions:
 
     root: str | None
     cache: str
-    interpolation: Literal["bicubic", "bilinear", "bilinear_tf"]
+    interpolation: Literal["bicubic", "bilinear", "bilinear_tf", "backbone"]
     normalization: Literal["backbone", "half", "imagenet", "none"]
     source: Literal["auto", "folder", "tfds", "image_folder", "table", "hf"] = "auto"
     tfds_dir: str | None = None
@@ -64,6 +65,7 @@ class BackboneOptions:
     img_size: input side in pixels.
     pos_embed_resize: how position embeddings get another size than the file's: ``bicubic``, timm's, antialiased, or
     ``zoom``, that of scipy.ndimage.zoom of order 1: bilinear, with the corners aligned.
+    pool: what the head reads, null for timm's default; weights: none for random ones, drawn from the seed, for tries.
     """
 
     name: str
@@ -71,6 +73,8 @@ class BackboneOptions:
     checkpoint: str | None
     img_size: Annotated[int, Field(ge=16, le=1024)]
     pos_embed_resize: Literal["bicubic", "zoom"] = added("bicubic")
+    pool: Literal["token", "avg", "avgmax", "max", "map"] | None = added(None)
+    weights: Literal["pretrained", "none"] = added("pretrained")
 
 
 def warmup_epochs(epochs: int, given: int | None) -> int:

@@ -15,7 +15,7 @@ def identity(config: Mapping[str, Any], *, fingerprint: str, weights: str, preci
     added later and are at their default, so that older records keep their hash. fingerprint: digest of the data;
     weights: SHA-256 of the backbone's file. Raises `KeyError` or `TypeError` where `config` lacks a part.
     """
-    recipe, added = config["recipe"], ("pos_embed_resize",)
+    recipe, added = config["recipe"], ("pos_embed_resize", "pool")
     return {
         "dataset": config["dataset"]["name"],
         "fingerprint": fingerprint,

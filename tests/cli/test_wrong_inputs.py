@@ -299,6 +299,16 @@ wrong("tagless timm name", TAGLESS, "'vit_tiny_patch16_224', a name without a ta
 TAG = "backbone=vit_b16_in21k backbone.checkpoint=null backbone.timm="
 wrong("unknown tag", f"{TAG}vit_base_patch16_224.orig_in22k", "'orig_in22k' (did you mean 'orig_in21k'?)", "allowed:")
 wrong("unknown network", f"{TAG}vit_bse_patch16_224.orig_in21k", "unknown timm model", "vit_bse_patch16_224")
+BY_NAME = "backbone=timm backbone.checkpoint=null backbone.img_size=64 backbone.timm="
+wrong("no network", "backbone=timm backbone.checkpoint=null", "backbone.timm is missing", "backbone.timm=vit_small_")
+wrong("typo in a network", f"{BY_NAME}hiera_tny_224.mae", "unknown timm model", "did you mean 'hiera_tiny_224'?")
+wrong("weights and none", "backbone.weights=none backbone.checkpoint=mine.pth", "give one of the two")
+wrong("kind of pooling", "backbone.pool=cls", "backbone.pool: got 'cls'", "token")
+TRY = "backbone.weights=none dry_run=true"
+wrong("a size that cannot be", f"{BY_NAME}mvitv2_tiny.fb_in1k {TRY} backbone.img_size=17", "cannot ", "17 px")
+wrong(
+    "no attention", f"{BY_NAME}convnextv2_atto.fcmae {TRY} method=lora", "ConvNeXtBlock has no attention", "[fc1,fc2]"
+)
 wrong("image size", "backbone.img_size=30", "backbone.img_size: got 30, must be a multiple of 4")
 
 
