@@ -134,6 +134,9 @@ def backbones_table() -> Table:
 
     table = Table("backbone", "parameters", "input", "weights", title="backbones (backbone=NAME)")
     for name in Composer().choices("backbone"):
+        if name == "timm":
+            table.add_row(name, "", "its own", "backbone.timm=NAME.TAG, any of timm")
+            continue
         options = backbone_options(name)
         count = sum(p.numel() for p in _meta_backbone(name).parameters())
         given = "backbone.checkpoint=FILE" if name.endswith("_file") else weights_name(options)

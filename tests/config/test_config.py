@@ -9,6 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from aoft_bench import methods
+from aoft_bench.backbones.choice import completed
 from aoft_bench.config import choices
 from aoft_bench.config.added_options import added_options, without_added
 from aoft_bench.config.compose import Composer
@@ -34,7 +35,7 @@ def tree(*overrides: str, name: str = "config") -> dict[str, Any]:
 
 def config_of(*overrides: str, name: str = "config") -> RunConfig:
     """The checked configuration."""
-    return from_dict(tree(*overrides, name=name), methods.get)
+    return from_dict(completed(tree(*overrides, name=name)), methods.get)
 
 
 def test_all_groups_were_found() -> None:
@@ -52,6 +53,8 @@ def test_every_choice_composes_and_is_valid(group: str, choice: str) -> None:
         words += [f"method={dataset}"] if of_all else [f"method={method}", f"dataset={dataset}"]
     if group == "method":
         words.append("hparams=none")  # which may set options for the default dataset
+    if (group, choice) == ("backbone", "timm"):
+        words.append("backbone.timm=vit_tiny_patch16_224.augreg_in21k")
     config = config_of(*words)
     assert isinstance(config, RunConfig)
     if group in ("dataset", "protocol", "logger"):
