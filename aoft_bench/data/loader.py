@@ -103,42 +103,82 @@ class DeviceBatches(EpochSeeded):
             yield flip(images, generator) if self.random_flip else images, self.labels[index]
 
 
-class StreamedBatches(Batches):
-    """Batches in order from arrays that are too large for the device, such as a test split.
+class StreamedBatches(EpochSeeded):
+    """Batches from arrays that are too large for the device: a test split, or many training images.
 
-    Reads slices of `images` (N, H, W, C) uint8, a memory map, one batch ahead, moves them to `device` and resizes them
-    there. Yields (images (B, C, size, size) uint8, labels (B,) int64).
+    Reads `images` (N, H, W, C) uint8, a memory map, one batch ahead, moves them to `device` and resizes them there.
+    Yields (images (B, C, size, size) uint8, labels (B,) int64), the batches of `DeviceBatches` with the same options,
+    bit for bit.
     """
+
+    images: np.ndarray
 
     def __init__(
         self,
         images: np.ndarray,
-        labels: np.ndarray,
+        labels: Tensor | np.ndarray,
         batch_size: int,
         *,
         size: int,
         interpolation: str = "bicubic",
         device: torch.device | str = "cpu",
+        shuffle: bool = False,
+        random_flip: bool = False,
+        seed: int = 0,
     ) -> None:
         super().__init__(images, labels, batch_size, device)
         self.size, self.interpolation = size, interpolation
+        self.shuffle, self.random_flip, self.seed = shuffle, random_flip, seed
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        starts = range(0, len(self.images), self.batch_size)
-        parts = [slice(start, start + self.batch_size) for start in starts]
+        generator = self.generator()
+        count = len(self.images)
+        order = torch.randperm(count, generator=generator) if self.shuffle else None
+        slices = [slice(start, start + self.batch_size) for start in range(0, count, self.batch_size)]
+        parts: list[Any] = slices if order is None else [order[part] for part in slices]
         for part, batch in zip(parts, _ahead(self._read, parts), strict=True):
             moved = batch.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-            yield resize(moved, self.size, self.interpolation), self.labels[part]
+            images = resize(moved, self.size, self.interpolation)
+            labels = self.labels[part if order is None else part.to(self.device)]
+            yield flip(images, generator) if self.random_flip else images, labels
 
-    def _read(self, part: slice) -> Tensor:
-        """Images (n, H, W, C) in memory, pinned for a CUDA device, so that they are copied asynchronously."""
-        images = self.images[part]
+    def _read(self, part: Any) -> Tensor:
+        """Images (n, H, W, C) in memory, pinned for a CUDA device, so that they are copied asynchronously.
+
+        part: a slice, or the numbers of the images.
+        """
+        images = self.images[part if isinstance(part, slice) else part.numpy()]
         batch = torch.empty(images.shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
         np.copyto(batch.numpy(), images)
         return batch
 
 
-def _ahead(read: Callable[[slice], Tensor], parts: list[slice]) -> Iterator[Tensor]:
+def drawn_batches(
+    images: np.ndarray,
+    labels: Tensor | np.ndarray,
+    batch_size: int,
+    *,
+    size: int,
+    interpolation: str,
+    device: torch.device,
+    **drawn: Any,
+) -> DeviceBatches | StreamedBatches:
+    """Batches of a training split: from the device if it has room for all images, else streamed. They are the same.
+
+    drawn: shuffle, random_flip and seed.
+    """
+    if len(images) * images.shape[-1] * size**2 <= _room(device):
+        return DeviceBatches(to_device(images, size, interpolation, device), labels, batch_size, **drawn)
+    return StreamedBatches(images, labels, batch_size, size=size, interpolation=interpolation, device=device, **drawn)
+
+
+def _room(device: torch.device) -> int:
+    """Bytes that training images may take: half of what a GPU has free. On a CPU 1 GB, since a page of the memory map
+    that was read before is as near as a copy of it."""
+    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 10**9
+
+
+def _ahead(read: Callable[[Any], Tensor], parts: list[Any]) -> Iterator[Tensor]:
     """read(part) of each part in order; the next one is read in a thread while the caller uses this one."""
     with ThreadPoolExecutor(1) as pool:
         pending = [pool.submit(read, part) for part in parts[:1]]

@@ -19,7 +19,7 @@ from aoft_bench.config.check import problems_of
 from aoft_bench.config.schema import RunConfig
 from aoft_bench.data.crops import CroppedBatches
 from aoft_bench.data.image_list import ImageList
-from aoft_bench.data.loader import DeviceBatches, StreamedBatches, to_device
+from aoft_bench.data.loader import DeviceBatches, StreamedBatches, drawn_batches
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import PreparedTask, Split, prepare, source_of
 from aoft_bench.data.tasks import Task
@@ -43,6 +43,7 @@ from aoft_bench.training.trained_file import write_trained
 from aoft_bench.training.wandb import EpochLogger, Mirror
 from aoft_bench.utils.errors import UserError
 
+TrainingBatches = DeviceBatches | StreamedBatches | CroppedBatches
 PACKAGES = ("aoft_bench", "torch", "torchvision", "timm", "pytorch-lightning", "hydra-core", "numpy", "pillow", "peft")
 
 
@@ -94,23 +95,23 @@ class Experiment:
         """How many of the scored images are training images too."""
         return self.prepared.copies(self.trained_split, self.protocol.score)
 
-    def train_batches(self) -> DeviceBatches | CroppedBatches:
-        """Shuffled batches of the protocol's training split, resized to the model's input, on the device."""
+    def train_batches(self) -> TrainingBatches:
+        """Shuffled batches of the protocol's training split, on the device and of the model's input size."""
         return self._train_batches(random_crop=True, shuffle=True, random_flip=self.config.recipe.flip)
 
-    def plain_batches(self) -> DeviceBatches | CroppedBatches:
+    def plain_batches(self) -> TrainingBatches:
         """Batches of the same images, in order and not augmented."""
         return self._train_batches(random_crop=False)
 
-    def _train_batches(self, *, random_crop: bool, **options: Any) -> DeviceBatches | CroppedBatches:
+    def _train_batches(self, *, random_crop: bool, **options: Any) -> TrainingBatches:
         c, size = self.config, self.config.backbone.img_size
         images, labels = self.prepared.train(self.trained_split)
         options["seed"] = c.seed
         if isinstance(images, ImageList):
             options |= {"size": size, "device": self.device, "random_crop": random_crop}
             return CroppedBatches(images, labels, c.recipe.batch_size, **options)
-        on_device = to_device(images, size, c.data.interpolation, self.device)
-        return DeviceBatches(on_device, labels, c.recipe.batch_size, **options)
+        options |= {"size": size, "interpolation": c.data.interpolation, "device": self.device}
+        return drawn_batches(images, labels, c.recipe.batch_size, **options)
 
     def score_batches(self) -> StreamedBatches | CroppedBatches:
         """Batches of `scored_split`, in order. Images that are cropped (FGVC) are cropped at their center."""

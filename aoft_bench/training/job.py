@@ -26,7 +26,7 @@ class TrainingJob:
 
     label: str
     adapted: AdaptedModel
-    batches: DeviceBatches | CroppedBatches
+    batches: DeviceBatches | StreamedBatches | CroppedBatches
     recipe: RecipeOptions
     trainer: TrainerOptions
     device: torch.device

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from aoft_bench.data import loader as loader_module
 from aoft_bench.data.crops import CroppedBatches
 from aoft_bench.data.image_list import ImageList
-from aoft_bench.data.loader import DeviceBatches, StreamedBatches, to_device
+from aoft_bench.data.loader import DeviceBatches, StreamedBatches, drawn_batches, to_device
 from aoft_bench.data.transforms import resize
 
 N = 23
@@ -112,6 +113,32 @@ def test_streamed_batches_equal_those_on_the_device(tmp_path):
     assert len(streamed) == len(resident) == 6
     for (images, labels), (others, their_labels) in zip(streamed, resident, strict=True):
         assert torch.equal(images, others) and torch.equal(labels, their_labels) and labels.dtype == torch.int64
+
+
+def test_training_images_are_streamed_where_the_device_has_no_room_for_them(tmp_path, monkeypatch):
+    """The same batches, bit for bit, in every epoch: order, mirrored images, the smaller last batch."""
+    np.save(tmp_path / "images.npy", IMAGES)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+
+    def drawn() -> DeviceBatches | StreamedBatches:
+        options = {"shuffle": True, "random_flip": True, "seed": 7}
+        device = torch.device("cpu")
+        return drawn_batches(mapped, LABELS, 4, size=8, interpolation="bicubic", device=device, **options)
+
+    monkeypatch.setattr(loader_module, "_room", lambda device: N * 3 * 8 * 8)
+    resident = drawn()
+    monkeypatch.setattr(loader_module, "_room", lambda device: N * 3 * 8 * 8 - 1)
+    streamed = drawn()
+    assert isinstance(resident, DeviceBatches) and isinstance(streamed, StreamedBatches)
+    assert len(streamed) == len(resident) == 6
+    seen = []
+    for epoch in (0, 3):
+        resident.set_epoch(epoch)
+        streamed.sampler.set_epoch(epoch)
+        for (images, labels), (others, their_labels) in zip(streamed, resident, strict=True):
+            assert torch.equal(images, others) and torch.equal(labels, their_labels)
+        seen.append(order(streamed))
+    assert seen[0] != seen[1] and sorted(seen[0]) == list(range(N))
 
 
 def test_wrong_lengths_and_batch_sizes_are_refused():

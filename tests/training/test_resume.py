@@ -122,6 +122,18 @@ def test_killed_once(step: int, pack: dict[str, str], lora: Any, tmp_path: Path)
     assert not [path for path in (tmp_path / "results/unfinished").rglob("*") if path.is_file()]
 
 
+def test_streamed_images_go_on_to_the_same_weights(
+    pack: dict[str, str], lora: Any, stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a run whose first epoch read them from the device."""
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr("aoft_bench.data.loader._room", lambda device: 0)
+    monkeypatch.setattr("aoft_bench.data.loader.to_device", None)
+    result = call(*words(pack | {"method": "lora"}), cwd=tmp_path)
+    assert result.code == 0 and "going on after epoch 1" in result.err
+    same(tmp_path, lora)
+
+
 # the backbone's own parameters, inserted ones with constants beside them, prompts, layers of another library, and ones
 # that are chosen from training images
 @pytest.mark.parametrize(
