@@ -258,7 +258,10 @@ def test_a_hugging_face_dataset_holds_the_same_images(images, tmp_path, monkeypa
     monkeypatch.setattr(datasets, "load_dataset", lambda name, config: {**splits, "train": part("train", False)})
     by_name = prepare(MINE, Locations(tmp_path / "c", hf="some/name:config"), image_size=16)
     assert by_name.fingerprint == ready.fingerprint and "some/name:config" in by_name.source_note
-    monkeypatch.undo()
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(UserError, match=r"cannot load the dataset data.hf=no/such: .*; check the name"):
+
+    def unreachable(name: str, config: str | None) -> None:
+        raise ConnectionError(f"Couldn't reach '{name}' on the Hub")  # after a minute of trying
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    with pytest.raises(UserError, match=r"cannot load the dataset data.hf=no/such: Couldn't reach .*; check the name"):
         prepare(MINE, Locations(tmp_path / "c", hf="no/such"), image_size=16)
