@@ -1,6 +1,7 @@
 """The page in a real browser: Debian's chromium, driven by playwright, without a connection."""
 
 import io
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -81,7 +82,8 @@ def column(page: Any, table: str, name: str) -> list[str]:
     heads = [head.strip() for head in shown.locator("thead tr").last.locator("th").all_inner_texts()]
     place = next(i for i, head in enumerate(heads) if head.split("\n")[0] == name)
     rows = shown.locator("tbody tr")
-    return [rows.nth(i).locator("th, td").nth(place).inner_text().split("\n")[0] for i in range(rows.count())]
+    texts = [rows.nth(i).locator("th, td").nth(place).inner_text().split("\n")[0] for i in range(rows.count())]
+    return [re.sub(r" [\d,]+$", "", text) for text in texts]  # without the numbers of the rules that a row breaks
 
 
 BIG = "VTAB-1k: vit_b16_in21k, protocol clean, 224 px, 100 epochs"
