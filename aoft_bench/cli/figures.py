@@ -10,7 +10,7 @@ INTERRUPTED = "files are whole, some are of the call before"
 
 def main(arguments: Sequence[str]) -> int:
     """Draw all records that can be used; those that cannot are named and left out."""
-    root, found, published = read_results("figures", arguments)
+    root, found, published, _ = read_results("figures", arguments)
     from aoft_bench.figures.write import write_figures  # takes matplotlib
 
     drawn = write_figures(root, found, published, cores())

@@ -7,6 +7,7 @@ from pathlib import Path
 from aoft_bench.cli import ArgumentParser
 from aoft_bench.results.collect import Collected, collect
 from aoft_bench.results.published import Published, load
+from aoft_bench.results.reproduction import Target, load_targets
 from aoft_bench.utils.errors import UserError
 
 
@@ -19,14 +20,17 @@ def results_folder(command: str, arguments: Sequence[str], about: str = "") -> P
     return Path(parser.parse_args(arguments).results)
 
 
-def read_results(command: str, arguments: Sequence[str], about: str = "") -> tuple[Path, Collected, Published]:
-    """(folder, its records, published rows). What cannot be used is named on stderr; `UserError` where no record can
-    be."""
+def read_results(
+    command: str, arguments: Sequence[str], about: str = ""
+) -> tuple[Path, Collected, Published, list[Target]]:
+    """(folder, its records, published rows, those that sweeps aim at). What cannot be used is named on stderr;
+    `UserError` where no record can be."""
     root = results_folder(command, arguments, about)
     found, published = collect(root), load(root)
+    targets = load_targets(root, published)
     for left in [*found.left_out, *published.left_out]:
         print(f"aoft_bench: left out {left}", file=sys.stderr)
     if not found.records:
         why = f"none of the {len(found.left_out)} records can be used (above)" if found.left_out else "no records"
         raise UserError(f"{why} below {root / 'records'}; run a cell first: aoft-bench --help")
-    return root, found, published
+    return root, found, published, targets

@@ -40,6 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     line = read_command_line(arguments, method_class)
     if line.name != "config":
         line.composer.sweep_params(line.name)  # for its checks, before the first cell starts
+        _check_results(line.composer.compose_unresolved(line.name, [w for w in line.words if w.startswith("results.")]))
     register_plugins()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised instead of being printed with a traceback
     start = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
@@ -120,9 +121,19 @@ def end_of_sweep(notes: Path, planned: list[list[str]]) -> int:
     return 0
 
 
+def _check_results(tree: dict[str, Any]) -> None:
+    """Raise `UserError` where results.reproduces names no published row."""
+    results = tree.get("results") or {}
+    if isinstance(results, dict) and (name := results.get("reproduces")) is not None:
+        from aoft_bench.results.reproduction import check_target
+
+        check_target(Path(str(results.get("root"))), str(name))
+
+
 def _run_cell(tree: DictConfig, command: str, *, wait: bool) -> "Outcome":
     plain: Any = OmegaConf.to_container(tree, resolve=False)
     options = resolved(plain)
+    _check_results(options)
     from aoft_bench.backbones.choice import completed
     from aoft_bench.experiments.run import run
 

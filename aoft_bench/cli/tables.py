@@ -7,8 +7,10 @@ from pathlib import Path
 from aoft_bench.cli.results_folder import read_results
 from aoft_bench.results.files import NAMES, table_files
 from aoft_bench.results.foreign import foreign_tables, read_foreign
+from aoft_bench.results.reproduction_table import reproduction_tables
 from aoft_bench.results.rules import read_proofs
 from aoft_bench.results.settings import build_comparisons
+from aoft_bench.results.writers.terminal import to_terminal
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import user_path, write_text_atomically
 
@@ -23,7 +25,8 @@ def main(arguments: Sequence[str]) -> int:
         raise UserError(f"got {FOREIGN} {len(files)} times: give one file")
     foreign: list[Path] = [user_path(file, "foreign") for file in files]
     theirs = [row for path in foreign for row in read_foreign(path)]
-    root, found, published = read_results("tables", [w for w in arguments if not w.startswith(FOREIGN)], ABOUT)
+    others = [word for word in arguments if not word.startswith(FOREIGN)]
+    root, found, published, targets = read_results("tables", others, ABOUT)
     proofs = read_proofs(root, found.records)
     for left in proofs.left_out:
         print(f"aoft_bench: left out {left}", file=sys.stderr)
@@ -31,7 +34,8 @@ def main(arguments: Sequence[str]) -> int:
     notes = [f"Left out: {left.below(root)}." for left in every]
     comparisons = build_comparisons(found.records, proofs)
     beside = foreign_tables(comparisons, theirs, foreign[0].name) if theirs else []
-    texts = table_files(comparisons, published.rows, notes, beside)
+    reproduction = reproduction_tables(targets, comparisons)
+    texts = table_files(comparisons, published.rows, notes, beside, reproduction)
     for name, text in texts.items():
         write_text_atomically(root / "tables" / name, text)
     for name in NAMES - texts.keys():
@@ -39,5 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     print(texts["accuracy.md"])
     if beside:
         print(texts["foreign.md"])
+    if reproduction[1:]:  # the overview is too wide
+        print(to_terminal(reproduction[1:]))
     print(f"{len(found.records)} records -> {root / 'tables'}: {', '.join(sorted(texts))}")
     return 0

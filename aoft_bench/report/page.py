@@ -1,5 +1,6 @@
 """The page of a results folder: read the records, fill the template, write the file."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -13,7 +14,10 @@ from aoft_bench.report import embed, view
 from aoft_bench.results.collect import collect
 from aoft_bench.results.published import load
 from aoft_bench.results.published_table import printed_tables
+from aoft_bench.results.reproduction import load_targets
+from aoft_bench.results.reproduction_table import reproduction_tables
 from aoft_bench.results.rules import Proofs, read_proofs
+from aoft_bench.results.settings import build_comparisons
 from aoft_bench.results.table import Entry, Table
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import write_text_atomically
@@ -36,13 +40,15 @@ class Written:
 def write_report(root: Path) -> Written:
     """Write RESULTS/report.html; `UserError` where there is no record to show."""
     collected, published = collect(root), load(root)
+    targets = load_targets(root, published)
     proofs = read_proofs(root, collected.records)
     every = [left.below(root) for left in [*collected.left_out, *published.left_out, *proofs.left_out]]
     left_out = [(left.name, left.reason) for left in every]
     if not collected.records:
         raise UserError(_nothing(root, left_out[: len(collected.left_out)]))
     drawn = embed.figures(root)
-    text = render(collected.records, left_out, drawn, printed_tables(published.rows), proofs)
+    reproduction = reproduction_tables(targets, build_comparisons(collected.records))
+    text = render(collected.records, left_out, drawn, printed_tables(published.rows), proofs, reproduction)
     path = root / "report.html"
     write_text_atomically(path, text)
     return Written(path, len(collected.records), len(drawn), left_out, len(text.encode("utf-8")))
@@ -61,6 +67,7 @@ def render(
     drawn: list[embed.EmbeddedFigure],
     published: list[Table],
     proofs: Proofs | None = None,
+    reproduction: Sequence[Table] = (),
 ) -> str:
     """The text of the page; the same for the same arguments. proofs: see `build_comparisons`."""
     environment = jinja2.Environment(
@@ -91,6 +98,7 @@ def render(
         chips=view.chips(shown),
         figures=[(setting, list(some)) for setting, some in groupby(drawn, key=lambda figure: figure.setting)],
         published=published,
+        reproduction=reproduction,
         left_out=left_out,
         data=embed.pack(records),
         policy=embed.policy(theme, script),

@@ -1,14 +1,17 @@
 """The files of results/tables, as texts by name, and the tables of a sweep on a terminal."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from aoft_bench.records.schema import Record
 from aoft_bench.results.ablation_table import ablation_tables
 from aoft_bench.results.accuracy_table import accuracy_table
 from aoft_bench.results.cost_table import cost_tables
 from aoft_bench.results.fewshot_table import fewshot_tables
-from aoft_bench.results.published import PublishedRow, beside
+from aoft_bench.results.published import PublishedRow, beside, load
 from aoft_bench.results.published_table import published_tables
+from aoft_bench.results.reproduction import load_targets
+from aoft_bench.results.reproduction_table import reproduction_tables
 from aoft_bench.results.settings import Comparison, build_comparisons
 from aoft_bench.results.statistics_table import statistics_tables
 from aoft_bench.results.table import Table
@@ -25,6 +28,7 @@ _HEADINGS = {
     "cost": "Cost",
     "published": "Published results",
     "foreign": "With numbers that are not ours",
+    "reproduction": "Reproduction of published rows",
 }
 # every name that `table_files` can give; a file of another call that is not given any more is out of date
 NAMES = frozenset(
@@ -38,9 +42,10 @@ def table_files(
     published: Sequence[PublishedRow],
     notes: Sequence[str] = (),
     foreign: Sequence[Table] = (),
+    reproduction: Sequence[Table] = (),
 ) -> dict[str, str]:
     """Name -> text of every file. notes: what stands below the last table of a file, for records left out; foreign:
-    tables with numbers of others."""
+    tables with numbers of others; reproduction: those of published rows that sweeps aim at."""
     tables: Mapping[str, Sequence[Table]] = {
         "accuracy": [accuracy_table(one, beside(published, one)) for one in comparisons],
         "ablations": [table for one in comparisons for table in ablation_tables(one)],
@@ -48,6 +53,7 @@ def table_files(
         "cost": [table for one in comparisons for table in cost_tables(one)],
         "published": published_tables(published),
         "foreign": foreign,
+        "reproduction": reproduction,
     }
     files: dict[str, str] = {}
     for name, some in tables.items():
@@ -73,5 +79,12 @@ def _formats(name: str, tables: Sequence[Table], notes: Sequence[str]) -> dict[s
 
 
 def text_tables(records: Sequence[Record]) -> str:
-    """The accuracy of all settings of some records, for a terminal."""
-    return to_terminal([accuracy_table(one) for one in build_comparisons(records)])
+    """The accuracy of all settings of some records, for a terminal, and the published rows that they aim at."""
+    comparisons = build_comparisons(records)
+    text = to_terminal([accuracy_table(one) for one in comparisons])
+    results = [record["config"].get("results", {}) for record in records]
+    aims = {str(one["root"]): one["reproduces"] for one in results if one.get("reproduces")}
+    for root, name in aims.items():
+        targets = [one for one in load_targets(Path(root), load(Path(root))) if one.name == name]
+        text += to_terminal(reproduction_tables(targets, comparisons)[1:])  # not the overview, which is too wide
+    return text

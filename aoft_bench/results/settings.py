@@ -153,7 +153,7 @@ def _setting_of(record: Record) -> Setting:
     config, data = record["config"], record["data"]
     return Setting(
         suite=find(record["dataset"]).suite,
-        backbone=record["backbone"],
+        backbone=_backbone_of(record),
         img_size=config["backbone"]["img_size"],
         protocol=record["protocol"]["name"],
         split=record["metrics"]["split"],
@@ -167,6 +167,12 @@ def _setting_of(record: Record) -> Setting:
         source=data["source"],
         subset=subset_of(data.get("drawn") or {}),
     )
+
+
+def _backbone_of(record: Record) -> str:
+    """The backbone's name, with what was done to its position embeddings if that was not the default."""
+    resize = record["config"]["backbone"].get("pos_embed_resize")
+    return f"{record['backbone']}, position embeddings by {resize}" if resize else str(record["backbone"])
 
 
 def _comparison(setting: Setting, records: list[Record], proofs: Proofs | None) -> Comparison:

@@ -138,6 +138,16 @@ wrong(
 wrong(
     "an empty file name", "backbone.checkpoint=", "backbone.checkpoint: got '', give a value, or leave the option out"
 )
+wrong(
+    "no such published row", "results.reproduces=vtab_rlr", "(results.reproduces) 'vtab_rlr' (did you mean 'vtab_rlrr'"
+)
+wrong(
+    "a sweep's published row", f"-cd {ROOT}/sweeps -cn reproduce_vtab_rlrr results.reproduces=x", "published row", "'x'"
+)
+wrong(
+    "warm-up and cool-down", "recipe.epochs=9 recipe.cooldown_epochs=9", "cooldown_epochs: got 9 and 0 of warm-up in 9"
+)
+wrong("unknown schedule", "recipe.schedule=epochs", "recipe.schedule: got 'epochs'", "(did you mean 'epoch'?)")
 wrong("an empty folder name", "results.root=", "results.root: got '', give a value")
 wrong("a value that is due", "results.root=???", "results.root: got '???'", "give it")
 wrong("a number for a folder", "results.root=2024", "results.root: got 2024, must be a text; quotes make one")

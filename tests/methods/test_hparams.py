@@ -101,7 +101,15 @@ PUBLISHED = {
     "consolidator": Published(
         "THU-MIG/Consolidator at 545d006",
         VTAB,
-        {"epochs": 100, "batch_size": 64, "warmup_epochs": 10, "warmup_lr": 1e-6, "min_lr": 1e-5, "drop_path": 0.0}
+        {
+            "epochs": 110,
+            "cooldown_epochs": 10,
+            "batch_size": 64,
+            "warmup_epochs": 10,
+            "warmup_lr": 1e-6,
+            "min_lr": 1e-5,
+            "drop_path": 0.0,
+        }
         | {"label_smoothing": 0.0, "flip": False},
         {"drop", "lr", "weight_decay"},
         {"svhn": {"lr": 1e-2, "weight_decay": 1e-3, "drop": 0.5}, "pets": {"weight_decay": 0.0, "drop": 0.8}},
@@ -117,7 +125,9 @@ PUBLISHED = {
         "heekhero/DTL at bf6c51e",
         VTAB,
         {
-            "epochs": 100,
+            "epochs": 110,
+            "cooldown_epochs": 10,
+            "decay_head_bias": False,
             "warmup_epochs": 10,
             "warmup_lr": 1e-7,
             "min_lr": 1e-8,
@@ -149,7 +159,8 @@ PUBLISHED = {
         "dongzelian/SSF at e94e0e7",
         [*VTAB, *FGVC],
         {
-            "epochs": 100,
+            "epochs": 110,
+            "cooldown_epochs": 10,
             "batch_size": 64,
             "warmup_epochs": 10,
             "warmup_lr": 1e-7,
@@ -173,9 +184,10 @@ PUBLISHED = {
         "zstarN70/RLRR at 287c772",
         [*VTAB, *FGVC],
         {"batch_size": 32, "drop_path_kind": "element", "mlp_dropout": 0.0, "label_smoothing": 0.0},
-        {"epochs", "warmup_epochs", "min_lr", "lr", "weight_decay", "drop_path", "flip"},
+        {"epochs", "warmup_epochs", "cooldown_epochs", "schedule", "decay_head_bias", "min_lr"}
+        | {"lr", "weight_decay", "drop_path", "flip"},
         {
-            "clevr_count": {"lr": 5e-3, "weight_decay": 5e-5, "drop_path": 0.5, "flip": True, "epochs": 100},
+            "clevr_count": {"lr": 5e-3, "weight_decay": 5e-5, "drop_path": 0.5, "flip": True, "epochs": 110},
             # the authors restart the rate every 5 epochs here, without a warm-up
             "cub": {
                 "lr": 3e-3,
@@ -265,6 +277,6 @@ def test_authors_of_ssf_flip_and_smooth_labels_on_fgvc_only() -> None:
 
 
 def test_authors_of_rlrr_train_fgvc_for_half_as_long() -> None:
-    epochs = {task: written("rlrr", task)["epochs"] for task in [*VTAB, *FGVC]}
-    assert {task for task, value in epochs.items() if value != 100} == set(FGVC)
-    assert {task for task, value in epochs.items() if value == 60} == {"cub", "dogs"}
+    rows = {task: written("rlrr", task) for task in [*VTAB, *FGVC]}
+    assert {task: row["epochs"] for task, row in rows.items()} == dict.fromkeys(VTAB, 110) | dict.fromkeys(FGVC, 60)
+    assert {task for task, row in rows.items() if "cooldown_epochs" not in row} == {"cub", "dogs"}

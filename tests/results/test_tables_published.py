@@ -11,6 +11,7 @@ from record_cases import markdown_rows, record
 from aoft_bench.data.tasks import TASKS
 from aoft_bench.results.accuracy_table import accuracy_table
 from aoft_bench.results.published import PublishedRow, beside, load
+from aoft_bench.results.ranking import rounded
 from aoft_bench.results.settings import Comparison, build_comparisons
 from aoft_bench.results.writers.markdown import to_markdown
 
@@ -64,7 +65,7 @@ Top-1 in % on test, last epoch, seed 0; 100 epochs, 224 px bicubic, mean 0.5, st
 
 [c] typed by hand.
 
-[d] prints 89 as its flat mean, its cells give 88.00.
+[d] prints 89 as its flat mean, its cells give 88.00 (+1.00).
 """  # noqa: E501 - the text as it is printed
 
 
@@ -111,20 +112,37 @@ def test_published_rows_stand_only_beside_their_benchmark_and_kind_of_network() 
     assert not beside(known, pack)
 
 
-def test_the_shipped_files_agree_with_the_check_of_who_typed_them() -> None:
-    """`check` was worked out apart from this code; every line of it is found again, and nothing else."""
-    rows = load(RESULTS).rows
+def test_the_shipped_differences_are_those_of_the_printed_mean_and_its_cells() -> None:
+    rows = {(row.method, row.source, row.benchmark): row for row in load(RESULTS).rows}
+    noted = 0
     for name, benchmark in (("vtab", "vtab1k"), ("vtab_other_backbones", "vtab1k"), ("fgvc", "fgvc")):
         with (RESULTS / "published" / f"{name}.csv").open(newline="") as file:
             lines = list(csv.DictReader(file))
         for line in lines:
-            wanted = "printed" in line["check"] and line["check"] != "no printed mean"
-            (row,) = [
-                row
-                for row in rows
-                if (row.method, row.source, row.benchmark) == (line["method"], line["source"], benchmark)
-            ]
-            assert bool(row.disagreements) == wanted, (line["method"], line["check"], row.disagreements)
+            row = rows[line["method"], line["source"], benchmark]
+            if row.mean is None or row.mean_kind not in row.computed:
+                assert line["difference"] == ""
+                continue
+            difference = row.mean - row.computed[row.mean_kind]
+            assert line["difference"] == rounded(difference, 2)
+            said = [text for text in row.disagreements if "flat mean" in text or "mean of the group" in text]
+            noted += len(said)
+            assert said or abs(difference) < 0.051, line["method"]  # else it is rounding
+    assert noted > 20
+
+
+def test_a_printed_mean_that_is_not_that_of_its_cells_is_said_with_the_difference() -> None:
+    (lora,) = [row for row in load(RESULTS).rows if row.method == "LoRA" and row.source.startswith("extremebird")]
+    assert lora.disagreements == ["prints 74.5 as its mean of the group means, its cells give 74.60 (-0.10)"]
+    assert published(mean=88.0).disagreements == []
+    assert published(mean=88.1).disagreements == ["prints 88.1 as its flat mean, its cells give 88.00 (+0.10)"]
+    exact = published(cells=dict.fromkeys(FGVC, 88.04), mean=88.0)
+    assert exact.disagreements == [] and published(mean=88.04).disagreements
+
+
+def test_rows_that_cannot_come_from_the_released_files_say_so() -> None:
+    noted = {row.method for row in load(RESULTS).rows if "one and the same blob" in row.note}
+    assert noted == {"GPS", "LAST", "DTL", "Hydra", "NOAH", "FacT", "RepAdapter", "SSF", "VPT-Shallow"}
 
 
 def test_the_shipped_rows_are_whole() -> None:
@@ -137,7 +155,8 @@ def test_the_shipped_rows_are_whole() -> None:
     assert round(lora.computed["mean19"], 2) == 72.25 and round(lora.computed["group3"], 2) == 74.60
     (wrong,) = [row for row in rows if row.method == "FFT (PSOFT re-run)"]
     assert wrong.disagreements == [
-        "prints 67.8 as its mean of the group means, its cells give 71.07; the printed number is their flat mean"
+        "prints 67.8 as its mean of the group means, its cells give 71.07 (-3.27); "
+        "the printed number is their flat mean"
     ]
     (noah,) = [row for row in rows if row.method == "NOAH" and row.canonical]
     assert (noah.checkpoint, noah.images) == ("best test epoch", "JPEG pack")
@@ -166,6 +185,12 @@ GOOD = b"LoRA,0.1,87.5,87,paper\n"
         (HEADER + b"LoRA,0.1,87,87,paper,more\n", "line 2: it has more or fewer values", 0),
         (b"method,params_m\nLoRA,0.1\n", "is damaged: it has no column reported_mean", 0),
         (b"", "is damaged: it has no column", 0),
+        (
+            b"method,params_m,cub,cub200,reported_mean,source\nA,1,5,6,7,b\n",
+            "is damaged: it has two columns for cub",
+            0,
+        ),
+        (HEADER + b"LoRA,0.1,100.1,87,paper\n", "line 2: cub is '100.1', not a number from 0 to 100", 0),
         (HEADER + b"L\xffRA,0.1,87.5,87,paper\n", "is damaged: 'utf-8' codec can't decode", 0),
         (HEADER + GOOD + b'"LoRA,0.1,87.5,87,paper\n', "is damaged: unexpected end of data", 0),
         (HEADER + b"L" * 200_000 + GOOD, "is damaged: field larger than field limit", 0),
@@ -193,3 +218,14 @@ def test_a_broken_file_of_factors_is_named_and_the_rows_stay(tmp_path: Path) -> 
     found = load(tmp_path)
     assert [row.checkpoint for row in found.rows] == ["not stated"]
     assert [left.reason.partition(";")[0] for left in found.left_out] == ["is damaged: it has no column checkpoint"]
+
+
+def test_a_factor_that_is_not_known_is_named(tmp_path: Path) -> None:
+    (tmp_path / "published").mkdir()
+    (tmp_path / "published" / "fgvc.csv").write_bytes(HEADER + GOOD)
+    lines = "method,source,checkpoint,images,normalization\nLoRA,,last epock,,\nLoRA,,,,half\n"
+    (tmp_path / "published" / "factors.csv").write_text(lines)
+    found = load(tmp_path)
+    assert [(row.checkpoint, row.normalization) for row in found.rows] == [("not stated", "half")]
+    (left,) = found.left_out
+    assert left.reason.startswith("line 2: unknown checkpoint 'last epock' (did you mean 'last epoch'?)")
