@@ -52,12 +52,13 @@ def _overview(lines: Sequence[_Line]) -> Table:
         Column("mean difference", lambda line: _difference(line.match.mean) if line.match else EMPTY),
         Column("within seeds", _cells_within),
         Column("checkpoint", lambda line: Entry(line.target.row.checkpoint), text=True),
-        Column("what differs", lambda line: Entry("; ".join(line.match.different)) if line.match else EMPTY, text=True),
+        Column("factors that differ", _factors),
         Column("source", lambda line: Entry(line.target.row.source), text=True),
     ]
     caption = (
         "Published rows that a sweep aims at (-cd sweeps -cn NAME) and what was run for them, the setting that differs "
-        "least; empty where nothing was run. Differences are ours minus published, over the tasks that were run. "
+        "least; empty where nothing was run. Means are flat. Differences are ours minus published, over the tasks that "
+        "were run; the factors that differ stand below a table of their own. "
         f"{WITHIN}"
     )
     return Table("Reproduction of published rows", caption, columns, [make_block(columns, lines)])
@@ -115,6 +116,10 @@ def _within(pair: CellPair) -> Entry:
 
 def _interval(pair: CellPair) -> Entry:
     return EMPTY if pair.interval is None else Entry(" to ".join(rounded(end) for end in pair.interval))
+
+
+def _factors(line: _Line) -> Entry:
+    return Entry(str(len(line.match.different)), float(len(line.match.different))) if line.match else EMPTY
 
 
 def _tasks_run(line: _Line) -> Entry:

@@ -132,7 +132,7 @@ def test_tables_of_a_row_that_was_run_and_of_one_that_was_not() -> None:
     assert (shown["tasks run"], shown["mean difference"], shown["within seeds"]) == ("2 of 19", "-8.2", "1 of 1")
     assert shown["ours"] == "" and shown["sweep"] == "reproduce_vtab_rlrr"  # a mean of two tasks is no mean of 19
     blank = dict(zip(header, empty, strict=True))
-    assert {blank[name] for name in ("ours", "mean difference", "within seeds", "what differs")} == {""}
+    assert {blank[name] for name in ("ours", "mean difference", "within seeds", "factors that differ")} == {""}
     rows = {row[0]: row[1:] for row in markdown_rows(to_markdown([detail]))}
     assert rows["eurosat"] == ["95.4", "94.5 ± 0.7", "-0.9", "yes", "83.4 to 105.6", "0, 1"]
     assert rows["dtd"] == ["76.0", "61.0", "-15.0", "one seed", "", "0"]
