@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aoft_bench.cli import HELP_FLAGS, method_class
 from aoft_bench.config.command_line import read_command_line
-from aoft_bench.config.compose import register_plugins
+from aoft_bench.config.compose import parse_override, register_plugins
 from aoft_bench.config.interpolations import resolved
 from aoft_bench.config.schema import conf_dir, from_dict
 from aoft_bench.experiments.sweep import Job, note, read_notes, records_of, summary
@@ -40,7 +40,8 @@ def main(arguments: Sequence[str]) -> int:
     line = read_command_line(arguments, method_class)
     if line.name != "config":
         line.composer.sweep_params(line.name)  # for its checks, before the first cell starts
-        _check_results(line.composer.compose_unresolved(line.name, [w for w in line.words if w.startswith("results.")]))
+        given = [w for w in line.words if w.startswith("results.") and not parse_override(w).is_sweep_override()]
+        _check_results(line.composer.compose_unresolved(line.name, given))
     register_plugins()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised instead of being printed with a traceback
     start = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")

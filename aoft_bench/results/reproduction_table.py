@@ -1,6 +1,6 @@
 """Published rows that sweeps aim at: what was run for each, and cell by cell published | ours | difference."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aoft_bench.results.published import BEST_EPOCH, LAST_EPOCH, UNKNOWN, signed
@@ -32,7 +32,7 @@ class _Cell:
     pair: CellPair
 
 
-def reproduction_tables(targets: Iterable[Target], comparisons: Sequence[Comparison]) -> list[Table]:
+def reproduction_tables(targets: Sequence[Target], comparisons: Sequence[Comparison]) -> list[Table]:
     """An overview of all targets, and a table for each of our rows beside one; nothing without targets."""
     found = {target.name: matches(target, comparisons) for target in targets}
     lines = [_Line(target, next(iter(found[target.name]), None)) for target in targets]

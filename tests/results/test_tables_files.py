@@ -23,7 +23,7 @@ from aoft_bench.results.writers.terminal import to_terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 VTAB = [name for name, task in TASKS.items() if task.suite == "vtab1k"]
-FILES = {"accuracy", "ablations", "cost", "published"}
+FILES = {"accuracy", "ablations", "cost", "published", "reproduction"}
 
 # the columns of a golden table, whose rows are lists of entries
 COLUMNS: list[Column[list[Entry]]] = [
