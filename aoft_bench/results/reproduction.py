@@ -186,6 +186,7 @@ def matches(target: Target, comparisons: Iterable[Comparison]) -> list[Match]:
         _match(target, comparison, row)
         for comparison in comparisons
         if comparison.setting.split == "test"
+        and not comparison.setting.subset  # a draw of some images is another task
         and comparison.setting.suite == target.row.benchmark
         and (comparison.setting.protocol == "literature" or beside([target.row], comparison))
         for row in comparison.rows
