@@ -116,18 +116,21 @@ def check_gradients(method: Method, network: Network = vit) -> None:
 
 
 def check_count(method: Method) -> None:
-    """count() is the number of trained parameters without the head, on a ViT of other proportions."""
+    """count() is the number of trained parameters without the head, on a ViT of other proportions, and head_inputs()
+    what the head reads."""
     model = vit(depth=3, mlp_ratio=2.0)
     shape = shape_of(model)
     formula = method.count(shape)
     counted = attached(model, method).trainable_parameters(head=False)
     assert formula in (counted, None), f"count() says {formula:,} parameters on {shape}, but {counted:,} are trained"
+    told, read = method.head_inputs(shape), model.get_classifier().in_features
+    assert told == read, f"head_inputs() says {told:,} on {shape}, but the head reads {read:,}"
 
 
 def check_merging(method: Method, network: Network = vit) -> None:
     """Merged computes the same as unmerged, in the backbone's own layers; unmerging brings back every bit."""
-    base = features(untouched(network))
     handle = adapted(method, network)
+    base = features(handle.model)
     perturb(handle)
     expected, state = output(handle.model), copy.deepcopy(handle.model.state_dict())
     if handle.trainable_parameters(head=False):

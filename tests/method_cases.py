@@ -46,9 +46,12 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("hta", dict(targets=["mha", "ffn", "v"])),
     # beside the backbone
     ("dtl", dict(rank=3, write_from=1, fusion=2)),
+    ("vqt", dict(queries=3, dropout=0.0)),
     ("lst", dict(reduction=3)),
     # chosen from training images
     ("gps", dict(per_neuron=2)),
+    ("spt", dict(budget=1_200, rank=2)),
+    ("spt", dict(budget=2_000, rank=2, form="adapter", alpha=0.8)),
     # with a loss of its own
     ("pace", dict(rank=2, sigma=0.0, strength=0.0)),
     ("pace", dict(rank=2, strength=0.0)),
@@ -135,6 +138,9 @@ COUNTS: list[tuple[str, dict[str, Any], int]] = [
     ("dtl", dict(fusion=3), 43_776),  # 0.05 M in its paper
     ("lst", {}, 2_376_300),  # 2.38 M in V-PETL-Bench's table
     ("res_tuning", {}, 387_312),
+    ("synqt", {}, 2_622_829),
+    ("vqt", {}, 9_216),
+    ("vqt", dict(queries=20), 184_320),
     # chosen from training images
     ("gps", {}, 167_424),  # 0.22 M in V-PETL-Bench's table
     ("sct", {}, 111_744),  # 0.11 M in its paper

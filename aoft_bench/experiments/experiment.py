@@ -23,6 +23,7 @@ from aoft_bench.data.loader import DeviceBatches, StreamedBatches, drawn_batches
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import PreparedTask, Split, prepare, source_of
 from aoft_bench.data.tasks import Task
+from aoft_bench.experiments.classes import check_classes
 from aoft_bench.experiments.ddp import fit_in_processes
 from aoft_bench.experiments.device import device_of, precision_of
 from aoft_bench.experiments.locate import files_of, hash_of
@@ -77,6 +78,8 @@ class Experiment:
 
         prepared: what its method chose from training images before (`Method.prepare`); by default it is chosen now.
         """
+        if prepared is None and self.config.method.options.prepares:
+            check_classes(self.prepared, self.protocol.train, self.config.method.name, self.label)
         options: dict[str, Any] = {"batches": self.plain_batches, "prepared": prepared, "sha256": self.weights_sha256}
         return build_model(self.config, self.prepared.classes, self.device, **options)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aoft_bench import data
+from aoft_bench.backbones.layout import VIT_B16
 from aoft_bench.config.schema import RunConfig
 from aoft_bench.experiments.device import device_of, processes_of
 from aoft_bench.experiments.experiment import prepare_experiment, run_experiment
@@ -90,7 +91,10 @@ def dry_run(config: RunConfig) -> None:
     task = data.task_of(config.dataset)
     classes = task.classes or prepare_experiment(config).prepared.classes
     adapted = build_model(config, classes, device_of(config.trainer), weights=False)
-    print(parameter_table(adapted.handle, f"{config.method.label} on {config.backbone.name}, {classes} classes"))
+    title = f"{config.method.label} on {config.backbone.name}, {classes} classes"
+    if config.method.options.prepares and config.method.options.count(VIT_B16) is None:
+        title += "\nwhat is trained is chosen by the images; these sizes are of a choice of the same budget"
+    print(parameter_table(adapted.handle, title))
 
 
 def parameter_table(handle: Handle, title: str) -> str:

@@ -64,14 +64,11 @@ class Method:
     title: the name that papers print (LoRA+AOFT†); by default the class's name.
     source: paper (equation) and pinned code that the file was written from.
     published: the parameter counts that papers print, and what they count; a column of docs/methods.md.
-    mergeable: whether the trained model can be folded back into the backbone's own layers. Then everything inserted is
-        inside a `Mergeable` module, see parts/mergeable.py.
     """
 
     title: ClassVar[str]
     source: ClassVar[str]
     published: ClassVar[str] = "not printed"
-    mergeable: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         if "title" not in vars(cls):
@@ -120,6 +117,11 @@ class Method:
         does not determine it."""
         raise NotImplementedError(f"{type(self).__name__} must define count()")
 
+    def head_inputs(self, shape: Shape) -> int:
+        """How many numbers of an image the head reads, by default the token width. A method that has more gives the
+        head as many inputs in `attach` (`layout.widen_head`)."""
+        return shape.width
+
     def tunes(self, model: nn.Module) -> list[str]:
         """Shell patterns (``blocks.*.bias``) of the backbone's own parameters that are trained."""
         return []
@@ -131,6 +133,12 @@ class Method:
     def factors(self, module: nn.Module) -> Factors | None:
         """`Factors` of a module that the method inserted, None for any other."""
         return None
+
+    @property
+    def mergeable(self) -> bool:
+        """Whether the trained model can be folded back into the backbone's own layers. Then everything inserted is
+        inside a `Mergeable` module, see parts/mergeable.py."""
+        return False
 
     @property
     def starts_at_backbone(self) -> bool:

@@ -26,13 +26,13 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-from torch.nn.functional import conv2d, linear, normalize
+from torch.nn.functional import conv2d, normalize
 
 from aoft_bench.backbones.layout import block_paths, features, layers, replace
 from aoft_bench.methods.base import Batches, Prepared
 from aoft_bench.methods.parts.choices import indices
 from aoft_bench.methods.parts.mergeable import Mergeable, compute_dtype, plain_linear
+from aoft_bench.methods.parts.sparse import sparse_linear
 from aoft_bench.methods.registry import Method, Shape, method
 from aoft_bench.utils.errors import UserError
 
@@ -49,26 +49,6 @@ def contrast(features: Tensor, labels: Tensor) -> Tensor:
     share = logits.log_softmax(dim=1)
     partners = (y[:, None] == y) & ~itself
     return -(share.masked_fill(~partners, 0).sum(1) / partners.sum(1)).mean()
-
-
-class _SparseLinear(torch.autograd.Function):
-    """y = x W^T + b where W holds the trained values already; gradients flow to x, b, and the values."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, values: Tensor, chosen: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight, chosen)
-        ctx.dtype = values.dtype
-        return linear(x, weight, bias)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, chosen = ctx.saved_tensors
-        grad, tokens = grads[0].flatten(0, -2), x.flatten(0, -2)
-        of_values = torch.stack([(grad * tokens[:, inputs]).sum(0) for inputs in chosen.T], dim=1)
-        of_x = (grad @ weight).view_as(x) if ctx.needs_input_grad[0] else None
-        of_bias = grad.sum(0) if ctx.needs_input_grad[2] else None
-        return of_x, None, of_bias, of_values.to(ctx.dtype), None
 
 
 class Sparse(Mergeable):
@@ -96,7 +76,7 @@ class SparseLinear(Sparse):
         with torch.no_grad():
             weight = self.weight().to(dtype)
         bias = None if self.base.bias is None else self.base.bias.to(dtype)
-        return _SparseLinear.apply(x.to(dtype), weight, bias, self.values, self.chosen)  # type: ignore[no-any-return]
+        return sparse_linear(x.to(dtype), weight, bias, self.values.T.flatten(), [(None, i) for i in self.chosen.T])
 
     @torch.no_grad()
     def merged(self) -> nn.Module:

@@ -48,7 +48,8 @@ def attach(
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in tuned)
     original = {_storage(tensor) for _, tensor in _tensors(model)}
-    size, known = sum(parameter.numel() for parameter in model.parameters()), is_known(model)
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    known = is_known(model)
     with _memory(chosen):
         chosen.attach_prepared(model, prepared)
     if not known and any(_storage(tensor) not in original for _, tensor in _tensors(model)):
@@ -62,7 +63,7 @@ def attach(
             parameter.requires_grad_(True)
     # a view of a frozen weight is not new: q alone, say, where timm keeps q, k and v in one layer
     fixed = {n for n, t in _tensors(model) if _storage(t) not in original and not t.requires_grad}
-    return Handle(model, chosen, fixed, size)
+    return Handle(model, chosen, fixed, sum(size for name, size in sizes.items() if name not in head))
 
 
 @torch.no_grad()
@@ -142,7 +143,7 @@ class Handle:
     """An adapted model: counts, trained state, merging. Made by `attach`.
 
     constants: names of what the method inserted and does not train (starting points, random projections); saved too.
-    size: parameters of the network before it was adapted, its head included. objective: how the method's loss averages
+    size: parameters of the network before it was adapted, without its head. objective: how the method's loss averages
     over images; training sets it.
     """
 
@@ -192,7 +193,7 @@ class Handle:
         """trained: without the head; head; trained_with_head; backbone: of the network itself, without its head."""
         trained, both = self.trainable_parameters(head=False), self.trainable_parameters()
         head = both - trained
-        return {"trained": trained, "head": head, "trained_with_head": both, "backbone": self._size - head}
+        return {"trained": trained, "head": head, "trained_with_head": both, "backbone": self._size}
 
     def factors(self) -> dict[str, Factors]:
         """W_down and W_up of every module that the method inserted, by its path; empty where the method has none."""

@@ -1,17 +1,20 @@
 r"""SCT: the channels that are largest on the training images, averaged over classes, are adapted after attention.
 
-    x = x + attn(n(x));   x[c] = x[c] + x[c] W + b;   x = x + mlp(n'(x))        x (..., D), c (k) the salient channels
+    x = x + attn(n(x));   x[c] = x[c] + s (x[c] W + b);   x = x + mlp(n'(x))      x (..., D), c (k) the salient channels
 
-W (k, k) is drawn from a normal distribution of 0.02, truncated, and b (k) starts at zero, so training does not start at
-the pre-trained function. c are the k channels of a block with the largest score: for each class the root of the sum of
-squares of x (behind attention) over its images and patches, then the mean over the classes that have images.
+s is a constant; with ``scale_input`` it multiplies x[c] instead: x[c] = s x[c] + x[c] W + b. W (k, k) is drawn from a
+normal distribution of 0.02, truncated, and b (k) starts at zero, so training does not start at the pre-trained
+function. c are the k channels of a block with the largest score: for each class the root of the sum of squares of x
+(behind attention) over its images and patches, then the mean over the classes that have images.
 
 Parameters: L (k^2 + k). ViT-B/16, k = D / 8 = 96: 111,744 (0.11 M).
 
 Source: Zhao et al., arXiv 2309.08513 (IJCV); showlab/SCT at 384cecb, models/vision_transformer_sct.py and
 train_model_sct.py (``sct_attn``, the authors' default, and `getSalientChannels`).
 
-Differs from the code: exactly k channels are taken where scores are equal.
+Differs from the code: exactly k channels are taken where scores are equal. s, which its configurations give for each
+task, is in lines that are commented out there, beside those without it, which are "for test time"; here it acts in
+training and scoring alike.
 """
 
 import functools
@@ -29,6 +32,7 @@ from aoft_bench.backbones.layout import (
     replace,
     require,
 )
+from aoft_bench.config.fields import Positive, added
 from aoft_bench.methods.base import Batches, Prepared
 from aoft_bench.methods.parts.choices import indices
 from aoft_bench.methods.parts.wrappers import WithAdapters
@@ -36,27 +40,32 @@ from aoft_bench.methods.registry import Method, Shape, method
 
 
 class Channels(nn.Module):
-    """x (..., D) with x[c] + x[c] W + b in the place of its channels c, `chosen` (k)."""
+    """x (..., D) with its channels c, `chosen` (k), adapted: x[c] + update (x[c] W + b) + more x[c]."""
 
     chosen: Tensor
 
-    def __init__(self, chosen: Tensor) -> None:
+    def __init__(self, chosen: Tensor, update: float, more: float) -> None:
         super().__init__()
+        self.update, self.more = update, more
         self.linear = nn.Linear(len(chosen), len(chosen))
         nn.init.trunc_normal_(self.linear.weight, std=0.02)
         nn.init.zeros_(self.linear.bias)
         self.register_buffer("chosen", chosen)
 
     def forward(self, x: Tensor) -> Tensor:
-        added = self.linear(x.index_select(-1, self.chosen))
+        inner = x.index_select(-1, self.chosen)
+        added = self.update * self.linear(inner) + self.more * inner
         return x.index_add(-1, self.chosen, added.to(x.dtype))
 
 
 @method("sct")
 class SCT(Method):
-    """Options of SCT. channels: k; null for an eighth of the width."""
+    """Options of SCT. channels: k, null for an eighth of the width; scale: s; scale_input: whether s multiplies the
+    channels instead of what is added to them."""
 
     channels: Annotated[int, Field(ge=1)] | None = None
+    scale: Positive = added(1.0)
+    scale_input: bool = added(False)
 
     source: ClassVar[str] = "arXiv 2309.08513; showlab/SCT@384cecb models/vision_transformer_sct.py, train_model_sct.py"
     published: ClassVar[str] = "0.11 M"
@@ -99,7 +108,8 @@ class SCT(Method):
             require(block, "sct", "sequence")
             count = self._channels(block)
             chosen = indices(prepared, f"{path}.after_attention.chosen", (count,), checked_width(block, 1))
-            made = Channels(chosen).to(next(block.parameters()))
+            update, more = (1.0, self.scale - 1.0) if self.scale_input else (self.scale, 0.0)
+            made = Channels(chosen, update, more).to(next(block.parameters()))
             replace(model, path, WithAdapters(block, nn.Identity(), made))
 
     def _channels(self, block: nn.Module) -> int:

@@ -117,6 +117,9 @@ wrong("rate below min_lr", "recipe.lr=1e-9", "recipe.lr: got 1e-09", "must not b
 wrong("drop path 1.5", "recipe.drop_path=1.5", "recipe.drop_path: got 1.5, must be below 1")
 wrong("rank above width", "method=lora method.rank=500", "rank is too large: got 500", "give 1 to 128")
 wrong("rank 0", "method=aoft method.rank=0", "method.rank: got 0, must be at least 1")
+wrong("a bypass above width", "method=res_tuning method.bottleneck=129", "bottleneck is too large: got 129", "1 to 128")
+wrong("a trunk above width", "method=dtl method.rank=129", "method.rank is too large: got 129", "give 1 to 128")
+wrong("a ladder above width", "method=lst method.reduction=0.5", "method.reduction: got 0.5, must be an integer")
 wrong("no target", "method=aoft method.targets=[]", "method.targets: got [], must have at least 1")
 wrong("unknown target", "method=aoft method.targets=[q,w]", "unknown value 'w'", "allowed: fc1, fc2, k, proj, q, v")
 wrong("target twice", "method=aoft method.targets=[q,q]", "method.targets: got ['q', 'q'], each may be named once")
@@ -376,6 +379,28 @@ def _(world: World) -> list[str]:
 def _(world: World) -> list[str]:
     set_line(world.pack, "test", 1, "../secret.png 0")
     return words(world.options)
+
+
+for method in ("sct", "gps"):
+    options = {"method": method}
+
+    @case(
+        f"{method}: a class without images",
+        f"{method} chooses what it trains by the training images of each class, but 1 of 3 classes have no image in "
+        "train800, the first is class 1; add images of it, or leave the class out",
+    )
+    def _(world: World, options: dict[str, str] = options) -> list[str]:
+        path = world.pack / "train800.txt"  # val200 has images of it
+        path.write_text(path.read_text().replace(" 1\n", " 2\n"))
+        return words(world.options | options, protocol="tune")
+
+
+wrong(
+    "prompts without tokens",
+    "dry_run=true dataset=digits method=vpt_deep backbone=vit_ti16_file backbone.timm=gmlp_ti16_224 "
+    "backbone.img_size=32 backbone.checkpoint=mine.safetensors",
+    "cannot adapt a MlpMixer: it has no transformer blocks",
+)
 
 
 @case("empty split", "val200.txt lists no images", "write one")

@@ -1,5 +1,6 @@
 """GPS: what is chosen, how the chosen weights act, and a whole cell of a method that looks at training images."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from authors import of_authors
 from conftest import call, words
 from contract import attached
 from networks import TIGHT, batch, perturb, vit
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -109,6 +110,13 @@ def test_a_cell_records_what_it_chose_and_evaluates_to_the_same(
     assert load_file(path.with_suffix(".safetensors"))["blocks.0.attn.qkv.chosen"].shape == (384, 1)
     again = call("evaluate", str(path), cwd=tmp_path)
     assert again.code == 0 and again.out.endswith("equal\n") and seen == [32], "the saved choice is taken"
+    saved, state = path.with_suffix(".safetensors"), load_file(path.with_suffix(".safetensors"))
+    save_file(state | {"blocks.0.attn.qkv.chosen": torch.full((384, 1), 128)}, saved)
+    path.write_text(json.dumps(record | {"trained_sha256": hashlib.sha256(saved.read_bytes()).hexdigest()}))
+    again = call("evaluate", str(path), cwd=tmp_path)
+    problem = "what was prepared is of another network: blocks.0.attn.qkv.chosen is 128, this network has 0 to 127"
+    assert again.code == 2 and problem in again.err and again.err.count("\n") == 1
+    save_file(state, saved)
     path.write_text(json.dumps(record | {"prepared": "0" * 64}))
     again = call("evaluate", str(path), cwd=tmp_path)
     assert again.code == 2 and "what the method chose from training images is not what the record says" in again.err

@@ -205,7 +205,7 @@ def test_counts_on_vit_b16(method, options, expected, vit_b16):
     assert shape == VIT_B16
     handle = aoft_bench.attach(model, method, prepared={}, **options)
     assert handle.trainable_parameters(head=False) == expected
-    assert handle.trainable_parameters() == expected + 768 * 100 + 100
+    assert handle.trainable_parameters() == expected + (handle.method.head_inputs(shape) + 1) * 100
     assert handle.method.count(shape) in (expected, None)
     assert all(p.is_meta for p in handle.model.parameters())
 

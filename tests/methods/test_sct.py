@@ -11,11 +11,12 @@ from aoft_bench.methods.sct import SCT
 from aoft_bench.utils.errors import UserError
 
 
-def test_sct_is_its_formula() -> None:
+@pytest.mark.parametrize(("scale", "scale_input"), [(1.0, False), (0.3, False), (0.3, True)])
+def test_sct_is_its_formula(scale: float, scale_input: bool) -> None:
     images, labels = batch(16)[0], torch.tensor([3, 0, 3, 3])  # classes 1, 2 and 4 have no image
     plain = vit()
     found = methods.prepare(plain, SCT(channels=5), [(images[:3], labels[:3]), (images[3:], labels[3:])])
-    handle = attached(vit(), "sct", channels=5, prepared=found)
+    handle = attached(vit(), "sct", channels=5, scale=scale, scale_input=scale_input, prepared=found)
     perturb(handle)
     p = dict(handle.trained())
     seen = adapted = plain._pos_embed(plain.patch_embed(images))
@@ -28,7 +29,8 @@ def test_sct_is_its_formula() -> None:
         adapted = adapted + block.attn(block.norm1(adapted))
         path, inner = f"blocks.{i}.after_attention.linear", adapted[..., chosen]
         adapted = adapted.clone()
-        adapted[..., chosen] = inner + inner @ p[f"{path}.weight"].T + p[f"{path}.bias"]
+        update = inner @ p[f"{path}.weight"].T + p[f"{path}.bias"]
+        adapted[..., chosen] = scale * inner + update if scale_input else inner + scale * update
         adapted = adapted + block.mlp(block.norm2(adapted))
     plain.head.load_state_dict(handle.model.head.state_dict())
     assert_close(handle.model(images), plain.forward_head(plain.norm(adapted)), **TIGHT)

@@ -13,6 +13,7 @@ from aoft_bench.backbones.layout.blocks import (
     feed_forward_branch,
     heads_of,
     on_images,
+    queried_branch,
     require,
     require_plain_attention,
 )
@@ -32,8 +33,10 @@ from aoft_bench.backbones.layout.matrices import (
     width_of,
 )
 from aoft_bench.backbones.layout.network import (
+    CLASS_TOKEN,
     bias_patterns,
     channels_first,
+    classes_of,
     classifiers,
     drop_paths,
     features,
@@ -51,10 +54,13 @@ from aoft_bench.backbones.layout.network import (
     patch_grid,
     prefix_tokens,
     replace,
+    require_class_token,
+    widen_head,
 )
 from aoft_bench.backbones.layout.shape import VIT_B16, Shape
 
 __all__ = [
+    "CLASS_TOKEN",
     "FAMILIES",
     "VIT_B16",
     "Family",
@@ -70,6 +76,7 @@ __all__ = [
     "channels_first",
     "check_rank",
     "checked_width",
+    "classes_of",
     "classifiers",
     "drop_paths",
     "expect_prompts",
@@ -96,9 +103,12 @@ __all__ = [
     "patch_area",
     "patch_grid",
     "prefix_tokens",
+    "queried_branch",
     "replace",
     "require",
+    "require_class_token",
     "require_plain_attention",
     "sublayer_path",
+    "widen_head",
     "width_of",
 ]

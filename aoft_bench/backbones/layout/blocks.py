@@ -131,12 +131,35 @@ def attend(
 
     A mask is passed on as it is, so it has a column for each of them.
     """
-    q, k, v = attention.qkv(x).unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
-    q, k = attention.q_norm(q), attention.k_norm(k)
+    q, k, v = _of_heads(attention, x)
     k, v = (
         torch.cat([front.to(own.dtype).expand(len(x), -1, -1, -1), own], dim=2)
         for front, own in ((keys, k), (values, v))
     )
+    return _mixed(attention, q, k, v, attn_mask, is_causal)
+
+
+def queried_branch(block: Any, queries: Tensor, x: Tensor) -> Tensor:
+    """What attention of a plain ViT block adds to `queries` (B, n, D) that ask the tokens x (B, tokens, D).
+
+    The queries are no keys and no values, so x does not see them, and no gradient reaches x.
+    """
+    q, _, _ = _of_heads(block.attn, block.norm1(queries))
+    with torch.no_grad():
+        _, k, v = _of_heads(block.attn, block.norm1(x))
+    return block.drop_path1(block.ls1(_mixed(block.attn, q, k, v)))  # type: ignore[no-any-return]
+
+
+def _of_heads(attention: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """q, k and v of tokens x (B, tokens, D), (B, heads, tokens, d) each."""
+    q, k, v = attention.qkv(x).unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    return attention.q_norm(q), attention.k_norm(k), v
+
+
+def _mixed(
+    attention: Any, q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
+) -> Tensor:
+    """The output of attention (B, tokens of q, D)."""
     dropout = attention.attn_drop.p if attention.training else 0.0
     mixed = scaled_dot_product_attention(q, k, v, attn_mask, dropout, is_causal)
     return attention.proj_drop(attention.proj(attention.norm(mixed.transpose(1, 2).flatten(2))))  # type: ignore[no-any-return]

@@ -10,6 +10,7 @@ from aoft_bench.backbones.layout.families import UNKNOWN, Family, family_of
 from aoft_bench.utils.errors import UserError
 
 # modules that compute a bias from relative positions; their layers see no tokens
+CLASS_TOKEN = "cls_token"  # name of the parameter, where a network has one
 OF_POSITIONS = ("cpb_mlp", "rel_pos")
 # feed-forward parts of timm with two dropouts
 WITH_DROPOUTS = ("Mlp", "GluMlp", "SwiGLU", "GlobalResponseNormMlp")
@@ -25,6 +26,16 @@ def prefix_tokens(model: nn.Module, method: str) -> int:
     if not isinstance(prefix, int):
         raise UserError(f"{method} does not know where the patches begin in a {type(model).__name__}; use a plain ViT")
     return prefix
+
+
+def require_class_token(model: nn.Module, method: str) -> None:
+    """Raise `UserError`, which names `method`, unless one linear head reads the class token, the first one."""
+    pooled, heads = getattr(model, "global_pool", "unknown"), classifiers(model)
+    if pooled != "token" or not prefix_tokens(model, method) or not isinstance(heads[0], nn.Linear) or heads[1:]:
+        raise UserError(
+            f"{method} needs a network whose head reads the class token, this {type(model).__name__} pools its tokens "
+            f"({pooled}) or has another head; use a plain ViT with a class token"
+        )
 
 
 def patch_grid(model: nn.Module, method: str) -> tuple[int, int]:
@@ -58,6 +69,20 @@ def classifiers(model: Any) -> list[nn.Module]:
     """The classifier, or both of a distilled network."""
     found = model.get_classifier()
     return list(found) if isinstance(found, tuple | list) else [found]
+
+
+def classes_of(model: nn.Module) -> int:
+    """Number of classes of the linear classifier."""
+    head: Any = classifiers(model)[0]
+    return int(head.out_features)
+
+
+def widen_head(model: nn.Module, inputs: int) -> None:
+    """Give the linear classifier `inputs` inputs, in place: its own weights for the first, zeros for the others."""
+    head: Any = classifiers(model)[0]
+    weight = head.weight.new_zeros(head.out_features, inputs)
+    weight[:, : head.in_features] = head.weight.detach()
+    head.weight, head.in_features = nn.Parameter(weight), inputs
 
 
 def head_parameters(model: nn.Module) -> set[str]:

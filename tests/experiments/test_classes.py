@@ -1,0 +1,30 @@
+"""Classes without training images are said where there are few images. tests/cli/test_wrong_inputs.py has refusals."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aoft_bench.data.prepared_task import Split
+from aoft_bench.experiments.classes import check_classes
+from aoft_bench.utils.errors import UserError
+
+
+def task_of(labels: list[int]) -> Any:
+    """A task of VTAB with four classes and these training labels."""
+    split = Split(np.empty(0), np.array(labels))
+    task = SimpleNamespace(suite="vtab1k")
+    return SimpleNamespace(task=task, classes=4, class_names=("a", "b", "c", "d"), train=lambda name: split)
+
+
+def test_they_are_said_where_there_are_fewer_than_ten_for_each_class(capsys: pytest.CaptureFixture[str]) -> None:
+    """As in VTAB's 1,000 images of SUN397's 397 classes."""
+    check_classes(task_of([0, 1, 2, 3]), "train800", "sct", "a cell")
+    check_classes(task_of([0] * 30 + [2] * 9), "train800", "sct", "a cell")
+    said = "2 of 4 classes have no image in train800, the first is class 1 ('b'); sct chooses by the others"
+    assert capsys.readouterr().err == f"aoft_bench: a cell: {said}\n"
+    with pytest.raises(
+        UserError, match="^sct chooses what it trains by .*, but 2 of 4 classes have no image in train8"
+    ):
+        check_classes(task_of([0] * 30 + [2] * 10), "train800", "sct", "a cell")
