@@ -19,7 +19,7 @@ LAYERS = (
     ("experiments",),
     ("results",),
     ("report", "figures", "tuning"),
-    ("analysis",),  # draws with what `figures` draws with
+    ("analysis", "export"),  # analysis draws with what `figures` draws with
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

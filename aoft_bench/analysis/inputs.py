@@ -58,7 +58,7 @@ def of_records(paths: list[Path], checkpoint: str | None) -> Found:
     loaded: dict[str, tuple[Record, list[MatrixSet]]] = {}
     left_out: list[str] = []
     without_factors: list[str] = []
-    for path, in_folder in _record_paths(paths):
+    for path, in_folder in record_paths(paths):
         try:
             record = read_usable(path, anywhere=not in_folder)
             if in_folder and not _has_factors(record):
@@ -86,7 +86,7 @@ def of_records(paths: list[Path], checkpoint: str | None) -> Found:
     return Found(found + labelled, comparisons, left_out + missing)
 
 
-def _record_paths(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
+def record_paths(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
     """(path, whether it was found in a folder) of every record."""
     for path in paths:
         if not path.is_dir():

@@ -40,6 +40,14 @@ def load_backbone(name: str, num_classes: int, checkpoint: str | None = None) ->
     return build(backbone_options(name, **({"checkpoint": checkpoint} if checkpoint else {})), num_classes).model
 
 
+def timm_arguments(options: BackboneOptions) -> tuple[str, dict[str, Any]]:
+    """(name, arguments) with which `timm.create_model` makes the network of `options`, its weights and head apart."""
+    asked = {"img_size": options.img_size, **({"global_pool": options.pool} if options.pool else {})}
+    if options.timm == "vit_nano":  # a plain ViT of sizes of its own
+        return "vit_tiny_patch16_224", NANO | asked
+    return options.timm, asked
+
+
 def build(
     options: BackboneOptions, num_classes: int, *, drop_path: float = 0.0, weights: bool = True, sha256: str = ""
 ) -> Backbone:
@@ -77,16 +85,16 @@ def _network(options: BackboneOptions, extra: dict[str, Any]) -> Any:
     """The network of `options` with random weights; its `pretrained_cfg` is that of its weights, with the size that it
     was built for. extra: of timm's function."""
     timm, size = import_timm(), options.img_size
-    extra = {**extra, **({"global_pool": options.pool} if options.pool else {})}
+    name, arguments = timm_arguments(options)
     nano = options.timm == "vit_nano"
     if not nano:
         check_name(options)
     try:
         if nano:
-            model = timm.models.vision_transformer.VisionTransformer(**{**NANO, "img_size": size}, **extra)
+            model = timm.models.vision_transformer.VisionTransformer(**arguments, **extra)
             model.pretrained_cfg = NANO_CONFIG
         else:
-            model = _created(options.timm, {"img_size": size, **extra})
+            model = _created(name, {**arguments, **extra})
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
         if options.pool and "pool" in why.lower():

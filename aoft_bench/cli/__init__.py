@@ -28,7 +28,9 @@ COMMANDS = {
     "export": "write tasks as folders of images, for other people's code",
     "select": "choose hyper-parameters from tuning runs, for hparams=tuned",
     "evaluate": "score the saved parameters of a record again",
-    "analyze": "how orthogonal a backbone and trained methods are",
+    "analyze": "how orthogonal a backbone and trained methods are, and what was forgotten",
+    "export-model": "write what was trained for timm, ONNX or peft, and send it to the hub",
+    "predict": "what is in images, by a model that export-model wrote",
     "verify": "run a sample of somebody's cells again: do the numbers come out",
     "merge-results": "put the records of several machines and labs together",
     "tables": "the tables of results/, printed and written in every format",
@@ -52,7 +54,7 @@ class ArgumentParser(argparse.ArgumentParser):
     """An argument parser of one command. A mistake in the arguments is a `UserError`."""
 
     def __init__(self, command: str, **options: Any) -> None:
-        super().__init__(**{"prog": f"aoft-bench {command}", "description": COMMANDS[command], **options})
+        super().__init__(**{"prog": f"aoft-bench {command}", "description": COMMANDS.get(command), **options})
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")

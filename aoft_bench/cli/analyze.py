@@ -1,7 +1,7 @@
 """`aoft-bench analyze WHAT ... [name=value ...]`: how orthogonal a backbone and trained methods are.
 
 WHAT is a record (its trained parameters beside it), a folder of records, or backbone=NAME. Writes orthogonality.csv,
-summary.md and figures/ into the folder of out=DIR.
+summary.md and figures/ into the folder of out=DIR. `aoft-bench analyze forgetting` is in analyze_forgetting.py.
 """
 
 import argparse
@@ -15,7 +15,8 @@ from aoft_bench.utils.files import user_path
 
 CHANGES = ("backbone", "backbone.name", "backbone.checkpoint", "out")
 OUT = Path("results/analysis")
-EXAMPLES = """aoft-bench analyze backbone=vit_nano
+EXAMPLES = """aoft-bench analyze forgetting RECORD ...      what training did to the features; has its own --help
+aoft-bench analyze backbone=vit_nano
 aoft-bench analyze backbone=vit_ti16_file backbone.name=my_vit backbone.checkpoint=FILE
 aoft-bench analyze results/records/vit_nano/lora out=results/analysis
 aoft-bench analyze results/records/vit_nano/lora/digits/seed0-0123456789.json"""
@@ -23,6 +24,10 @@ aoft-bench analyze results/records/vit_nano/lora/digits/seed0-0123456789.json"""
 
 def main(arguments: Sequence[str]) -> int:
     """Measure what the command line names and write the table, the summary and the figures."""
+    if arguments[:1] == ["forgetting"]:
+        from aoft_bench.cli import analyze_forgetting
+
+        return analyze_forgetting.main(arguments[1:])
     parser = ArgumentParser(
         "analyze",
         description="Angles, coherence and spectral norms of a backbone and of trained W_down and W_up.",

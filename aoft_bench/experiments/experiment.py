@@ -117,13 +117,8 @@ class Experiment:
         return drawn_batches(images, labels, c.recipe.batch_size, **options)
 
     def score_batches(self) -> StreamedBatches | CroppedBatches:
-        """Batches of `scored_split`, in order. Images that are cropped (FGVC) are cropped at their center."""
-        images, labels = self.scored_split
-        batch_size = self.config.trainer.eval_batch_size
-        options: dict[str, Any] = {"size": self.config.backbone.img_size, "device": self.device}
-        if isinstance(images, ImageList):
-            return CroppedBatches(images, labels, batch_size, random_crop=False, **options)
-        return StreamedBatches(images, labels, batch_size, interpolation=self.config.data.interpolation, **options)
+        """Batches of `scored_split`, see `ordered_batches`."""
+        return ordered_batches(self.scored_split, self.config, self.device)
 
     def job(self, adapted: AdaptedModel, logger: EpochLogger | None, shard: Shard | None = None) -> TrainingJob:
         """The training of `adapted`; of several processes, the shard of this one."""
@@ -141,6 +136,19 @@ class Experiment:
             logger=logger,
             shard=shard,
         )
+
+
+def ordered_batches(split: Split, config: RunConfig, device: torch.device) -> StreamedBatches | CroppedBatches:
+    """Batches of a split in order, for a model that is not trained by them: streamed, and resized on the device.
+
+    Images that are cropped (FGVC) are cropped at their center.
+    """
+    images, labels = split
+    batch_size, size = config.trainer.eval_batch_size, config.backbone.img_size
+    if isinstance(images, ImageList):
+        return CroppedBatches(images, labels, batch_size, random_crop=False, size=size, device=device)
+    interpolation = config.data.interpolation
+    return StreamedBatches(images, labels, batch_size, size=size, interpolation=interpolation, device=device)
 
 
 class Score(NamedTuple):

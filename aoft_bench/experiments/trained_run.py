@@ -1,7 +1,7 @@
 """A finished run: its record, and the model that it trained, from the file of parameters beside the record."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from aoft_bench import methods
-from aoft_bench.config.schema import RunConfig, from_dict
+from aoft_bench.config.schema import ChosenMethod, RunConfig, from_dict
 from aoft_bench.experiments.experiment import Experiment, prepare_experiment
 from aoft_bench.records.schema import Record
 from aoft_bench.training import hardware
@@ -58,9 +58,30 @@ class TrainedRun:
             )
         return adapted
 
+    def backbone(self, device: torch.device = CPU) -> AdaptedModel:
+        """The pre-trained network as in `start`, with nothing inserted."""
+        nothing = ChosenMethod("linear", "linear", methods.get("linear")(), {"name": "linear"})
+        run = replace(self, config=replace(self.config, method=nothing))
+        return run.start(device)
+
     def trained(self, device: torch.device = CPU) -> AdaptedModel:
         """The adapted model after the last step, on the CPU; `device`: where it will run."""
         return self.load(self.start(device))
+
+
+def merged_state(run: TrainedRun, adapted: AdaptedModel) -> dict[str, Tensor]:
+    """The tensors of a trained model merged into its network, by the names that they have in the network itself.
+
+    `adapted` is merged. Raises `UserError` if what the method inserted cannot be merged.
+    """
+    handle = adapted.handle
+    if handle.mergeable:
+        handle.merge()
+    state = adapted.model.state_dict()
+    own = run.backbone().model.state_dict()
+    if not handle.mergeable or {n: t.shape for n, t in state.items()} != {n: t.shape for n, t in own.items()}:
+        raise UserError(f"{run.config.method.label} cannot be merged into its network: it keeps parts of its own")
+    return state
 
 
 def open_run(path: Path, record: Record, changes: Mapping[str, Any] | None = None) -> TrainedRun:

@@ -20,6 +20,18 @@ def build_once_a_step(model: nn.Module) -> None:
         model.register_forward_hook(_forget_all, always_call=True)
 
 
+@torch.no_grad()
+def build_for_good(model: nn.Module) -> None:
+    """Build the factors and the merged weights once, as constants of a model that is not trained any more.
+
+    What they are computed from is then no part of a forward pass, nor of a traced one.
+    """
+    _build_all(model, (next(model.parameters()),))
+    for hooks in (model._forward_pre_hooks, model._forward_hooks):
+        for key in [key for key, hook in hooks.items() if hook in (_build_all, _forget_all)]:
+            del hooks[key]
+
+
 def _build_all(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     modules = list(model.modules())
     # with gradient checkpointing a layer runs again in the backward pass, and must do the same there
