@@ -100,14 +100,17 @@ def between(record: dict[str, Any], path: Path, changes: dict[str, Any], alphas:
     from aoft_bench.experiments.trained_run import open_run
 
     run, recorded = open_run(path, record, changes), record["metrics"]
-    print(f"weights (1 - alpha) pre-trained + alpha trained; the head is the trained one; {recorded['split']} top-1")
-    same = True
+    same, above = (
+        True,
+        f"(1 - alpha) pre-trained + alpha trained weights, the trained head: {recorded['split']} top-1\n",
+    )
     for alpha, score in scores_between(run, run.experiment(), alphas):
         line = f"alpha {alpha:<5g} {100 * score.correct / score.total:8.4f} % ({score.correct} of {score.total})"
         if alpha == 1:
             same = (score.correct, score.total) == (recorded["correct"], recorded["total"])
             line += ", as recorded" if same else f", NOT as recorded: {recorded['correct']} of {recorded['total']}"
-        print(line, flush=True)
+        print(above + line, flush=True)
+        above = ""
     if recorded["split"] == "test":
         print("the test split was opened again for this: report all of it, and choose no alpha by it")
     return 0 if same else 1

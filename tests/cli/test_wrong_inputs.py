@@ -237,6 +237,18 @@ asked(
     "backbone.name: got 'xxx",
     "at most 255",
 )
+asked("export-model: where to", "export-model", "record.json", "where to? give out=<folder>")
+asked("export-model: format", "export-model", "r.json out=o format=tim", "unknown format 'tim' (did you mean 'timm'?)")
+asked("export-model: no record", "export-model", "gone.json out=o", "no record gone.json")
+asked("export-model: option", "export-model", "r.json to=o", "unknown change 'to'", "allowed: ", "out")
+asked("export-model: twice", "export-model", "r.json out=o out=p", "out= is given twice")
+asked("predict: no model", "predict", "a.jpg", "which model? give model=DIR")
+asked("predict: no images", "predict", "model=gone", "which images? give files")
+asked("predict: no such image", "predict", "a.jpg model=gone", "no image a.jpg")
+asked("predict: how many", "predict", "a.jpg model=gone top=0", "top: got '0', give a number from 1")
+asked("predict: option", "predict", "a.jpg modl=gone", "unknown option 'modl' (did you mean 'model'?)")
+asked("forgetting: of what", "analyze", "forgetting probe=digits", "nothing to analyse: give records")
+asked("forgetting: no record", "analyze", "forgetting gone.json", "no record gone.json")
 asked("doctor: two names", "doctor", "--compare a", "--compare: expected 2 arguments")
 asked("export: where to", "export", "dataset=digits", "where to? give out=<folder>")
 asked("export: no such format", "export", "dataset=digits format=zip out=o", "unknown format 'zip'", "allowed: folder")
@@ -740,6 +752,54 @@ def _(world: World) -> list[str]:
 @case("evaluate: a digit that is no number", "trainer.threads: got '²', must be an integer", command="evaluate")
 def _(world: World) -> list[str]:
     return [str(world.record()), "trainer.threads=²"]
+
+
+@case("evaluate: alpha above 1", "alpha: got '1.5', give numbers from 0", command="evaluate")
+def _(world: World) -> list[str]:
+    return [str(world.record()), "alpha=0,1.5"]
+
+
+@case("evaluate: alpha that is no number", "alpha: got 'nan', give numbers from 0", command="evaluate")
+def _(world: World) -> list[str]:
+    return [str(world.record()), "alpha=nan"]
+
+
+@case("export-model: no parameters", ".safetensors is not here", "run it again", command="export-model")
+def _(world: World) -> list[str]:
+    path = world.record()
+    path.with_suffix(".safetensors").unlink()
+    return [str(path), "out=made"]
+
+
+@case("export-model: no update", "format=peft: linear is not a low-rank update", "format=timm", command="export-model")
+def _(world: World) -> list[str]:
+    return [str(world.record()), "out=made", "format=peft"]
+
+
+@case("forgetting: no parameters", ".safetensors is not here", "run it again", command="analyze")
+def _(world: World) -> list[str]:
+    path = world.record()
+    path.with_suffix(".safetensors").unlink()
+    return ["forgetting", str(path)]
+
+
+@case("forgetting: no such probe", "unknown dataset 'cifar10' (did you mean 'cifar100'?)", command="analyze")
+def _(world: World) -> list[str]:
+    return ["forgetting", str(world.record()), "probe=cifar10"]
+
+
+@case("predict: an empty folder", "no images in nothing; known endings: .avif", command="predict")
+def _(world: World) -> list[str]:
+    (world.root / "nothing").mkdir()
+    return ["nothing", "model=gone"]
+
+
+@case("predict: no image", "cannot read the image empty.png", "or leave it out", command="predict")
+def _(world: World) -> list[str]:
+    """A network is read first, so one is exported."""
+    assert call("export-model", str(world.record()), "out=made", cwd=world.root).code == 0
+    (world.root / "empty.png").touch()
+    return ["empty.png", "model=made"]
 
 
 @case("tables: no records", "no records below nowhere/records", "run a cell first", command="tables")

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,12 @@ from torch import Tensor
 from aoft_bench.backbones.networks import load_backbone
 from aoft_bench.cli.export_model import FORMATS
 from aoft_bench.experiments.trained_run import open_run
+from aoft_bench.export.onnx_format import write_onnx
 from aoft_bench.export.peft_format import low_rank_layers
 from aoft_bench.export.write import WRITERS
 from aoft_bench.methods import attach
 from aoft_bench.records.files import read_record
+from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.fast_imports import import_timm
 
 STEPS = {"recipe.epochs": "2", "recipe.batch_size": "8", "recipe.warmup_epochs": "0", "recipe.lr": "1e-2"}
@@ -108,7 +111,7 @@ def perturbed(method: str, **options: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("method", "options"),
-    [("lora", {"targets": ["v", "q", "fc1"]}), ("aoft", {}), ("aoft", {"learn_lambda": False}), ("bi_lora", {})],
+    [("lora", {"targets": ["v", "q", "fc1"]}), ("aoft", {}), ("aoft", {"learn_lambda": False}), ("bi_lora", {}), ("fact_tt", {})],
 )
 def test_the_updates_of_a_layer_are_one_lora(method: str, options: dict[str, Any]) -> None:
     handle = perturbed(method, **options)
@@ -259,16 +262,29 @@ def test_onnxruntime_runs_a_method_that_cannot_be_merged(tmp_path: Path, nano_pa
     record = trained(tmp_path, nano_pack | {"method": "aoft_adapter"})
     refused(call("export-model", str(record), "out=made", cwd=tmp_path), "aoft_adapter cannot be merged", "format=onnx")
     refused(call("export-model", str(record), "out=made", "format=peft", cwd=tmp_path), "not a low-rank", "format=onnx")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aoft_bench.export.onnx_format.build_for_good", lambda model: None)
-        result = call("export-model", str(record), "out=made", "format=onnx", cwd=tmp_path)
-    refused(result, "aoft_adapter cannot be written as ONNX", "no operator for torch's prims.signbit")
-    assert not (tmp_path / "made").exists()
     result = call("export-model", str(record), "out=made", "format=onnx", cwd=tmp_path)
     assert result.code == 0, result.err
     session = onnxruntime.InferenceSession(str(tmp_path / "made/model.onnx"), providers=["CPUExecutionProvider"])
     (logits,) = session.run(None, {"images": inputs().numpy()})
     assert np.abs(logits - expected(record).numpy()).max() < 1e-5
+
+
+class Signs(torch.nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.copysign(torch.ones_like(x), x)
+
+
+@pytest.mark.slow
+def test_an_operator_that_onnx_lacks_is_named(tmp_path: Path) -> None:
+    handle = SimpleNamespace(mergeable=False, model=Signs())
+    run = SimpleNamespace(config=SimpleNamespace(method=SimpleNamespace(label="signs")))
+    model: Any = SimpleNamespace(run=run, adapted=SimpleNamespace(handle=handle), images=inputs())
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(UserError, match="signs cannot be written as ONNX: it has no operator for torch's prims.signbit"),
+    ):
+        patch.setattr("aoft_bench.export.onnx_format.build_for_good", lambda model: None)
+        write_onnx(model, tmp_path)
 
 
 @pytest.mark.slow
