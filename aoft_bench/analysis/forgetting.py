@@ -5,7 +5,7 @@ float32 from the images that the method was trained on, in order and not augment
 of train800 of its task and scored on val200. No test split is opened.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -134,7 +134,7 @@ def _watched(model: nn.Module, found: dict[str, list[Tensor]]) -> Iterator[None]
             handle.remove()
 
 
-def right(adapted: AdaptedModel, splits: list[Iterable[tuple[Tensor, Tensor]]]) -> np.ndarray:
+def right(adapted: AdaptedModel, splits: Sequence[Iterable[tuple[Tensor, Tensor]]]) -> np.ndarray:
     """Of each image of the second split, whether a linear probe that was fitted on the first predicts its label (N,).
 
     The probe is ridge regression on one target a class, 1 or -1, of features with mean 0 and standard deviation 1; the

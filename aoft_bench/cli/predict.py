@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _columns(labels: list[str], values: list[float]) -> dict[str, str]:
-    columns = {}
+    columns: dict[str, str] = {}
     for rank, (label, value) in enumerate(zip(labels, values, strict=True), 1):
         columns |= {f"label {rank}": label, f"probability {rank}": f"{value:.6f}"}
     return columns

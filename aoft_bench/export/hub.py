@@ -47,4 +47,5 @@ def _reason(error: Exception) -> str:
         return f"{server} answers {status}, {known[status]}"
     if status:
         return f"{server} answers {status}"
-    return f"{server} cannot be reached ({type(error).__name__})"
+    text = " ".join(str(error).split())[:200]
+    return f"{server} did not take it ({type(error).__name__}: {text})"

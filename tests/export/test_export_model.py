@@ -111,7 +111,13 @@ def perturbed(method: str, **options: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("method", "options"),
-    [("lora", {"targets": ["v", "q", "fc1"]}), ("aoft", {}), ("aoft", {"learn_lambda": False}), ("bi_lora", {}), ("fact_tt", {})],
+    [
+        ("lora", {"targets": ["v", "q", "fc1"]}),
+        ("aoft", {}),
+        ("aoft", {"learn_lambda": False}),
+        ("bi_lora", {}),
+        ("fact_tt", {}),
+    ],
 )
 def test_the_updates_of_a_layer_are_one_lora(method: str, options: dict[str, Any]) -> None:
     handle = perturbed(method, **options)
