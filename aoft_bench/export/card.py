@@ -24,11 +24,11 @@ def card(model: TrainedModel, kind: str, difference: float) -> str:
         "pipeline_tag": "image-classification",
         "license": licence or "unknown",
         "tags": ["image-classification", "aoft_bench", str(record["config"]["method"]["name"])],
-        **({"base_model": name} if "/" in (name := base_name(record)) else {}),
+        **({"base_model": name} if (name := base_name(record)).startswith("timm/") else {}),
     }
     names = ", ".join(map(escaped, model.class_names[:SHOWN])) + (", ..." if len(model.class_names) > SHOWN else "")
     official = "the official images" if data["official"] else f"not proven to be official ({data['official_note']})"
-    origin = f"`{one_line(weights['source'])}` (SHA-256 {weights['sha256']})"
+    origin = f"`{one_line(base_name(record))}` (SHA-256 {weights['sha256']})"
     return f"""---
 {yaml.safe_dump(head, sort_keys=False, allow_unicode=True).strip()}
 ---
@@ -138,7 +138,7 @@ def _pillow(model: TrainedModel) -> str:
 
 
 def _use_peft(model: TrainedModel) -> str:
-    backbone, source = model.run.config.backbone, model.run.record["weights"]["source"]
+    backbone, source = model.run.config.backbone, base_name(model.run.record)
     name, arguments = model.architecture
     given = "".join(f", {key}={value!r}" for key, value in arguments.items())
     classes = len(model.class_names)

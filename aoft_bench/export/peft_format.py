@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aoft_bench.backbones.weights import NANO_WEIGHTS
 from aoft_bench.export.trained_model import TrainedModel
 from aoft_bench.methods import Handle
 from aoft_bench.methods.parts.mergeable import Mergeable
@@ -90,8 +91,9 @@ def low_rank_layers(handle: Handle) -> Adapter:
 def base_name(record: Record) -> str:
     """What peft calls the network that the adapter belongs to: a repository of the hub, or the name of a file."""
     config, source = record["config"]["backbone"], str(record["weights"]["source"])
-    hub = not config["checkpoint"] and config["timm"] != "vit_nano"
-    return f"timm/{source}" if hub else source
+    if config["timm"] == "vit_nano" and not config["checkpoint"]:
+        return NANO_WEIGHTS.name
+    return source if config["checkpoint"] else f"timm/{source}"
 
 
 def _head_path(model: Any) -> str:
