@@ -113,9 +113,8 @@ Without Python code: `aoft-bench predict photo.jpg model=FOLDER`."""
 def _use_onnx(model: TrainedModel) -> str:
     if model.cropped:
         side = f"round(side * {model.cropped} / min(image.size)) for side in image.size"
-        cut = f"(left := (image.width - {model.size}) // 2, top := (image.height - {model.size}) // 2)"
         resize = f"""image = image.resize([{side}], {_pillow(model)})
-{cut}
+left, top = ((side - {model.size}) // 2 for side in image.size)
 image = image.crop((left, top, left + {model.size}, top + {model.size}))"""
     else:
         resize = f"image = image.resize(({model.size}, {model.size}), {_pillow(model)})"
