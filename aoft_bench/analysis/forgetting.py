@@ -7,7 +7,7 @@ of train800 of its task and scored on val200. No test split is opened.
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from aoft_bench import data
 from aoft_bench.analysis.similarity import linear_cka, mean_cosine
 from aoft_bench.backbones.layout import block_paths, features
-from aoft_bench.data.locations import Locations
+from aoft_bench.config.schema import DataOptions
+from aoft_bench.data.locations import Draw, Locations
 from aoft_bench.data.prepared_task import prepare
 from aoft_bench.data.transforms import normalize
 from aoft_bench.experiments.experiment import Experiment, ordered_batches
@@ -68,7 +69,7 @@ class Forgetting:
         config, device = run.config, next(before.model.parameters()).device
         prepared = prepare(
             task,
-            Locations.of(config.data),
+            _places(config.data),
             image_size=config.backbone.img_size,
             interpolation=config.data.interpolation,
         )
@@ -81,6 +82,12 @@ class Forgetting:
         return Probe(task.name, len(first), int(first.sum()), int(second.sum()), lost, gained)
 
 
+def _places(options: DataOptions) -> Locations:
+    """Where a probe's images are: the places of the run, without what the run says of images of the user's own."""
+    source = options.source if options.source in ("folder", "tfds") else "auto"
+    return replace(Locations.of(options), source=source, hf=None, label=None, draw=Draw())
+
+
 def model_on(experiment: Experiment, adapted: AdaptedModel) -> AdaptedModel:
     """The model in evaluation mode, on the experiment's device."""
     adapted.model.eval().to(experiment.device)
@@ -88,7 +95,7 @@ def model_on(experiment: Experiment, adapted: AdaptedModel) -> AdaptedModel:
 
 
 def _kept(experiment: Experiment, before: AdaptedModel, after: AdaptedModel) -> Iterator[Kept]:
-    split = experiment.prepared.train(experiment.protocol.train)
+    split = experiment.prepared.train(experiment.trained_split)
     batches = ordered_batches(split, experiment.config, experiment.device)
     first, second = ({place: features for place, features in features_of(one, batches)} for one in (before, after))
     for place, x in first.items():
