@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     if arguments[:1] == ["forgetting"]:
         from aoft_bench.cli import analyze_forgetting
 
-        return analyze_forgetting.main(arguments[1:])
+        return analyze_forgetting.forgetting(arguments[1:])
     parser = ArgumentParser(
         "analyze",
         description="Angles, coherence and spectral norms of a backbone and of trained W_down and W_up.",

@@ -19,7 +19,7 @@ EXAMPLES = """aoft-bench analyze forgetting results/records/vit_nano/lora probe=
 aoft-bench analyze forgetting RECORD.json RECORD.json probe=cifar100,dtd data.root=data/packs out=DIR"""
 
 
-def main(arguments: Sequence[str]) -> int:
+def forgetting(arguments: Sequence[str]) -> int:
     """Measure the records of a command line and write the table and the figures."""
     parser = ArgumentParser(
         "analyze forgetting",
@@ -50,11 +50,11 @@ def main(arguments: Sequence[str]) -> int:
     from aoft_bench.results.collect import read_usable
     from aoft_bench.utils.files import write_text_atomically
 
-    forgetting, measured = Forgetting(probes), []
+    measuring, measured = Forgetting(probes), []
     for path, in_folder in record_paths(paths):
         try:
             record = read_usable(path, anywhere=not in_folder)
-            kept, probed = forgetting.measure(open_run(path, record, changes))
+            kept, probed = measuring.measure(open_run(path, record, changes))
             measured.append(Measured(record, kept, probed))
         except UserError as error:
             if not in_folder:

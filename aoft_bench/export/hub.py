@@ -47,5 +47,6 @@ def _reason(error: Exception) -> str:
         return f"{server} answers {status}, {known[status]}"
     if status:
         return f"{server} answers {status}"
-    text = " ".join(str(error).split())[:200]
-    return f"{server} did not take it ({type(error).__name__}: {text})"
+    cause = error.__cause__ or error  # of an upload, which the hub's library wraps
+    text = " ".join(str(cause).split())[:200]
+    return f"{server} did not take it ({type(cause).__name__}: {text})"

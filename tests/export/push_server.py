@@ -49,7 +49,7 @@ class _Answer(BaseHTTPRequestHandler):
     server: PushServer
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.body()
         self.server.tokens.add(self.headers.get("Authorization", ""))
         part = self.path.split("/")
         if self.server.status != 200:
@@ -80,9 +80,19 @@ class _Answer(BaseHTTPRequestHandler):
             self.answer(404, {"error": self.path})
 
     def do_PUT(self) -> None:
-        content = self.rfile.read(int(self.headers["Content-Length"]))
+        content = self.body()
         self.server.stored[hashlib.sha256(content).hexdigest()] = content
         self.answer(200, {})
+
+    def body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        chunks = []
+        while size := int(self.rfile.readline(), 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
 
     def do_HEAD(self) -> None:
         self.do_GET()
