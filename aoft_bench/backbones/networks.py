@@ -94,7 +94,7 @@ def _network(options: BackboneOptions, extra: dict[str, Any]) -> Any:
             model = timm.models.vision_transformer.VisionTransformer(**arguments, **extra)
             model.pretrained_cfg = NANO_CONFIG
         else:
-            model = _created(name, {**arguments, **extra})
+            model = created(name, {**arguments, **extra})
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
         if options.pool and "pool" in why.lower():
@@ -111,9 +111,9 @@ def _network(options: BackboneOptions, extra: dict[str, Any]) -> Any:
     return model
 
 
-def _created(name: str, arguments: dict[str, Any]) -> Any:
+def created(name: str, arguments: dict[str, Any]) -> Any:
     """timm's network, without those of `arguments` that it does not have and can do without: networks of convolutions
-    take images of any size, and some have no stochastic depth."""
+    take images of any size, and some have no stochastic depth. They are removed from `arguments`."""
     without = {"img_size": True, "drop_path_rate": not arguments["drop_path_rate"]}
     while True:
         try:

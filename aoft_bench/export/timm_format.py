@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
+from aoft_bench.backbones.networks import created
 from aoft_bench.experiments.trained_run import merged_state
 from aoft_bench.export.predictor import load_network
 from aoft_bench.export.trained_model import TrainedModel
 from aoft_bench.utils.errors import UserError
-from aoft_bench.utils.fast_imports import import_timm
 
 
 def write_timm(model: TrainedModel, folder: Path) -> float:
@@ -31,7 +31,9 @@ def write_timm(model: TrainedModel, folder: Path) -> float:
     content = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
     (folder / "model.safetensors").write_bytes(save(content, {"format": "pt"}))
     name, arguments = model.architecture
-    network = import_timm().create_model(name, num_classes=len(model.class_names), **arguments)
+    taken = {"num_classes": len(model.class_names), "drop_path_rate": 0.0, **arguments}
+    network = created(name, taken)  # a network of convolutions takes no img_size
+    arguments = {key: value for key, value in arguments.items() if key in taken}
     interpolation = model.preprocessing["interpolation"]
     config = {
         "architecture": name,
