@@ -34,6 +34,7 @@ COMMANDS = {
     "verify": "run a sample of somebody's cells again: do the numbers come out",
     "merge-results": "put the records of several machines and labs together",
     "tables": "the tables of results/, printed and written in every format",
+    "compare": "is method A better than B on a dataset, image by image",
     "figures": "the figures of results/, as PDF and PNG, with a page on them",
     "report": "results/ as one self-contained HTML page",
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 from aoft_bench.cli.results_folder import read_results
 from aoft_bench.results.files import NAMES, table_files
 from aoft_bench.results.foreign import foreign_tables, read_foreign
+from aoft_bench.results.kept import Kept
 from aoft_bench.results.reproduction_table import reproduction_tables
 from aoft_bench.results.rules import read_proofs
 from aoft_bench.results.settings import build_comparisons
@@ -32,10 +33,12 @@ def main(arguments: Sequence[str]) -> int:
         print(f"aoft_bench: left out {left}", file=sys.stderr)
     every = [*found.left_out, *published.left_out, *proofs.left_out]
     notes = [f"Left out: {left.below(root)}." for left in every]
-    comparisons = build_comparisons(found.records, proofs)
+    comparisons = build_comparisons(found.records, proofs, kept := Kept(root))
     beside = foreign_tables(comparisons, theirs, foreign[0].name) if theirs else []
     reproduction = reproduction_tables(targets, comparisons)
     texts = table_files(comparisons, published.rows, notes, beside, reproduction)
+    for left in kept.left_out.values():
+        print(f"aoft_bench: left out {left}", file=sys.stderr)
     for name, text in texts.items():
         write_text_atomically(root / "tables" / name, text)
     for name in NAMES - texts.keys():

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 
 from aoft_bench.records.schema import Record
+from aoft_bench.results.kept import Kept
 from aoft_bench.results.published import PublishedRow, beside
 from aoft_bench.results.rows import Row, means
 from aoft_bench.results.settings import Comparison
 from aoft_bench.results.statistics import pool_of
+
+NO_PREDICTIONS = "no predictions"  # are beside the records: they are not committed
 
 
 class NothingToDrawError(Exception):
@@ -83,7 +86,7 @@ def hardware(record: Record) -> str:
 
 def without_records(comparison: Comparison) -> Comparison:
     """The same rows and cells, small enough to be sent to another process."""
-    return replace(comparison, rows=[replace(row, records=[]) for row in comparison.rows])
+    return replace(comparison, rows=[replace(row, records=[]) for row in comparison.rows], kept=Kept())
 
 
 def accuracy_label(comparison: Comparison) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from aoft_bench.figures import cost, curves, gain, parameters, ranks
+from aoft_bench.figures import agreement, confusion, cost, curves, gain, parameters, ranks, reliability
 from aoft_bench.figures.drawing import Plan
 from aoft_bench.figures.fonts import families
 from aoft_bench.figures.names import stem
@@ -16,6 +16,7 @@ from aoft_bench.figures.style import drawing_style, save
 from aoft_bench.figures.values import NothingToDrawError, published_points
 from aoft_bench.results.collect import Collected
 from aoft_bench.results.figure_index import DrawnFigure, read_index, write_index
+from aoft_bench.results.kept import Kept
 from aoft_bench.results.published import Published, PublishedRow
 from aoft_bench.results.rules import read_proofs
 from aoft_bench.results.settings import Comparison, build_comparisons
@@ -34,6 +35,9 @@ FIGURES: dict[str, Callable[[Comparison, Styles, Sequence[PublishedRow]], list[P
     "curves": lambda comparison, styles, _: curves.plans(comparison, styles),
     "cost": lambda comparison, styles, _: cost.plans(comparison, styles),
     "ranks": lambda comparison, styles, _: ranks.plans(comparison, styles),
+    "reliability": lambda comparison, styles, _: reliability.plans(comparison, styles),
+    "confusion": lambda comparison, styles, _: confusion.plans(comparison, styles),
+    "agreement": lambda comparison, styles, _: agreement.plans(comparison, styles),
 }
 # starting a process for fewer figures costs more than it saves: it imports matplotlib first
 FEWEST = 4
@@ -67,17 +71,19 @@ def write_figures(root: Path, found: Collected, published: Published, processes:
     before: list[DrawnFigure] = []
     with contextlib.suppress(UserError):  # a damaged index is replaced
         before = read_index(folder)
-    comparisons = [one.ranked() for one in build_comparisons(found.records, read_proofs(root, found.records))]
+    kept = Kept(root)
+    proofs = read_proofs(root, found.records)
+    comparisons = [one.ranked() for one in build_comparisons(found.records, proofs, kept)]
     methods = method_styles(row.method for comparison in comparisons for row in comparison.rows)
     sections = [_planned(one, row_styles(one, methods), published.rows) for one in comparisons]
     _draw(sections, folder, processes)
-    every = [*found.left_out, *published.left_out]
+    every = [*found.left_out, *published.left_out, *kept.left_out.values()]
     about = ["Left out:", "", *(f"- {_escaped(str(left.below(root)))}" for left in every), ""] if every else []
     write_text_atomically(folder / "README.md", "\n".join([_HEAD, *about, *map(_text, sections)]))
     drawn = [figure for section in sections for figure in section.drawn]
     write_index(folder, drawn)
-    kept = {name for figure in drawn for name in figure.files}
-    for name in {name for figure in before for name in figure.files} - kept:
+    named = {name for figure in drawn for name in figure.files}
+    for name in {name for figure in before for name in figure.files} - named:
         (folder / name).unlink(missing_ok=True)
     return len(drawn)
 

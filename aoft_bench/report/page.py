@@ -12,6 +12,8 @@ from markupsafe import Markup, escape
 from aoft_bench import __version__
 from aoft_bench.report import embed, view
 from aoft_bench.results.collect import collect
+from aoft_bench.results.kept import Kept
+from aoft_bench.results.prediction_tables import prediction_tables
 from aoft_bench.results.published import load
 from aoft_bench.results.published_table import printed_tables
 from aoft_bench.results.reproduction import load_targets
@@ -41,14 +43,17 @@ def write_report(root: Path) -> Written:
     """Write RESULTS/report.html; `UserError` where there is no record to show."""
     collected, published = collect(root), load(root)
     targets = load_targets(root, published)
-    proofs = read_proofs(root, collected.records)
-    every = [left.below(root) for left in [*collected.left_out, *published.left_out, *proofs.left_out]]
+    proofs, kept = read_proofs(root, collected.records), Kept(root)
+    comparisons = build_comparisons(collected.records, proofs, kept)
+    predicted = [table for one in comparisons for table in prediction_tables(one)]
+    aside = [*collected.left_out, *published.left_out, *proofs.left_out, *kept.left_out.values()]
+    every = [left.below(root) for left in aside]
     left_out = [(left.name, left.reason) for left in every]
     if not collected.records:
         raise UserError(_nothing(root, left_out[: len(collected.left_out)]))
     drawn = embed.figures(root)
-    reproduction = reproduction_tables(targets, build_comparisons(collected.records))
-    text = render(collected.records, left_out, drawn, printed_tables(published.rows), proofs, reproduction)
+    reproduction = reproduction_tables(targets, comparisons)
+    text = render(collected.records, left_out, drawn, printed_tables(published.rows), proofs, reproduction, predicted)
     path = root / "report.html"
     write_text_atomically(path, text)
     return Written(path, len(collected.records), len(drawn), left_out, len(text.encode("utf-8")))
@@ -68,8 +73,12 @@ def render(
     published: list[Table],
     proofs: Proofs | None = None,
     reproduction: Sequence[Table] = (),
+    predicted: Sequence[Table] = (),
 ) -> str:
-    """The text of the page; the same for the same arguments. proofs: see `build_comparisons`."""
+    """The text of the page; the same for the same arguments.
+
+    proofs: see `build_comparisons`; predicted: the tables made from predictions.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -99,6 +108,7 @@ def render(
         figures=[(setting, list(some)) for setting, some in groupby(drawn, key=lambda figure: figure.setting)],
         published=published,
         reproduction=reproduction,
+        predicted=predicted,
         left_out=left_out,
         data=embed.pack(records),
         policy=embed.policy(theme, script),

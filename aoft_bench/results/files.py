@@ -8,6 +8,7 @@ from aoft_bench.results.ablation_table import ablation_tables
 from aoft_bench.results.accuracy_table import accuracy_table
 from aoft_bench.results.cost_table import cost_tables
 from aoft_bench.results.fewshot_table import fewshot_tables
+from aoft_bench.results.prediction_tables import prediction_tables
 from aoft_bench.results.published import PublishedRow, beside, load
 from aoft_bench.results.published_table import published_tables
 from aoft_bench.results.reproduction import load_targets
@@ -29,6 +30,7 @@ _HEADINGS = {
     "published": "Published results",
     "foreign": "With numbers that are not ours",
     "reproduction": "Reproduction of published rows",
+    "predictions": "Predictions",
 }
 # every name that `table_files` can give; a file of another call that is not given any more is out of date
 NAMES = frozenset(
@@ -58,6 +60,9 @@ def table_files(
     files: dict[str, str] = {}
     for name, some in tables.items():
         files |= _formats(name, some, () if name == "published" else notes)
+    if made := [table for one in comparisons for table in prediction_tables(one)]:
+        kept = [f"Left out: {left}." for one in comparisons[:1] for left in one.kept.reasons()]
+        files |= _formats("predictions", made, [*notes, *kept])
     found = [table for one in comparisons for table in statistics_tables(one)]
     files["statistics.md"] = to_markdown(found, notes) or "No table has two rows to compare.\n"
     files["statistics.csv"] = to_wide_csv(found)

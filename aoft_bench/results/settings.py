@@ -14,6 +14,7 @@ from typing import Literal
 from aoft_bench.data.tasks import TASKS, find, in_order
 from aoft_bench.records.schema import Record
 from aoft_bench.results.image_sets import by_images, count_of, subset_of
+from aoft_bench.results.kept import Kept
 from aoft_bench.results.rows import Row, build_rows
 from aoft_bench.results.rules import Proofs, broken_rules
 
@@ -79,7 +80,7 @@ class Comparison:
 
     datasets: all 19 tasks in the `vtab1k` layout and all 5 in `fgvc`, else those that have records; unofficial: those
     that are marked, since they may not be compared with published rows; notes: what a reader must know, made from the
-    records.
+    records; kept: the predictions beside the records.
     """
 
     title: str
@@ -90,6 +91,7 @@ class Comparison:
     notes: list[str] = field(default_factory=list)
     setting: Setting = field(kw_only=True)
     layout: Layout = field(default="plain", kw_only=True)
+    kept: Kept = field(default_factory=Kept, kw_only=True)
 
     @property
     def standing(self) -> list[Row]:
@@ -128,10 +130,13 @@ class Comparison:
         return dataset + ("*" if dataset in self.unofficial else "")
 
 
-def build_comparisons(records: Sequence[Record], proofs: Proofs | None = None) -> list[Comparison]:
+def build_comparisons(
+    records: Sequence[Record], proofs: Proofs | None = None, kept: Kept | None = None
+) -> list[Comparison]:
     """The rows of every setting, VTAB-1k first, each with a title of its own.
 
-    proofs: of the rules of the results page; without them, no row is held to these.
+    proofs: of the rules of the results page; without them, no row is held to these. kept: the predictions of the
+    records.
     """
     by_setting: dict[Setting, list[Record]] = defaultdict(list)
     for record in records:
@@ -146,7 +151,8 @@ def build_comparisons(records: Sequence[Record], proofs: Proofs | None = None) -
     ordered = sorted(
         settings, key=lambda s: (suites.index(s.suite), not s.official, replace(s, subset=""), count_of(s.subset))
     )
-    return _titled([_comparison(setting, settings[setting], proofs) for setting in ordered])
+    comparisons = _titled([_comparison(setting, settings[setting], proofs) for setting in ordered])
+    return [replace(one, kept=kept) for one in comparisons] if kept else comparisons
 
 
 def _setting_of(record: Record) -> Setting:

@@ -158,7 +158,7 @@ def paired(comparison: Comparison) -> list[Paired]:
     found = []
     for first in ours:
         pairs = [_pair(first, second, comparison.datasets) for second in others]
-        found += _holm([pair for pair in pairs if pair.tasks])
+        found += _holm_pairs([pair for pair in pairs if pair.tasks])
     return found
 
 
@@ -191,22 +191,28 @@ def _pair(first: Row, second: Row, datasets: Sequence[str]) -> Paired:
     return Paired(*counted, float(binomtest(wins, wins + losses).pvalue), float(wilcoxon(moved).pvalue))
 
 
-def _holm(pairs: Sequence[Paired]) -> list[Paired]:
+def _holm_pairs(pairs: Sequence[Paired]) -> list[Paired]:
     """The pairs with Holm's correction of their Wilcoxon p-values."""
-    tested = sorted((pair.wilcoxon, i) for i, pair in enumerate(pairs) if pair.wilcoxon is not None)
+    corrected = holm([pair.wilcoxon for pair in pairs])
+    return [replace(pair, holm=p_value) for pair, p_value in zip(pairs, corrected, strict=True)]
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's correction of some p-values; None takes no part."""
+    tested = sorted((p_value, i) for i, p_value in enumerate(p_values) if p_value is not None)
     corrected: dict[int, float] = {}
     largest = 0.0
     for rank, (p_value, index) in enumerate(tested):
         largest = max(largest, min(1.0, (len(tested) - rank) * p_value))
         corrected[index] = largest
-    return [replace(pair, holm=corrected.get(i)) for i, pair in enumerate(pairs)]
+    return [corrected.get(i) for i in range(len(p_values))]
 
 
 def _over_seeds(cells: Sequence[Sequence[float]]) -> Interval:
     """Interval of the mean over tasks when the seeds of each task are drawn again, with replacement."""
     if any(len(values) < 2 for values in cells):
         return Interval(None, None, TOO_FEW_SEEDS)
-    return _percentiles(_drawn_means(cells, np.random.default_rng(0)).mean(axis=1))
+    return percentiles(_drawn_means(cells, np.random.default_rng(0)).mean(axis=1))
 
 
 def _over_tasks(
@@ -224,7 +230,7 @@ def _over_tasks(
     for index, name in enumerate(tasks):
         groups.setdefault(find(name).group, []).append(index)
     drawn = [np.array(group)[generator.integers(len(group), size=(RESAMPLES, len(group)))] for group in groups.values()]
-    return _percentiles(np.take_along_axis(means, np.hstack(drawn), axis=1).mean(axis=1))
+    return percentiles(np.take_along_axis(means, np.hstack(drawn), axis=1).mean(axis=1))
 
 
 def _drawn_means(cells: Sequence[Sequence[float]], generator: np.random.Generator) -> np.ndarray:
@@ -236,6 +242,7 @@ def _drawn_means(cells: Sequence[Sequence[float]], generator: np.random.Generato
     return means
 
 
-def _percentiles(values: np.ndarray) -> Interval:
+def percentiles(values: np.ndarray) -> Interval:
+    """The interval that leaves out ALPHA of some bootstrap values, half of it on each side."""
     low, high = np.percentile(values, [100 * ALPHA / 2, 100 - 100 * ALPHA / 2])
     return Interval(float(low), float(high))

@@ -48,8 +48,8 @@ def _pool_table(comparison: Comparison, pool: Pool) -> Table:
         Column("method", lambda one: Entry(one.label), text=True),
         Column("average rank", lambda one: number_entry(ranks[one.label], 2)),
         Column("mean", lambda one: number_entry(one.mean)),
-        Column("95 %, seeds", lambda one: _interval(one.over_seeds), text=True),
-        Column("95 %, tasks and seeds", lambda one: _interval(one.over_tasks), text=True),
+        Column("95 %, seeds", lambda one: interval_entry(one.over_seeds), text=True),
+        Column("95 %, tasks and seeds", lambda one: interval_entry(one.over_tasks), text=True),
     ]
     rows = sorted(bootstrap(pool), key=lambda one: (ranks[one.label], one.label))
     labels, tasks = (", ".join(names) for names in ([row.label for row in pool.rows], pool.tasks))
@@ -95,7 +95,7 @@ def _paired_table(comparison: Comparison, pairs: list[Paired]) -> Table:
         count("ties", lambda pair: pair.ties),
         count("losses", lambda pair: pair.losses),
         Column("difference", lambda pair: number_entry(pair.difference)),
-        Column("95 %", lambda pair: _interval(pair.interval), text=True),
+        Column("95 %", lambda pair: interval_entry(pair.interval), text=True),
         p_column("sign p", lambda pair: pair.sign),
         p_column("Wilcoxon p", lambda pair: pair.wilcoxon),
         p_column("Holm p", lambda pair: pair.holm),
@@ -109,7 +109,8 @@ def _paired_table(comparison: Comparison, pairs: list[Paired]) -> Table:
     return Table(title, caption, columns, [make_block(columns, pairs)], [_LIMITS], comparison.setting.as_columns())
 
 
-def _interval(interval: Interval) -> Entry:
+def interval_entry(interval: Interval) -> Entry:
+    """An interval as it is printed, or why there is none."""
     if interval.low is None or interval.high is None:
         return Entry(interval.reason)
     return Entry(f"{rounded(interval.low)} to {rounded(interval.high)}")

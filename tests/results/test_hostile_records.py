@@ -43,6 +43,7 @@ MORE = {
     "data__source_note": "TFDS cifar100/3.0.2",
     "hardware__processes": 2,
     "code": "0123456789abcdef",
+    "predictions_sha256": "ab" * 32,
     "config__recipe__epochs": 3,
     "config__data__source": "auto",
     "config__method__targets": ["q", "v"],

@@ -1,0 +1,108 @@
+"""Statistics over images: two methods on the same images, where they agree, and what they give together.
+
+They say something about other images like these. The tests over tasks are in `results.statistics`.
+"""
+
+import statistics
+from collections.abc import Sequence
+
+import numpy as np
+
+from aoft_bench.records.predictions import Predictions
+from aoft_bench.results.statistics import RESAMPLES, Interval, percentiles
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
+    """Two-sided p-value of McNemar's exact test of two models on the same images: (N,) bool, which are right.
+
+    Of the images that only one of the two has right, as many should be right by either if the models are equally good:
+    a binomial test with 1/2. It takes the models as they are and the images as independent.
+    """
+    from scipy.special import bdtr
+
+    only_first, only_second = (int(np.count_nonzero(only)) for only in (first > second, second > first))
+    # with 1/2 both tails are equal; `scipy.stats.binomtest` gives the same and takes 20 times as long
+    return min(1.0, 2 * float(bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
+
+
+def twice_the_median(p_values: Sequence[float]) -> float:
+    """One p-value for several tests of the same hypothesis, however they depend on one another (Rüger 1978).
+
+    The tests of several seeds on the same images are far from independent, so their images must not be pooled.
+    """
+    return min(1.0, 2 * statistics.median(p_values)) if len(p_values) > 1 else p_values[0]
+
+
+def difference_interval(first: np.ndarray, second: np.ndarray, *, seeds: bool) -> Interval:
+    """Interval at 95 % of the difference of two mean accuracies in points, by a paired bootstrap over images.
+
+    first, second: (seeds, N) bool, which images are right. Each of `RESAMPLES` samples draws N images with replacement,
+    the same for all runs; with `seeds`, also the seeds of each method. Runs differ in few images, so it draws how often
+    each pattern of right and wrong occurs, which is the same and takes no time that grows with N.
+    """
+    generator = np.random.default_rng(0)
+    if not seeds:  # only the difference of each image counts
+        ours, theirs = (runs.sum(0, dtype=np.int64) for runs in (first, second))
+        lowest = -len(first) * len(second)
+        counts = np.bincount(ours * len(second) - theirs * len(first) - lowest)
+        means = _drawn(counts, np.arange(len(counts))[None] + lowest, generator)
+        return percentiles(-100 * means[:, 0] / lowest)
+    patterns, counts = np.unique(np.concatenate([first, second]), axis=1, return_counts=True)
+    means = _drawn(counts, patterns, generator)
+    ours, theirs = (
+        np.take_along_axis(part, generator.integers(part.shape[1], size=part.shape), 1).mean(1)
+        for part in (means[:, : len(first)], means[:, len(first) :])
+    )
+    return percentiles(100 * (ours - theirs))
+
+
+def _drawn(counts: np.ndarray, values: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Means (RESAMPLES, quantities) of `values` (quantities, patterns) over images of which `counts` have a pattern,
+    when as many images are drawn with replacement."""
+    order = np.argsort(-counts, kind="stable")  # the frequent ones first: the others are drawn from few images
+    images = int(counts.sum())
+    drawn = generator.multinomial(images, counts[order] / images, RESAMPLES)
+    return drawn @ values[:, order].T.astype(np.float64) / images
+
+
+def agreement(runs: Sequence[Predictions], others: Sequence[Predictions] | None = None) -> float | None:
+    """In %, of how many images two runs predict the same class: the mean over run i and other i, or without others
+    over all pairs of runs. None where there is no pair."""
+    if others is not None:
+        pairs = list(zip(runs, others, strict=True))
+    else:
+        pairs = [(one, other) for i, one in enumerate(runs) for other in runs[i + 1 :]]
+    if not pairs:
+        return None
+    return 100 * statistics.fmean(float((one.predicted == other.predicted).mean()) for one, other in pairs)
+
+
+def majority(runs: Sequence[Predictions], classes: int) -> float:
+    """Top-1 in % of the class that most runs predict; of several, the one with the largest summed confidence."""
+    votes = np.zeros((len(runs[0]), classes), np.float32)
+    rows = np.arange(len(votes))
+    for run in runs:
+        # all confidences together are below one vote
+        votes[rows, run.predicted] += 1 + run.confidence / np.float32(len(runs) + 1)
+    return 100 * float((votes.argmax(1) == runs[0].label).mean())
+
+
+def averaged(runs: Sequence[Predictions]) -> float | None:
+    """Top-1 in % of the mean of the runs' probabilities; None where one of them has no logits."""
+    total: np.ndarray | None = None
+    for run in runs:
+        if run.logits is None:
+            return None
+        shifted = np.exp(run.logits.astype(np.float32) - run.logits.max(1, keepdims=True).astype(np.float32))
+        p = shifted / shifted.sum(1, keepdims=True)
+        total = p if total is None else total + p
+    assert total is not None
+    return 100 * float((total.argmax(1) == runs[0].label).mean())
+
+
+def confusion(runs: Sequence[Predictions], classes: int) -> np.ndarray:
+    """(classes, classes) of the true and the predicted class: numbers of images, summed over runs."""
+    counts = np.zeros(classes * classes, np.int64)
+    for run in runs:
+        counts += np.bincount(run.label.astype(np.int64) * classes + run.predicted, minlength=classes * classes)
+    return counts.reshape(classes, classes)
