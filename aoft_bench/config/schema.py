@@ -90,7 +90,9 @@ class RecipeOptions:
     min_lr (timm counts the cool-down on top); null means a tenth of the epochs; schedule: see `optim.learning_rate`;
     decay_head_bias: whether the bias of the head is decayed too; drop_path: rate at the last block, rising linearly
     from 0; drop_path_kind: `sample` drops whole residual branches (stochastic depth), `element` is plain dropout on the
-    branch (as the authors of AOFT and SSF's lineage do); mlp_dropout: dropout inside the feed-forward part.
+    branch (as the authors of AOFT and SSF's lineage do); mlp_dropout: dropout inside the feed-forward part;
+    drop_path_from: `all` blocks, or from the first `trained` one on (both dropouts), so that frozen
+    blocks need to be computed only once.
     """
 
     epochs: Count
@@ -108,6 +110,7 @@ class RecipeOptions:
     schedule: Literal["step", "epoch"] = added("step")
     cooldown_epochs: Annotated[int, Field(ge=0, le=10**9)] = added(0)
     decay_head_bias: bool = added(True)
+    drop_path_from: Literal["all", "trained"] = added("all")
 
     @property
     def warmup(self) -> int:
@@ -128,8 +131,9 @@ class TrainerOptions:
     torch's choice; eval_batch_size: images at a time when nothing is trained; progress: a bar, lines, or nothing;
     devices: how many train one cell together, each in a process of its own that has its share of every batch; null:
     all GPUs; cuda_graphs: on one GPU, launch a training step as a whole; compile: the blocks by torch.compile, for
-    training; deterministic: on a GPU, refuse operations whose result differs from run to run. The last four have
-    defaults, since older records lack them."""
+    training; deterministic: on a GPU, refuse operations whose result differs from run to run; frozen_cache: keep the
+    activations of training images that nothing can change; frozen_cache_gib: how much memory they may take before a
+    file does, null: a quarter of what is free. Those from devices on have defaults, since older records lack them."""
 
     accelerator: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16"]
@@ -140,6 +144,8 @@ class TrainerOptions:
     cuda_graphs: bool = True
     compile: bool = False
     deterministic: bool = True
+    frozen_cache: Literal["auto", "off"] = added("auto")
+    frozen_cache_gib: NotNegative | None = added(None)
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aoft_bench.data.transforms import flip, resize
+from aoft_bench.data.transforms import draw_mirrored, flip, mirror, resize
 
 _READ = 256  # images moved to the device at a time
 
@@ -92,15 +92,22 @@ class DeviceBatches(EpochSeeded):
         self.shuffle, self.random_flip, self.seed = shuffle, random_flip, seed
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, labels, _ in self.with_rows():
+            yield images, labels
+
+    def with_rows(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The same batches with rows (B,) int64: i for image i of the set, N + i for its mirror image."""
         generator = self.generator()
-        count, order = len(self.images), None
-        if self.shuffle:
-            order = torch.randperm(count, generator=generator).to(self.images.device)
+        count, device = len(self.images), self.images.device
+        order = torch.randperm(count, generator=generator) if self.shuffle else torch.arange(count)
+        order = order.to(device)
         for start in range(0, count, self.batch_size):
-            part = slice(start, start + self.batch_size)
-            index = part if order is None else order[part]
-            images = self.images[index]
-            yield flip(images, generator) if self.random_flip else images, self.labels[index]
+            rows = order[start : start + self.batch_size]
+            images, labels = self.images[rows], self.labels[rows]
+            if self.random_flip:
+                mirrored = draw_mirrored(len(rows), generator).to(device)
+                images, rows = mirror(images, mirrored), rows + count * mirrored
+            yield images, labels, rows
 
 
 class StreamedBatches(EpochSeeded):

@@ -1,4 +1,4 @@
-"""Resize, normalise and flip uint8 batches on any device. Resizing equals Pillow's, see `resample`."""
+"""Resize, normalise and mirror uint8 batches on any device. Resizing equals Pillow's, see `resample`."""
 
 import functools
 from collections.abc import Sequence
@@ -79,10 +79,19 @@ def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=device).view(1, 3, 1, 1)
 
 
-def flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirror each image of (N, C, H, W) left to right with probability 1/2.
+def draw_mirrored(count: int, generator: torch.Generator) -> Tensor:
+    """Which of `count` images are mirrored, (count,) bool: each with probability 1/2.
 
-    `generator` is on the CPU, so that a seed gives the same flips on every device.
+    `generator` is on the CPU, and so is the result, so that a seed gives the same flips on every device.
     """
-    mirrored = torch.rand(len(images), generator=generator) < 0.5
+    return torch.rand(count, generator=generator) < 0.5
+
+
+def mirror(images: Tensor, mirrored: Tensor) -> Tensor:
+    """Turn left to right those images of (N, C, H, W) that `mirrored` (N,) says."""
     return torch.where(mirrored.to(images.device).view(-1, 1, 1, 1), images.flip(-1), images)
+
+
+def flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror each image of (N, C, H, W) left to right with probability 1/2; `generator` as in `draw_mirrored`."""
+    return mirror(images, draw_mirrored(len(images), generator))

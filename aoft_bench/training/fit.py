@@ -17,6 +17,7 @@ from torch import nn
 from aoft_bench.backbones.layout import block_paths
 from aoft_bench.training.checkpoint import CheckpointFiles, EpochCheckpoint, usable_checkpoint
 from aoft_bench.training.cuda_graph import CudaGraphStep
+from aoft_bench.training.frozen_cache import frozen_cache
 from aoft_bench.training.hardware import deterministic
 from aoft_bench.training.job import TrainingJob, TrainingResult
 from aoft_bench.training.module import FineTuning
@@ -42,10 +43,12 @@ def fit(job: TrainingJob) -> TrainingResult:
         _cuda_graphs(module),
         deterministic(job.label),
         _interruptible(),
+        frozen_cache(job) as cache,
     ):
+        module.cache = cache
         _trainer(job, callbacks).fit(
             module,
-            train_dataloaders=_sharded(job.batches, job.shard),
+            train_dataloaders=cache.batches if cache else _sharded(job.batches, job.shard),
             val_dataloaders=_sharded(job.score_batches, job.shard),
             ckpt_path=usable_checkpoint(job.checkpoint, job.label, module.saved, silent=silent),
             weights_only=True,

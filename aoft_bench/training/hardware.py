@@ -68,6 +68,21 @@ def _cpu_name() -> str:
     return names[0] if names else platform.processor()
 
 
+def free_memory(device: torch.device) -> int:
+    """Bytes that a new tensor may take: free on a CUDA device, or available to this process on the machine."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = [os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = [1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])]
+    with suppress(OSError, ValueError):  # ValueError: "max", without a limit
+        group = Path("/sys/fs/cgroup")
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        free.append(max(0, limit - used))
+    return min(free)
+
+
 def prefer_fast_attention(model: torch.nn.Module, device: torch.device) -> None:
     """Use plain matrix products for attention on a CPU, in place.
 

@@ -1,5 +1,6 @@
 """The model of a run: a seeded backbone with the recipe's dropouts and a method attached."""
 
+import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from aoft_bench import methods
-from aoft_bench.backbones.layout import feed_forward_layers
+from aoft_bench.backbones.layout import block_paths, feed_forward_layers
 from aoft_bench.backbones.networks import build
 from aoft_bench.config.schema import RecipeOptions, RunConfig
 from aoft_bench.data.transforms import NORMALIZATIONS, normalize
@@ -73,11 +74,14 @@ def build_model(
     name = config.data.normalization
     mean, std = (backbone.mean, backbone.std) if name == "backbone" else NORMALIZATIONS[name]
     method = config.method.options
-    if not method.prepares or prepared is not None or batches is None:
-        return AdaptedModel(methods.attach(backbone.model, method, prepared=prepared or {}), mean, std)
-    backbone.model.to(device)
-    chosen = methods.prepare(backbone.model, method, NormalizedBatches(batches(), mean, std))
-    return AdaptedModel(methods.attach(backbone.model.cpu(), method, prepared=chosen), mean, std)
+    if method.prepares and prepared is None and batches is not None:
+        backbone.model.to(device)
+        prepared = methods.prepare(backbone.model, method, NormalizedBatches(batches(), mean, std))
+        backbone.model.cpu()
+    handle = methods.attach(backbone.model, method, prepared=prepared or {})
+    if config.recipe.drop_path_from == "trained":
+        spare_frozen_blocks(handle.model)
+    return AdaptedModel(handle, mean, std)
 
 
 def regularize(model: nn.Module, recipe: RecipeOptions) -> None:
@@ -93,3 +97,16 @@ def regularize(model: nn.Module, recipe: RecipeOptions) -> None:
                 setattr(module, name, nn.Dropout(child.drop_prob))
     for part in feed_forward_layers(model):
         part.drop1, part.drop2 = nn.Dropout(recipe.mlp_dropout), nn.Dropout(recipe.mlp_dropout)
+
+
+def spare_frozen_blocks(model: nn.Module) -> None:
+    """Let nothing be dropped in the blocks before the first trained parameter, in place."""
+    parameters = [parameter for name, parameter in model.named_parameters()]
+    frozen = {id(parameter) for parameter in itertools.takewhile(lambda p: not p.requires_grad, parameters)}
+    for _, block in block_paths(model):
+        if all(id(parameter) in frozen for parameter in block.parameters()):
+            for module in block.modules():
+                if isinstance(module, nn.Dropout):
+                    module.p = 0.0
+                elif type(module).__name__ == "DropPath":
+                    module.drop_prob = 0.0  # type: ignore[assignment]

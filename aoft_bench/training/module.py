@@ -12,6 +12,7 @@ from aoft_bench.backbones.finite import not_finite
 from aoft_bench.data.transforms import normalize
 from aoft_bench.methods.base import Objective
 from aoft_bench.training.cuda_graph import Step
+from aoft_bench.training.frozen_cache import FrozenCache
 from aoft_bench.training.job import TrainingJob
 from aoft_bench.training.optim import adamw, schedule
 from aoft_bench.training.score import counts_of, diverged
@@ -23,8 +24,9 @@ from aoft_bench.utils.errors import UserError
 class FineTuning(pl.LightningModule):
     """The loss of the job's method on normalized images.
 
-    Batches are (images (B, C, S, S) uint8 on the device, labels (B,) int64), or those of `ShardedBatches`.
-    curves: one value an epoch. step: the loss of a batch; `fit` may replace it by CUDA graphs of the same.
+    Batches are (images (B, C, S, S) uint8 on the device, labels (B,) int64), or those of `ShardedBatches` or, with
+    `cache`, `CachedBatches`. curves: one value an epoch. step: the loss of a batch; `fit` may replace it by CUDA graphs
+    of the same. cache: what is frozen, computed before, if it is kept.
     """
 
     strict_loading = False  # a checkpoint lacks the frozen weights
@@ -36,6 +38,7 @@ class FineTuning(pl.LightningModule):
         job.adapted.handle.objective = Objective(job.recipe.label_smoothing)
         self.curves: dict[str, list[float]] = {"train_loss": []}
         self.step: Step = self.loss
+        self.cache: FrozenCache | None = None
         # names and shapes of what a checkpoint holds of the model: not the frozen weights
         self.saved = {f"model.{name}": tensor.shape for name, tensor in job.adapted.handle.state_dict().items()}
         self._losses: list[Tensor] = []  # of the batches of this epoch
@@ -63,11 +66,16 @@ class FineTuning(pl.LightningModule):
             self.logger.replay(self.curves)  # the epochs before a stop
 
     def training_step(self, batch: tuple[Any, ...], index: int) -> Tensor:
-        images, labels, *batch_size = batch
-        if batch_size:
-            smoothing = self.job.recipe.label_smoothing
-            self.job.adapted.handle.objective = ShardObjective(batch_size[0], self.trainer.world_size, smoothing)
-        loss = self.step(images, labels)
+        images, labels, *more = batch
+        if self.cache is not None:
+            self.cache.select(*more)
+            with self.cache.replaying():
+                loss = self.step(images, labels)
+        else:
+            if more:
+                smoothing = self.job.recipe.label_smoothing
+                self.job.adapted.handle.objective = ShardObjective(more[0], self.trainer.world_size, smoothing)
+            loss = self.step(images, labels)
         self._losses.append(loss.detach())
         return loss
 

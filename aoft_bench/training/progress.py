@@ -71,7 +71,9 @@ class RunProgress(pl.Callback):
             )
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        self.done += batch[2] if len(batch) > 2 else len(batch[1])  # with several processes, the whole batch
+        self.done += (
+            batch[2] if isinstance(batch[-1], int) else len(batch[1])
+        )  # with several processes, the whole batch
         if self.bar:
             self.bar.update(self.row, completed=self.done, epoch=trainer.current_epoch + 1, rate=self._rate())
 
