@@ -322,6 +322,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[PushServer]:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # in huggingface_hub's uploads
 def test_a_pushed_model_is_loaded_from_the_hub(lora: Path, tmp_path: Path, hub: PushServer) -> None:
     result = call("export-model", str(lora), f"out={tmp_path / 'made'}", "push=me/model", cwd=tmp_path)
     assert result.code == 0, result.err
