@@ -30,7 +30,7 @@ PENALTIES = np.logspace(-2, 5, 15)  # of the ridge regression
 
 
 @dataclass(frozen=True)
-class Kept:
+class Similarity:
     """Features of `images` images before and after training. place: a block, from 1, or `HEAD`."""
 
     place: str
@@ -59,7 +59,7 @@ class Forgetting:
         self._tasks = [data.task(name) for name in probes]
         self._before: dict[Any, np.ndarray] = {}
 
-    def measure(self, run: TrainedRun) -> tuple[list[Kept], list[Probe]]:
+    def measure(self, run: TrainedRun) -> tuple[list[Similarity], list[Probe]]:
         """Both measures of one run. Raises `UserError` if its data, its backbone or those of a probe are not here."""
         experiment = run.experiment()
         before, after = (model_on(experiment, model) for model in (run.backbone(), run.trained()))
@@ -94,13 +94,13 @@ def model_on(experiment: Experiment, adapted: AdaptedModel) -> AdaptedModel:
     return adapted
 
 
-def _kept(experiment: Experiment, before: AdaptedModel, after: AdaptedModel) -> Iterator[Kept]:
+def _kept(experiment: Experiment, before: AdaptedModel, after: AdaptedModel) -> Iterator[Similarity]:
     split = experiment.prepared.train(experiment.trained_split)
     batches = ordered_batches(split, experiment.config, experiment.device)
     first, second = ({place: features for place, features in features_of(one, batches)} for one in (before, after))
     for place, x in first.items():
         y = second[place]
-        yield Kept(place, linear_cka(x, y), mean_cosine(x, y), len(x))
+        yield Similarity(place, linear_cka(x, y), mean_cosine(x, y), len(x))
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from aoft_bench.analysis.angle_figures import FULL_WIDTH
-from aoft_bench.analysis.forgetting import HEAD, Kept, Probe
+from aoft_bench.analysis.forgetting import HEAD, Probe, Similarity
 from aoft_bench.figures.drawing import Drawing
 from aoft_bench.figures.names import stem
 from aoft_bench.figures.series import SeriesStyle, Styles, method_styles, row_styles
@@ -38,17 +38,17 @@ class Measured:
     """A record and what was measured of its run. setting, row: where it stands in a table."""
 
     record: Record
-    kept: Sequence[Kept]
+    kept: Sequence[Similarity]
     probes: Sequence[Probe]
     setting: str = ""
     row: str = ""
 
     @property
-    def blocks(self) -> list[Kept]:
+    def blocks(self) -> list[Similarity]:
         return [one for one in self.kept if one.place != HEAD]
 
     @property
-    def head(self) -> Kept:
+    def head(self) -> Similarity:
         return next(one for one in self.kept if one.place == HEAD)
 
     def origin(self) -> dict[str, Any]:
@@ -177,5 +177,5 @@ def _named(measured: Sequence[Measured]) -> Iterable[Measured]:
                 yield Measured(record, one.kept, one.probes, stem(comparison), row.label)
 
 
-def _values(kept: Kept) -> dict[str, Any]:
+def _values(kept: Similarity) -> dict[str, Any]:
     return {**vars(kept), "cka": f"{kept.cka:.6g}", "cosine": f"{kept.cosine:.6g}"}

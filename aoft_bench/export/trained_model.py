@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from aoft_bench.backbones.networks import timm_arguments
-from aoft_bench.data.image_list import ImageList
 from aoft_bench.data.resample import short_side_for_crop
 from aoft_bench.data.transforms import normalize
 from aoft_bench.experiments.experiment import Experiment
@@ -91,6 +90,6 @@ def load(run: TrainedRun) -> TrainedModel:
 def _some_images(experiment: Experiment) -> Tensor:
     """The first training images (N, C, S, S) uint8, resized for the model."""
     batches = experiment.plain_batches()
-    if not isinstance(batches.images, ImageList):
+    if isinstance(batches.images, Tensor):
         return batches.images[:CHECKED].cpu()
     return next(iter(batches))[0][:CHECKED].cpu()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 # Packages that read records or start runs. They cannot change the number of a cell, and may change while a sweep runs.
-CANNOT_CHANGE_A_NUMBER = ("analysis", "cli", "figures", "report", "results", "tuning")
+CANNOT_CHANGE_A_NUMBER = ("analysis", "cli", "export", "figures", "report", "results", "tuning")
 
 
 @functools.cache
