@@ -37,6 +37,9 @@ RECIPE = {
     "recipe.warmup_epochs": "1",
     "recipe.flip": "true",
     "recipe.label_smoothing": "0.1",
+    # processes draw other dropout masks than one process
+    "recipe.drop_path": "0",
+    "recipe.mlp_dropout": "0",
 }
 TOGETHER = {"trainer": "ddp", "trainer.accelerator": "cpu", "trainer.devices": "2", "trainer.precision": "fp32"}
 

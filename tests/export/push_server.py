@@ -57,7 +57,7 @@ class _Answer(BaseHTTPRequestHandler):
         elif self.path == "/api/repos/create":
             asked = json.loads(body)
             name = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]
-            self.server.private[name] = asked.get("private", False)
+            self.server.private[name] = asked.get("visibility") == "private" or asked.get("private", False)
             self.answer(200, {"url": f"{self.server.address}/{name}"})
         elif self.path == "/api/validate-yaml":
             self.answer(200, {"errors": [], "warnings": []})
