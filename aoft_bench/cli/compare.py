@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("b", metavar="B", help="another one")
     parser.add_argument("chosen", nargs="*", metavar="name=value", help=f"of {', '.join(CHOICES)}")
     parser.add_argument("--results", default="results", type=Path, help="folder with records/ (default: results)")
-    parsed = parser.parse_args(arguments)
+    parsed = parser.parse_intermixed_args(arguments)
     files = [name for name in (parsed.a, parsed.b) if name.endswith(".json")]
     if len(files) == 1:
         raise UserError(f"{files[0]} is a file and the other is not: give two methods, or two files of records")

@@ -317,6 +317,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[PushServer]:
         monkeypatch.setenv("HF_ENDPOINT", server.address)
         monkeypatch.setenv("HF_TOKEN", "hf_test")
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.address)
+        template = server.address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
         yield server
 
