@@ -53,6 +53,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_method_that_changes_features_and_one_that_does_not(tmp_path: Path, nano_pack: dict[str, str]) -> None:
     steps = {"recipe.epochs": "2", "recipe.batch_size": "8", "recipe.warmup_epochs": "0", "recipe.lr": "1e-2"}
     for method in ("vpt_shallow", "linear"):

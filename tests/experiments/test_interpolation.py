@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from conftest import call, words
 
@@ -24,6 +25,7 @@ def test_the_ends_are_exact_and_the_head_stays() -> None:
     assert (between(first, second, 1, set())["blocks.0.weight"] == second["blocks.0.weight"]).all()
 
 
+@pytest.mark.slow
 def test_alpha_1_is_the_record_and_alpha_0_the_backbone_under_the_trained_head(
     tmp_path: Path, nano_pack: dict[str, str]
 ) -> None:

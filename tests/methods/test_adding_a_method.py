@@ -44,13 +44,8 @@ def run(folder: Path, command: str, *more: str) -> str:
     return done.stdout
 
 
-COMMANDS = [
-    pytest.param(command, marks=[] if "list" in command else [pytest.mark.slow])
-    for command in blocks("bash")[0].splitlines()
-]
-
-
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.slow
+@pytest.mark.parametrize("command", blocks("bash")[0].splitlines())
 def test_the_commands_of_the_page_work(checkout: Path, command: str) -> None:
     out = run(checkout, command)
     if "pytest" in command:

@@ -102,6 +102,7 @@ def test_what_does_not_fit_is_refused() -> None:
         methods.prepare(vit(), SPT(), [(images * torch.nan, labels)])
 
 
+@pytest.mark.slow
 def test_a_cell_of_a_size_that_images_choose(nano_pack: dict[str, str], tmp_path: Path) -> None:
     options = nano_pack | {"method": "spt", "method.budget": "8000", "method.rank": "2", "recipe.epochs": "1"}
     done = call(*words(options), cwd=tmp_path)
