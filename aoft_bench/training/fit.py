@@ -54,9 +54,8 @@ def fit(job: TrainingJob) -> TrainingResult:
             weights_only=True,
         )
     job.adapted.model.to(job.device)
-    return TrainingResult(
-        module.curves, checkpoint.seconds, images * job.recipe.epochs / checkpoint.seconds, checkpoint.resumed
-    )
+    seconds = checkpoint.seconds + (module.cache.seconds if module.cache else 0.0)
+    return TrainingResult(module.curves, seconds, images * job.recipe.epochs / seconds, checkpoint.resumed)
 
 
 def _trainer(job: TrainingJob, callbacks: list[pl.Callback]) -> pl.Trainer:

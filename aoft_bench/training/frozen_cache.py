@@ -12,6 +12,7 @@ module that draws random numbers, such as drop path, nor behind batch statistics
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -155,6 +156,7 @@ class FrozenCache:
         # one memory for all steps, since a CUDA graph reads from where it read when it was captured
         self._rows = torch.zeros(job.batches.batch_size, dtype=torch.int64, device=job.device)
         self._count = 0
+        self.seconds = 0.0  # that filling took
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     @property
@@ -201,7 +203,7 @@ class FrozenCache:
         job, batches = self._job, self.batches.batches
         count, size = len(batches.images), job.trainer.eval_batch_size
         copies = 2 if batches.random_flip else 1
-        training = self._model.training
+        training, start_time = self._model.training, time.monotonic()
         self._model.eval()
         try:
             for copy in range(copies):
@@ -210,6 +212,7 @@ class FrozenCache:
                     self._fill(images.flip(-1) if copy else images, copy * count + start, copies * count)
         finally:
             self._model.train(training)
+        self.seconds = time.monotonic() - start_time
 
     def _fill(self, images: Tensor, start: int, rows: int) -> None:
         seen: dict[str, Tensor] = {}
