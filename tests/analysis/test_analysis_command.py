@@ -16,6 +16,8 @@ from aoft_bench.analysis.inputs import of_records
 from aoft_bench.analysis.matrices import factor_matrices
 from aoft_bench.analysis.measures import measure, spectral_norm
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory: pytest.TempPathFactory, nano_pack: dict[str, str]) -> Path:

@@ -54,6 +54,7 @@ print(hardware.peak_memory_bytes(cpu) - before)
 """
 
 
+@pytest.mark.slow
 def test_freed_memory_is_kept_for_the_next_tensor_and_counted_once():
     if not Path("/proc/self/clear_refs").exists() or platform.libc_ver()[0] != "glibc":
         pytest.skip("Linux with glibc gives large blocks back")

@@ -134,11 +134,12 @@ def test_streamed_images_go_on_to_the_same_weights(
     same(tmp_path, lora)
 
 
+@pytest.mark.slow
 # the backbone's own parameters, inserted ones with constants beside them, prompts, layers of another library, and ones
 # that are chosen from training images
 @pytest.mark.parametrize(
     "method",
-    ["aoft_without_lambda", *(pytest.param(n, marks=pytest.mark.slow) for n in ("full", "vpt_deep", "peft", "gps"))],
+    ["aoft_without_lambda", "full", "vpt_deep", "peft", "gps"],
 )
 def test_killed_twice_with_every_kind_of_parameter(method: str, pack: dict[str, str], tmp_path: Path) -> None:
     """Under `literature`, so that the curve of accuracies goes on too."""

@@ -16,6 +16,7 @@ from aoft_bench.training.hardware import NOT_DETERMINISTIC
 from aoft_bench.training.module import FineTuning
 
 
+@pytest.mark.slow
 def test_blocks_are_compiled_for_training_only(
     nano_pack: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,7 +47,8 @@ def test_no_command_imports_what_it_does_not_use() -> None:
     assert len(found) == 3 + len(COMMANDS) + 8 and not any(found.values()), found
 
 
-@pytest.mark.parametrize("first", [pytest.param(True, marks=pytest.mark.slow), False], ids=["first", "afterwards"])
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [True, False], ids=["first", "afterwards"])
 def test_a_cell_imports_no_library_that_it_does_not_use_and_leaves_it_whole(first: bool) -> None:
     """It can be imported before or after, and torchmetrics, which leaves parts of itself out without it, works."""
     ours = "import sys, aoft_bench.experiments.run"
