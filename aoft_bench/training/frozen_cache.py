@@ -6,7 +6,7 @@ and looked up in every step. Where nothing before the head is trained, the featu
 blocks beside which a side network runs are frozen as a whole, so the tokens of all of them are kept.
 
 Which modules these are is seen in one forward pass: those whose input needs no gradient. Nothing is kept behind a
-module that draws random numbers, such as drop path, nor behind batch statistics.
+module that draws random numbers, such as drop path.
 """
 
 import shutil
@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import block_paths
+from aoft_bench.backbones.layout import block_paths, classifiers
 from aoft_bench.data.loader import DeviceBatches
 from aoft_bench.data.transforms import normalize
 from aoft_bench.training.hardware import autocast, free_memory
@@ -32,7 +32,6 @@ from aoft_bench.utils.errors import UserError
 
 SHARE = 4  # of the free memory, the part that the cache may take is 1 / SHARE; on the disk too
 TOLERANCE = {"fp32": 1e-4, "bf16": 3e-2}  # of the logits with and without the cache, relative to the largest logit
-_RANDOM = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,8 @@ def frozen_part(model: nn.Module, images: Tensor) -> FrozenPart:
         for path, module in model.named_modules()
         if id(module) not in inside and is_random(module)
     ]
-    hooks.append(_head(model).register_forward_pre_hook(at_head))
+    if len(classifiers(model)) == 1:  # of a distilled network, whose logits are a mean of two, tokens are kept
+        hooks.append(_head(model).register_forward_pre_hook(at_head))
     training = model.training
     try:
         model.eval()(images)
@@ -110,12 +110,10 @@ def frozen_part(model: nn.Module, images: Tensor) -> FrozenPart:
 
 
 def is_random(module: nn.Module) -> bool:
-    """Whether a module's output in training depends on random numbers, or on the other images of a batch."""
-    if isinstance(module, nn.modules.batchnorm._BatchNorm):
-        return True
+    """Whether a module drops something at random in training. Norms of batches use the statistics of pre-training."""
     rate = next((getattr(module, name) for name in ("p", "drop_prob", "prob") if hasattr(module, name)), 0.0)
-    known = isinstance(module, _RANDOM) or type(module).__name__ in ("DropPath", "PatchDropout")
-    return known and bool(rate)
+    drops = isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__ in ("DropPath", "PatchDropout")
+    return drops and bool(rate)
 
 
 def _blocks(model: nn.Module) -> dict[str, nn.Module]:
@@ -125,8 +123,8 @@ def _blocks(model: nn.Module) -> dict[str, nn.Module]:
         return {}
 
 
-def _head(model: Any) -> nn.Module:
-    return model.get_classifier()  # type: ignore[no-any-return]
+def _head(model: nn.Module) -> nn.Module:
+    return classifiers(model)[0]
 
 
 def _read_by_others(model: nn.Module, constant: list[str]) -> Iterator[str]:

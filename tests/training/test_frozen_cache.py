@@ -41,7 +41,11 @@ def test_what_is_constant() -> None:
     for module in spare:
         module.drop_prob = 0.0
     assert frozen_part(still, batch(32)[0]).features
-    assert part_of(timm.create_model("resnet10t", num_classes=5).double(), "linear").why_not.endswith("is random")
+    assert part_of(timm.create_model("resnet10t", num_classes=5).double(), "linear").features
+    distilled = timm.models.deit.VisionTransformerDistilled(
+        img_size=16, patch_size=4, embed_dim=32, depth=2, num_heads=2, num_classes=5
+    )
+    assert part_of(distilled.double(), "linear").kept == ("blocks.1",)  # it has two heads
     for method in ("aoft", "full", "bitfit", "vpt_deep", "ssf"):
         assert part_of(vit(depth=3), method) == FrozenPart(), method
 
