@@ -239,6 +239,11 @@ class AOFT(PairOptions):
             return AOUpdate(inputs, outputs, self.rank, **self.update_options(lambda_))
 
         self.check()
+        if not self.keep_bias and any(matrix.bias_apart for matrix in matrices(model, self.targets)):
+            raise UserError(
+                f"method.keep_bias=false cannot drop the biases of q and v of a {type(model).__name__}, which its "
+                "attention keeps apart from the layer; give method.keep_bias=true, or a plain ViT"
+            )
         add_updates(model, self.targets, self.rank, make)
         if not self.keep_bias:
             drop_bias(model, self.targets)

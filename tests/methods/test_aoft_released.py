@@ -13,9 +13,11 @@ from torch.testing import assert_close
 
 import aoft_bench
 from aoft_bench.backbones.layout import matrices
+from aoft_bench.backbones.tiny import tiny
 from aoft_bench.methods.aoft import ao_matrix
 from aoft_bench.training.model import regularize
 from aoft_bench.training.optim import adamw, schedule
+from aoft_bench.utils.errors import UserError
 
 STEPS, A_EPOCH = 30, 2
 
@@ -28,6 +30,13 @@ def test_without_the_bias_of_adapted_matrices_that_of_k_and_proj_stays() -> None
         assert not q.any() and not v.any() and not block.mlp.fc1.base.bias.any() and not block.mlp.fc2.base.bias.any()
         assert torch.equal(k, before.attn.qkv.bias.chunk(3)[1]) and k.any()
         assert torch.equal(block.attn.proj.bias, before.attn.proj.bias) and block.attn.proj.bias.any()
+
+
+def test_biases_that_the_attention_keeps_apart_are_not_left_in_silence() -> None:
+    with pytest.raises(UserError, match=r"keep_bias=false cannot drop the biases of q and v of a Beit"):
+        aoft_bench.attach(tiny("BEiT v2"), "aoft", keep_bias=False)
+    aoft_bench.attach(tiny("BEiT v2"), "aoft", keep_bias=False, targets=["fc1", "fc2"])
+    aoft_bench.attach(tiny("BEiT v2"), "aoft")
 
 
 def test_dropped_biases_are_said_and_cost_no_parameter() -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from torch import nn
 
 from aoft_bench.backbones.layout.blocks import block_paths, put, require, the_family_of
+from aoft_bench.backbones.layout.families import Family
 from aoft_bench.utils.errors import UserError
 
 Target = Literal["q", "k", "v", "proj", "fc1", "fc2"]
@@ -47,6 +48,11 @@ class Matrix:
     @property
     def outputs(self) -> int:
         return self.rows.stop - self.rows.start
+
+    @property
+    def bias_apart(self) -> bool:
+        """Whether the attention holds the biases of q and v, and not the layer."""
+        return self.target in "qkv" and any(getattr(self.parent, name, None) is not None for name in Family.biases)
 
     def replace_layer(self, new: nn.Module) -> None:
         """Put `new` in the place of the whole layer."""
