@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from aoft_bench.data.packs.write import refuse_existing
 from aoft_bench.experiments.trained_run import TrainedRun
 from aoft_bench.export.card import card
 from aoft_bench.export.onnx_format import write_onnx
 from aoft_bench.export.peft_format import write_peft
 from aoft_bench.export.timm_format import write_timm
 from aoft_bench.export.trained_model import TrainedModel, load
-from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.files import no_empty_folder, refuse_existing, unwritable
 
+WHAT = "the model"
 # each writes its files into a folder and returns the largest difference of a logit from those of the trained model
 WRITERS: dict[str, Callable[[TrainedModel, Path], float]] = {"timm": write_timm, "onnx": write_onnx, "peft": write_peft}
 
@@ -27,9 +27,9 @@ def export_model(run: TrainedRun, kind: str, out: Path) -> float:
     Beside the files of the format stand the record, README.md, and preprocessing.json where the format does not say how
     images are prepared. Raises `UserError` if `out` is not empty, and as the writers do.
     """
-    refuse_existing(out)
+    refuse_existing(out, WHAT)
+    model = load(run)
     with whole_folder(out) as folder:
-        model = load(run)
         difference = WRITERS[kind](model, folder)
         if kind != "timm":
             about = {**model.preprocessing, "label_names": list(model.class_names)}
@@ -43,17 +43,15 @@ def export_model(run: TrainedRun, kind: str, out: Path) -> float:
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """A hidden folder beside `target`, which is renamed to it at the end, and removed if anything fails."""
-    made = [one for one in (target.parent, *target.parent.parents) if not one.exists()]
     partial = target.with_name(f".{target.name}-{uuid.uuid4().hex}.partial")
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        refuse_existing(target)
-        os.replace(partial, target)
+        with no_empty_folder(target.parent, WHAT):
+            try:
+                partial.mkdir()
+                yield partial
+                refuse_existing(target, WHAT)
+                os.replace(partial, target)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror}; choose another folder with out=<folder>") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        for one in made:
-            if one.is_dir() and not any(one.iterdir()):
-                one.rmdir()
+        raise unwritable(target, WHAT, error) from error

@@ -1,4 +1,4 @@
-"""Atomic writing: a file appears complete or not at all. Reading of regular files only."""
+"""Atomic writing: a file or a folder appears complete or not at all. Reading of regular files only."""
 
 import contextlib
 import errno
@@ -6,7 +6,7 @@ import os
 import stat
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -90,6 +90,49 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 def write_text_atomically(path: Path, text: str) -> None:
     """Write `text` in UTF-8 by `write_atomically`; a part of a file's name that is no UTF-8 as its number."""
     write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8", errors="backslashreplace"))
+
+
+def refuse_existing(target: Path, what: str) -> None:
+    """Raise `UserError` if the folder `target`, for `what`, exists and is not an empty folder."""
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise UserError(f"{target} is there already, and is no folder; choose another with out=<folder>, or delete it")
+    try:
+        taken = target.is_dir() and any(target.iterdir())
+    except OSError as error:
+        raise unwritable(target, what, error) from error
+    if taken:
+        raise _taken(target)
+
+
+@contextlib.contextmanager
+def no_empty_folder(folder: Path, what: str) -> Iterator[None]:
+    """A context in which `folder`, for `what`, exists; new folders that are empty at the end are removed."""
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(folder, what, error) from error
+        yield
+    finally:
+        for one in made:
+            with contextlib.suppress(OSError):  # not empty
+                one.rmdir()
+
+
+def unwritable(target: Path, what: str, error: OSError) -> UserError:
+    """The `UserError` for a folder `target` in which `what` could not be written."""
+    if error.errno in (errno.EEXIST, errno.ENOTEMPTY) and target.is_dir():
+        return _taken(target)
+    elsewhere = "choose another folder with out=<folder>"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        why = f"cannot write {what} {target} ({error.strerror}; many small files can fill a disk too)"
+        return UserError(f"the disk is full: {why}; free some space or {elsewhere}")
+    return UserError(f"cannot write {what} {target}: {error.strerror}; {elsewhere}")
+
+
+def _taken(target: Path) -> UserError:
+    return UserError(f"the folder {target} is not empty; choose another with out=<folder>, or delete it")
 
 
 def _why(error: OSError) -> str:

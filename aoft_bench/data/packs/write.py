@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from errno import EDQUOT, EEXIST, EFBIG, ENOSPC, ENOTEMPTY
+from errno import ENOSPC
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +30,10 @@ from aoft_bench.data.sources.choose import open_source
 from aoft_bench.data.tasks import SPLITS, Task
 from aoft_bench.data.tfds import process
 from aoft_bench.utils.errors import UserError
-from aoft_bench.utils.files import user_path
+from aoft_bench.utils.files import no_empty_folder, refuse_existing, unwritable, user_path
 from aoft_bench.utils.progress_bar import progress
 
+WHAT = "the pack"
 Read = Callable[[str, int], Example]  # (split, index) to an image at native size
 
 LISTS = {split: (split,) for split in SPLITS} | {"train800val200": ("train800", "val200")}
@@ -58,13 +59,13 @@ def export(
     `write_pack` do.
     """
     target = pack_folder(task, out)
-    refuse_existing(target)
+    refuse_existing(target, WHAT)
     ready = prepare(task, locations, image_size=image_size, interpolation=interpolation)
     if ready.squashed_by is None:
         write_pack(ready, _cached(ready), target)
     elif ready.source == "tfds":
         process.require(task, locations)
-        with _no_empty_folder(target.parent):
+        with no_empty_folder(target.parent, WHAT):
             try:
                 process.run(task, locations, image_size, interpolation, target)
             except BaseException:
@@ -77,18 +78,6 @@ def export(
     return ready, target
 
 
-def refuse_existing(target: Path) -> None:
-    """Raise `UserError` if `target` exists and is not an empty folder."""
-    if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise UserError(f"{target} is there already, and is no folder; choose another with out=<folder>, or delete it")
-    try:
-        taken = target.is_dir() and any(target.iterdir())
-    except OSError as error:
-        raise _unwritable(target, error) from error
-    if taken:
-        raise _taken(target)
-
-
 def write_pack(ready: PreparedTask, read: Read, target: Path) -> None:
     """Write the folder pack of a prepared task to `target`, completely or not at all.
 
@@ -98,21 +87,21 @@ def write_pack(ready: PreparedTask, read: Read, target: Path) -> None:
     """
     rows = ready.read_manifest()
     try:
-        with _no_empty_folder(target.parent), _locked(target):
+        with no_empty_folder(target.parent, WHAT), _locked(target):
             _clear(target)
             partial = target.with_name(f".{target.name}-{uuid.uuid4().hex}.partial")
             try:
                 partial.mkdir()
                 _write_images(ready, _checked(ready, read, rows), partial)
                 _write_texts(ready, rows, partial)
-                refuse_existing(target)
+                refuse_existing(target, WHAT)
                 if target.is_dir():
                     target.rmdir()
                 partial.rename(target)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
-        raise _unwritable(target, error) from error
+        raise unwritable(target, WHAT, error) from error
 
 
 def _cached(ready: PreparedTask) -> Read:
@@ -193,22 +182,6 @@ def _write_texts(ready: PreparedTask, rows: manifest.Manifest, folder: Path) -> 
 
 
 @contextmanager
-def _no_empty_folder(folder: Path) -> Iterator[None]:
-    """A context in which `folder` exists; new folders that are empty at the end are removed."""
-    made = [one for one in (folder, *folder.parents) if not one.exists()]
-    try:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _unwritable(folder, error) from error
-        yield
-    finally:
-        for one in made:
-            with suppress(OSError):  # not empty
-                one.rmdir()
-
-
-@contextmanager
 def _locked(target: Path) -> Iterator[None]:
     """Lock `target`; raises `UserError` if another process holds it. The lock's file is removed at the end."""
     path = target.with_name(f".{target.name}.lock")
@@ -230,17 +203,3 @@ def _clear(target: Path) -> None:
     """Delete the files of a killed export. The caller must hold the lock."""
     for partial in target.parent.glob(f".{target.name}-*.partial"):
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _taken(target: Path) -> UserError:
-    return UserError(f"the folder {target} is not empty; choose another with out=<folder>, or delete it")
-
-
-def _unwritable(target: Path, error: OSError) -> UserError:
-    if error.errno in (EEXIST, ENOTEMPTY) and target.is_dir():
-        return _taken(target)
-    elsewhere = "choose another folder with out=<folder>"
-    if error.errno in (ENOSPC, EDQUOT, EFBIG):
-        why = f"cannot write the pack {target} ({error.strerror}; each image is a file of its own)"
-        return UserError(f"the disk is full: {why}; free some space or {elsewhere}")
-    return UserError(f"cannot write the pack {target}: {error.strerror}; {elsewhere}")
