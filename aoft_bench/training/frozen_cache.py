@@ -1,12 +1,9 @@
-"""What is frozen is computed once: the activations that no trained parameter and no random number can change.
+"""What is frozen is computed once: the activations that `frozen_part` finds are kept and looked up.
 
 The training images are the same in every epoch. A block that stands before the first trained parameter gives the same
 tokens for an image each time, so its tokens are computed once for each image (and, with flips, for its mirror image)
 and looked up in every step. Where nothing before the head is trained, the features that the head reads are kept. The
 blocks beside which a side network runs are frozen as a whole, so the tokens of all of them are kept.
-
-Which modules these are is seen in one forward pass: those whose input needs no gradient. Nothing is kept behind a
-module that draws random numbers, such as drop path.
 """
 
 import shutil
@@ -15,126 +12,25 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from aoft_bench.backbones.layout import block_paths, classifiers
 from aoft_bench.data.loader import DeviceBatches
 from aoft_bench.data.transforms import normalize
+from aoft_bench.training.frozen_part import FrozenPart, frozen_part, head_of
 from aoft_bench.training.hardware import autocast, free_memory
 from aoft_bench.training.job import TrainingJob
-from aoft_bench.utils.errors import UserError
 
 SHARE = 4  # of the free memory, the part that the cache may take is 1 / SHARE; on the disk too
 TOLERANCE = {"fp32": 1e-4, "bf16": 3e-2}  # of the logits with and without the cache, relative to the largest logit
 
 
-@dataclass(frozen=True)
-class FrozenPart:
-    """What is constant in a model. features: whether the input of the head is. blocks: paths of the blocks whose tokens
-    are; kept: those of them whose tokens are read by something else than the next constant block. why_not: what a user
-    could change, where nothing is constant."""
-
-    features: bool = False
-    blocks: tuple[str, ...] = ()
-    kept: tuple[str, ...] = ()
-    why_not: str = ""
-
-    def __bool__(self) -> bool:
-        return self.features or bool(self.blocks)
-
-
 class _SeenError(Exception):
     """All that is kept has been seen; the rest of the forward pass is not needed."""
-
-
-def frozen_part(model: nn.Module, images: Tensor) -> FrozenPart:
-    """Find what is constant, in one forward pass of normalized images (B, C, S, S), in evaluation mode."""
-    blocks = _blocks(model)
-    inside = {id(module) for block in blocks.values() for module in block.modules()}
-    constant: list[str] = []
-    stopped_by: list[str] = []  # what ended the constant part
-
-    def at_block(path: str) -> Any:
-        def hook(block: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-            given = [*inputs, *keywords.values()]
-            if any(isinstance(value, Tensor) and value.requires_grad for value in given) or any(
-                parameter.requires_grad for parameter in block.parameters()
-            ):
-                stopped_by.append("")
-            elif found := [path_ for path_, module in block.named_modules() if is_random(module)]:
-                stopped_by.append(f"{path}.{found[0]}")
-            elif not any(stopped_by) and len(inputs) == 1 and isinstance(inputs[0], Tensor):
-                constant.append(path)
-
-        return hook
-
-    def at_random(path: str) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            if not inputs[0].requires_grad:
-                stopped_by.append(path)
-
-        return hook
-
-    features: list[bool] = []
-
-    def at_head(head: nn.Module, inputs: tuple[Any, ...]) -> None:
-        features.append(not inputs[0].requires_grad and not any(stopped_by))
-
-    hooks = [block.register_forward_pre_hook(at_block(path), with_kwargs=True) for path, block in blocks.items()]
-    hooks += [
-        module.register_forward_pre_hook(at_random(path))
-        for path, module in model.named_modules()
-        if id(module) not in inside and is_random(module)
-    ]
-    if len(classifiers(model)) == 1:  # of a distilled network, whose logits are a mean of two, tokens are kept
-        hooks.append(_head(model).register_forward_pre_hook(at_head))
-    training = model.training
-    try:
-        model.eval()(images)
-    finally:
-        model.train(training)
-        for hook in hooks:
-            hook.remove()
-    if features == [True]:
-        return FrozenPart(features=True)
-    if not constant:
-        random = next((path for path in stopped_by if path), "")
-        return FrozenPart(why_not=f"{random} is random" if random else "")
-    return FrozenPart(blocks=tuple(constant), kept=tuple(_read_by_others(model, constant)))
-
-
-def is_random(module: nn.Module) -> bool:
-    """Whether a module drops something at random in training. Norms of batches use the statistics of pre-training."""
-    rate = next((getattr(module, name) for name in ("p", "drop_prob", "prob") if hasattr(module, name)), 0.0)
-    drops = isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__ in ("DropPath", "PatchDropout")
-    return drops and bool(rate)
-
-
-def _blocks(model: nn.Module) -> dict[str, nn.Module]:
-    try:
-        return dict(block_paths(model))
-    except UserError:  # a network without blocks can have a linear probe
-        return {}
-
-
-def _head(model: nn.Module) -> nn.Module:
-    return classifiers(model)[0]
-
-
-def _read_by_others(model: nn.Module, constant: list[str]) -> Iterator[str]:
-    """Constant blocks whose tokens are not only the input of the next constant block in the same list of blocks."""
-    parents = [path.rpartition(".")[0] for path in constant]
-    for index, path in enumerate(constant):
-        parent = model.get_submodule(parents[index])
-        followed = index + 1 < len(constant) and parents[index + 1] == parents[index]
-        if not (followed and isinstance(parent, nn.Sequential | nn.ModuleList)):
-            yield path
 
 
 class FrozenCache:
@@ -172,7 +68,7 @@ class FrozenCache:
         replaced: list[Any] = []
         try:
             if self.part.features:
-                head = _head(self._model)
+                head = head_of(self._model)
                 self._model.forward = lambda images: head(self._lookup(""))
                 replaced.append(self._model)
             for path in self.part.blocks:
@@ -216,7 +112,8 @@ class FrozenCache:
         seen: dict[str, Tensor] = {}
         hooks = []
         if self.part.features:
-            hooks.append(_head(self._model).register_forward_pre_hook(lambda _, inputs: _keep(seen, "", inputs[0], 1)))
+            head = head_of(self._model)
+            hooks.append(head.register_forward_pre_hook(lambda _, inputs: _keep(seen, "", inputs[0], 1)))
         for path in self.part.kept:
             block = self._model.get_submodule(path)
             hooks.append(

@@ -16,7 +16,8 @@ from aoft_bench.data.loader import DeviceBatches
 from aoft_bench.data.transforms import mirror
 from aoft_bench.records.files import read_record
 from aoft_bench.training import fit as fit_module
-from aoft_bench.training.frozen_cache import FrozenCache, FrozenPart, frozen_part
+from aoft_bench.training.frozen_cache import FrozenCache
+from aoft_bench.training.frozen_part import FrozenPart, frozen_part
 from aoft_bench.training.model import regularize, spare_frozen_blocks
 
 IMAGES = batch(16)[0]
