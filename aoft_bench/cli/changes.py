@@ -1,5 +1,7 @@
 """The name=value words of commands that open a finished run: what may differ from its record on this machine."""
 
+import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +12,11 @@ MOVABLE = (
     *(f"data.{name}" for name in ("root", "cache", "source", "tfds_dir", "manual_dir", "hf")),
     *("backbone.checkpoint", "trainer.eval_batch_size", "trainer.threads"),
 )
+
+
+def record_first(words: Sequence[str]) -> list[str]:
+    """The words with the record before the name=value words, for argparse; a user may give them in any order."""
+    return sorted(words, key=lambda word: bool(re.match(r"[\w.]+=", word)) and not os.path.exists(word))
 
 
 def parse_changes(words: Sequence[str], own: Sequence[str] = ()) -> dict[str, Any]:

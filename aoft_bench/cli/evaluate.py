@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aoft_bench.cli import ArgumentParser
-from aoft_bench.cli.changes import MOVABLE, parse_changes
+from aoft_bench.cli.changes import MOVABLE, parse_changes, record_first
 from aoft_bench.records.files import read_record
 from aoft_bench.records.predictions import Predictions, has_predictions, keeps_predictions, read_predictions
 from aoft_bench.utils.errors import UserError
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         metavar="name=value",
         help=f"alpha=0,0.5,1 (weights between the pre-trained and the trained network), or one of {', '.join(MOVABLE)}",
     )
-    parsed = parser.parse_args(arguments)
+    parsed = parser.parse_args(record_first(arguments))
     changes = parse_changes(parsed.changes, ("alpha",))
     alphas = _alphas(changes.pop("alpha", ""))
     record = read_record(parsed.record, anywhere=True)

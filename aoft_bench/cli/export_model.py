@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aoft_bench.cli import ArgumentParser
-from aoft_bench.cli.changes import MOVABLE, parse_changes
+from aoft_bench.cli.changes import MOVABLE, parse_changes, record_first
 from aoft_bench.records.files import read_record
 from aoft_bench.utils.errors import UserError, unknown
 from aoft_bench.utils.files import user_path
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
         metavar="name=value",
         help=f"out=DIR, format={'|'.join(FORMATS)} (timm), push=OWNER/NAME, and as for evaluate {', '.join(MOVABLE)}",
     )
-    parsed = parser.parse_args(arguments)
+    parsed = parser.parse_args(record_first(arguments))
     changes = parse_changes(parsed.words, ("out", "format", "push"))
     kind, repository = changes.pop("format", "timm"), changes.pop("push", None)
     if kind not in FORMATS:

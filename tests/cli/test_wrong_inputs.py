@@ -237,6 +237,9 @@ asked(
     "backbone.name: got 'xxx",
     "at most 255",
 )
+asked("evaluate: the record last", "evaluate", "data.root=pack gone.json", "no record gone.json")
+asked("evaluate: no record at all", "evaluate", "data.root=pack", "no record data.root=pack")
+asked("export-model: the record last", "export-model", "out=o gone.json", "no record gone.json")
 asked("export-model: where to", "export-model", "record.json", "where to? give out=<folder>")
 asked("export-model: format", "export-model", "r.json out=o format=tim", "unknown format 'tim' (did you mean 'timm'?)")
 asked("export-model: no record", "export-model", "gone.json out=o", "no record gone.json")
