@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aoft_bench.cli import ArgumentParser
+from aoft_bench.cli.results_folder import read_records
 from aoft_bench.config.command_line import split_word
 from aoft_bench.records.predictions import read_predictions
 from aoft_bench.records.schema import Record
-from aoft_bench.results.collect import collect, read_usable
+from aoft_bench.results.collect import read_usable
 from aoft_bench.results.kept import Kept
 from aoft_bench.results.method_comparison import Side, answer
 from aoft_bench.results.rows import Row
@@ -25,6 +26,8 @@ CHOICES: dict[str, Callable[[Record], str]] = {
     "protocol": lambda record: record["protocol"]["name"],
     "epochs": lambda record: str(record["config"]["recipe"]["epochs"]),
     "img_size": lambda record: str(record["config"]["backbone"]["img_size"]),
+    "precision": lambda record: record["precision"],
+    "shots": lambda record: str((record["data"].get("drawn") or {}).get("shots") or "all"),
 }
 
 
@@ -85,9 +88,7 @@ def _where(records: list[Record]) -> tuple[str, str]:
 
 
 def _of_methods(root: Path, a: str, b: str, words: Sequence[str]) -> list[str]:
-    found = collect(root)
-    if not found.records:
-        raise UserError(f"no records below {root / 'records'}; give another folder by --results DIR")
+    found = read_records(root, "give another folder by --results DIR")
     comparisons = build_comparisons(_chosen(found.records, words), None, kept := Kept(root))
     comparison, dataset, rows = _one(comparisons, a, b)
     predicted = {one.row.label: one for one in kept.of_dataset(rows, dataset)}
@@ -127,8 +128,8 @@ def _one(comparisons: Sequence[Comparison], a: str, b: str) -> tuple[Comparison,
         problem = f"{a} and {b} have {len(both) or 'no'} datasets and settings in common"
         listed = "; ".join(f"{dataset} in {one.title}" for one, dataset in both[:8])
         more = f" and {len(both) - 8} more" * (len(both) > 8)
-        what = f": {listed}{more}; choose one by {', '.join(CHOICES)}, as in dataset={both[0][1]}" if both else ""
-        raise UserError(problem + (what or "; run both on the same one"))
+        what = f": {listed}{more}; {_how_to_choose(both)}" if both else "; run both on the same one"
+        raise UserError(problem + what)
     comparison, dataset = both[0]
     rows = []
     for name in (a, b):
@@ -139,6 +140,16 @@ def _one(comparisons: Sequence[Comparison], a: str, b: str) -> tuple[Comparison,
     if rows[0] is rows[1]:
         raise UserError(f"A and B are the same row, {rows[0].label!r}: give two")
     return comparison, dataset, rows
+
+
+def _how_to_choose(both: Sequence[tuple[Comparison, str]]) -> str:
+    """The choices that tell some pairs of setting and dataset apart, with an example."""
+    records = [next(record for record in one.records if record["dataset"] == dataset) for one, dataset in both]
+    values = {name: [value(record) for record in records] for name, value in CHOICES.items()}
+    differing = [name for name, some in values.items() if len(set(some)) > 1]
+    if not differing:
+        return "they differ in what no choice names: give two files of records"
+    return f"choose one by {', '.join(differing)}, as in {differing[0]}={values[differing[0]][0]}"
 
 
 def _rows(comparison: Comparison, dataset: str, name: str) -> list[Row]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aoft_bench.cli import ArgumentParser
-from aoft_bench.results.collect import Collected, collect
+from aoft_bench.results.collect import Collected, LeftOut, collect
 from aoft_bench.results.published import Published, load
 from aoft_bench.results.reproduction import Target, load_targets
 from aoft_bench.utils.errors import UserError
@@ -26,11 +26,22 @@ def read_results(
     """(folder, its records, published rows, those that sweeps aim at). What cannot be used is named on stderr;
     `UserError` where no record can be."""
     root = results_folder(command, arguments, about)
-    found, published = collect(root), load(root)
+    found, published = read_records(root, "run a cell first: aoft-bench --help"), load(root)
     targets = load_targets(root, published)
-    for left in [*found.left_out, *published.left_out]:
-        print(f"aoft_bench: left out {left}", file=sys.stderr)
+    _name(published.left_out)
+    return root, found, published, targets
+
+
+def read_records(root: Path, remedy: str) -> Collected:
+    """The records of a folder. What cannot be used is named on stderr; `UserError` with `remedy` where none can be."""
+    found = collect(root)
+    _name(found.left_out)
     if not found.records:
         why = f"none of the {len(found.left_out)} records can be used (above)" if found.left_out else "no records"
-        raise UserError(f"{why} below {root / 'records'}; run a cell first: aoft-bench --help")
-    return root, found, published, targets
+        raise UserError(f"{why} below {root / 'records'}; {remedy}")
+    return found
+
+
+def _name(left_out: Sequence[LeftOut]) -> None:
+    for left in left_out:
+        print(f"aoft_bench: left out {left}", file=sys.stderr)

@@ -78,12 +78,33 @@ def test_a_mistake_is_a_line(root: Path, cli: Command, words: list[str], expecte
     assert expected in result.err, result.err
 
 
+def test_records_that_are_left_out_are_named(root: Path, cli: Command) -> None:
+    for path in root.rglob("lora/digits/*.json"):
+        path.write_text("{")
+    result = cli("compare", "aoft", "lora")
+    lines = result.err.splitlines()
+    assert result.code == 2 and len(lines) == 4 and all("left out results/records/" in line for line in lines[:3])
+    assert "unknown method 'lora'" in lines[3]
+
+
+def test_numbers_of_shots_are_chosen(root: Path, cli: Command) -> None:
+    for shots in (1, 4):
+        of = {"rule": 1, "seed": 0, "splits": [], "pool": "ab12", "shots": shots}
+        for method in ("bitfit", "ssf"):
+            laid(root, method, 0, 3.0, data__drawn=of, data__fingerprint=f"{shots}", config__data__shots=shots)
+    result = cli("compare", "bitfit", "ssf")
+    assert result.code == 2 and "; choose one by shots, as in shots=" in result.err, result.err
+    result = cli("compare", "bitfit", "ssf", "shots=4")
+    assert result.code == 0 and "4-shot" in result.out, result.err
+
+
 def test_what_cannot_be_paired_is_refused_in_a_line(root: Path, cli: Command) -> None:
     for seed in (0, 1):
         laid(root, "aoft", seed, 3.0, "shapes_count")
         laid(root, "lora", seed, 3.0, "shapes_count")
     result = cli("compare", "aoft", "lora")
     assert result.code == 2 and "have 2 datasets and settings in common: digits in" in result.err
+    assert "; choose one by dataset, as in dataset=digits" in result.err
     assert cli("compare", "aoft", "lora", "dataset=shapes_count").code == 0
     paths = [str(next(root.rglob(f"aoft/{dataset}/seed0-*.json"))) for dataset in ("digits", "shapes_count")]
     assert "cannot pair images: the dataset of A is digits, of B shapes_count" in cli("compare", *paths).err
