@@ -19,7 +19,7 @@ from aoft_bench.cli.changes import MOVABLE, parse_changes
 from aoft_bench.records.code_version import code_digest
 from aoft_bench.records.files import command_of
 from aoft_bench.records.schema import Record
-from aoft_bench.results.collect import collect, read_usable
+from aoft_bench.results.collect import Collected, collect, read_usable
 from aoft_bench.results.verified import (
     LIMIT,
     NAME,
@@ -108,11 +108,14 @@ def _read(words: Sequence[str]) -> tuple[list[Path], int, int, dict[str, Any]]:
 def _cells(places: Sequence[Path]) -> list[Cell]:
     """The cells in these places, each once. Raises `UserError` for a place without a record that can be used."""
     found: dict[Path, Cell] = {}
+    folders: dict[Path, Collected] = {}
     for place in places:
         root = _root_of(place)
         if place.is_file():
             read_usable(place, anywhere=False)  # for its reason
-        collected = collect(root)
+        if root not in folders:  # once for all records of a folder
+            folders[root] = collect(root)
+        collected = folders[root]
         inside = {
             path: Cell(root, record, collected.records)
             for path, record in zip(collected.paths, collected.records, strict=True)
