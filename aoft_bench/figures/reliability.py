@@ -22,9 +22,9 @@ Bins = dict[str, Reliability]  # by label of a row
 def plans(comparison: Comparison, styles: Styles) -> list[Plan]:
     """One figure a dataset, with the rows that are looked for first; raises `NothingToDrawError`."""
     found: list[Plan] = []
-    rows = featured(comparison.rows)
     for dataset in comparison.datasets:
-        if kept := comparison.kept.of_dataset(rows, dataset):
+        here = [row for row in comparison.rows if comparison.kept.has_some(row, dataset)]
+        if kept := comparison.kept.of_dataset(featured(here), dataset):
             bins = {one.row.label: _summed(one) for one in kept}
             found.append(partial(_figure, dataset, comparison.header(dataset), bins, styles))
     if not found:

@@ -9,10 +9,11 @@ import pytest
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from prediction_cases import drawn, lay_down, record_of
+from report_records import write
 
 from aoft_bench.figures import agreement, confusion, reliability
 from aoft_bench.figures.drawing import Drawing
-from aoft_bench.figures.series import method_styles, row_styles
+from aoft_bench.figures.series import FEATURED, method_styles, row_styles
 from aoft_bench.figures.style import drawing_style
 from aoft_bench.figures.values import NothingToDrawError
 from aoft_bench.results.collect import collect
@@ -60,6 +61,17 @@ def test_reliability_shows_the_bins(root: Path) -> None:
     last = confidence > 14 / 15
     assert lines["aoft"].get_xdata()[-1] == pytest.approx(confidence[last].mean(), abs=1e-5)
     assert lines["aoft"].get_ydata()[-1] == pytest.approx(right[last].mean(), abs=1e-9)
+
+
+@pytest.mark.parametrize("module", [agreement, confusion, reliability])
+def test_rows_without_predictions_take_no_place(root: Path, tmp_path: Path, module: Any) -> None:
+    """Eight rows that are looked for first kept none; two others did."""
+    write(tmp_path, [record_of(RUNS["lora", 0], method, data__classes=8) for method in FEATURED])
+    for method in ("ssf", "bitfit"):
+        for seed in (0, 1):
+            made = RUNS["lora", seed]
+            lay_down(tmp_path, record_of(made, method, seed=seed, data__classes=8), made)
+    assert planned(module.plans, tmp_path, Kept(tmp_path)).name == f"{module.__name__.rpartition('.')[2]}-digits"
 
 
 def test_confusion_shows_shares_of_the_true_class(root: Path) -> None:
