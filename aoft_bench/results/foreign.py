@@ -48,13 +48,13 @@ def read_foreign(path: Path) -> list[ForeignRow]:
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         if missing := [column for column in COLUMNS if column not in (reader.fieldnames or ())]:
             raise UserError(f"{name} has no column {missing[0]}; its first line names {', '.join(COLUMNS)}")
-        lines = list(reader)
+        lines = [(reader.reader.line_num, line) for line in reader]  # blank lines count
     except OSError as error:
         raise UserError(f"foreign={name} cannot be read: {error.strerror or error}; give a CSV file") from None
     except (ValueError, csv.Error) as error:
         raise UserError(f"foreign={name} is no CSV in UTF-8: {one_line(str(error))}") from None
     found: dict[tuple[str, str], dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-    for number, line in enumerate(lines, 2):
+    for number, line in lines:
         try:
             method, task, seed, top1, source = _values(line)
             if seed in found[method, source][task]:

@@ -137,7 +137,7 @@ def load(root: Path) -> Published:
     for name, benchmark in (("aoft", ""), ("vtab", "vtab1k"), ("vtab_other_backbones", "vtab1k"), ("fgvc", "fgvc")):
         path, wrong = folder / f"{name}.csv", []
         lines = lines_of(path, _COLUMNS if benchmark else {*_COLUMNS, "benchmark"}, found.left_out)
-        for number, line in enumerate(lines, 2):
+        for number, line in lines:
             try:
                 found.rows.append(_row(line, benchmark or line["benchmark"], factors))
             except ValueError as error:
@@ -182,8 +182,9 @@ def _normalization(setting: Setting) -> str:
     return known.get(values, "of its own")
 
 
-def lines_of(path: Path, columns: Iterable[str], left_out: list[LeftOut]) -> list[dict[str, str]]:
-    """The whole lines of a file with these columns; none, and why in `left_out`, for a file that cannot be read."""
+def lines_of(path: Path, columns: Iterable[str], left_out: list[LeftOut]) -> list[tuple[int, dict[str, str]]]:
+    """(number, values) of the lines of a file with these columns; none, and why in `left_out`, for a file that cannot
+    be read. The number is where the line ends in the file: blank lines count too."""
     if not path.exists():
         return []
     try:
@@ -195,7 +196,7 @@ def lines_of(path: Path, columns: Iterable[str], left_out: list[LeftOut]) -> lis
             raise ValueError(f"it has no column {missing[0]}")
         if len(names) > len(set(names)):
             raise ValueError(f"it has two columns for {next(name for name in names if names.count(name) > 1)}")
-        return list(reader)
+        return [(reader.reader.line_num, line) for line in reader]
     except OSError as error:
         left_out.append(LeftOut(path, f"cannot be read: {error.strerror or error}; delete it"))
     except (ValueError, csv.Error) as error:
@@ -206,7 +207,7 @@ def lines_of(path: Path, columns: Iterable[str], left_out: list[LeftOut]) -> lis
 def _factors(path: Path, left_out: list[LeftOut]) -> list[dict[str, str]]:
     """The lines of factors.csv whose values are known."""
     good = []
-    for number, line in enumerate(lines_of(path, {"method", "source", *_FACTORS}, left_out), 2):
+    for number, line in lines_of(path, {"method", "source", *_FACTORS}, left_out):
         wrong = [name for name, known in _FACTORS.items() if line[name] not in ("", None, *known)]
         if wrong:
             what = unknown_text(wrong[0], line[wrong[0]], _FACTORS[wrong[0]])

@@ -133,7 +133,7 @@ def load_targets(root: Path, published: Published) -> list[Target]:
     path = published.folder / FILE if published.folder else root / "published" / FILE
     rows = {(row.benchmark, row.method, row.source): row for row in published.rows}
     targets: dict[str, Target] = {}
-    for number, line in enumerate(lines_of(path, COLUMNS, published.left_out), 2):
+    for number, line in lines_of(path, COLUMNS, published.left_out):
         try:
             target = _target(line, rows)
             if target.name in targets:

@@ -180,6 +180,7 @@ GOOD = b"LoRA,0.1,87.5,87,paper\n"
     [
         (HEADER + b"LoRA,0.1,87.x,87,paper\n" + GOOD, "line 2: cub is '87.x', not a number from 0 to 100", 1),
         (HEADER + b"LoRA,0.1,nan,87,paper\nLoRA,1e400,87,87,paper\n", "line 2: cub is 'nan', not", 0),
+        (HEADER + b"\n" + GOOD + b"\nLoRA,0.1,87.x,87,paper\n", "line 5: cub is '87.x', not", 1),
         (HEADER + GOOD + b"LoRA,1e400,87,87,paper\nLoRA\n", "line 3: params_m is '1e400', not", 1),
         (HEADER + GOOD + b"LoRA,0.1,87,87\n", "line 3: it has more or fewer values than there are columns", 1),
         (HEADER + b"LoRA,0.1,87,87,paper,more\n", "line 2: it has more or fewer values", 0),
