@@ -124,12 +124,15 @@ def _check_config(config: dict[str, Any], model: Any, folder: Path) -> None:
             "transformers; give one of those, or a file with timm's names"
         )
     # option: its default in transformers, what is allowed
-    wanted: dict[str, tuple[Any, set[Any]]] = {"hidden_act": ("gelu", {"gelu"}), "layer_norm_eps": (EPS, {EPS, 1e-12})}
+    wanted: dict[str, tuple[Any, tuple[Any, ...]]] = {
+        "hidden_act": ("gelu", ("gelu",)),
+        "layer_norm_eps": (EPS, (1e-12, EPS)),
+    }
     if blocks := getattr(model, "blocks", None):
-        wanted["num_attention_heads"] = (12, {blocks[0].attn.num_heads})
+        wanted["num_attention_heads"] = (12, (blocks[0].attn.num_heads,))
     for option, (default, allowed) in wanted.items():
         if (got := config.get(option, default)) not in allowed:
             raise UserError(
                 f"{folder} holds weights of another network: {option} is {got!r}, not "
-                f"{' or '.join(map(repr, sorted(allowed)))}; choose the backbone that the folder belongs to"
+                f"{' or '.join(map(repr, allowed))}; choose the backbone that the folder belongs to"
             )

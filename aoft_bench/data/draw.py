@@ -54,7 +54,7 @@ def complete(source: Source, wanted: Draw) -> Source:
     seed = f"seed {wanted.seed}"
     texts = [f"{' and '.join(missing)} drawn by rule"] if missing else []
     texts += [f"{wanted.given} drawn by rule"] if wanted.given else []
-    few = _short_classes(source.listed["train800"], source.classes, wanted.shots)
+    few = _short_classes(source.listed, chosen["train800"], source.classes, wanted.shots)
     texts += [f"{few:,} classes have fewer than {wanted.shots} images"] if few else []
     about = {"rule": _RULE, "seed": wanted.seed, "splits": list(missing), "pool": source.stamp}
     about |= {name: value for name in ("train", "shots") if (value := getattr(wanted, name))}
@@ -111,8 +111,11 @@ def drawn(
         found |= _share(train, val, wanted.train)
     for split in ("val200", "test"):
         if not found[split]:
+            few = "no class has two training images left"
+            if split == "val200" and wanted.shots:
+                few = f"no class has a training image besides the {wanted.shots} of data.shots"
             raise UserError(
-                f"too few images to draw {split} from: no class has two training images left; give more images, or a "
+                f"too few images to draw {split} from: {few}; give more images, or a "
                 f"{'val' if split == 'val200' else 'test'} split"
             )
     return {split: sorted(found[split], key=lambda member: (SPLITS.index(member[0]), member[1])) for split in SPLITS}
@@ -190,6 +193,7 @@ def _all(pools: list[_Pool]) -> list[Member]:
     return [member for pool in pools for member in pool.members]
 
 
-def _short_classes(listed: Listed, classes: int, shots: int | None) -> int:
-    """How many classes have fewer than `shots` images in the training split of the source."""
-    return int((np.bincount(listed.labels, minlength=classes) < shots).sum()) if shots else 0
+def _short_classes(listed: Mapping[str, Listed], train: list[Member], classes: int, shots: int | None) -> int:
+    """How many classes have fewer than `shots` images in `train`, what was drawn to train on."""
+    labels = [listed[split].labels[index] for split, index in train]
+    return int((np.bincount(labels, minlength=classes) < shots).sum()) if shots else 0

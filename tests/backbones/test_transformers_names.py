@@ -109,6 +109,7 @@ def test_folders_that_cannot_be_read_are_refused_in_one_line(teacher, tmp_path):
         "model_type is None, and": (state, {"model_type": None}),
         "num_attention_heads is 8, not 4; choose the backbone": (state, {"num_attention_heads": 8}),
         "hidden_act is 'quick_gelu', not 'gelu'": (state, {"hidden_act": "quick_gelu"}),
+        r"hidden_act is \['gelu'\], not 'gelu'": (state, {"hidden_act": ["gelu"]}),
         "layer_norm_eps is 0.1, not 1e-12 or 1e-06": (state, {"layer_norm_eps": 0.1}),
         "another network: 2 tensors missing, 4 unknown": (without, {}),
         r"another network: 0 tensors missing, 0 unknown, \d+ of another shape": (wider, {}),

@@ -103,6 +103,7 @@ def test_shares_add_up_and_no_class_gives_more_than_it_has(counts, data):
         ((5, 5), {"train": 9}, r"data.train=9 needs 9 training images, there are 8"),
         ((5, 5, 5), {"train": 2}, r"data.train=2 is too few: each of the 3 classes"),
         ((1, 1), {}, "too few images to draw val200 from"),
+        ((5, 5), {"shots": 4}, "draw val200 from: no class has a training image besides the 4 of data.shots"),
         ((5, 0), {"shots": 1}, r"data.shots=1: class 1 has no training image left"),
     ],
 )

@@ -90,6 +90,8 @@ def test_splits_that_are_missing_are_drawn_and_noted(tmp_path):
     assert few.read_manifest()["test"] == ready.read_manifest()["test"]
     found = find(MINE, Locations(tmp_path / "cache", root, draw=Draw(shots=2)), image_size=16)
     assert found and found.directory == few.directory
+    root = make_images(tmp_path / "two", splits={"train": 10, "val": 2})  # test takes two of the ten
+    assert "2 classes have fewer than 9 images" in prepared(root, tmp_path / "cache", draw=Draw(shots=9)).source_note
 
 
 def test_a_pack_is_drawn_from_too_and_stays_as_it_was_without(tmp_path):
@@ -170,6 +172,7 @@ def test_a_wrong_image_folder(images, spoil, says):
 TABLES = {
     "no label": ("path,lable,split", [], r"no column 'label'; its columns: lable, .*data.label=<column>"),
     "no path": ("file,label,split", [], r"no column 'path'; .*give the files of the images in path"),
+    "two labels": ("path,label,label", [], r"has 2 columns 'label'; rename all but one"),
     "gap": ("", ["train/ant/0.png,3,train"], r"has no image of class 2 in rows of train or val; .*without gaps"),
     "label of another kind": ("", ["train/ant/0.png,cat,train"], r"line \d+: the label 'cat' is a name, those before"),
     "huge label": ("", ["train/ant/0.png,99999999999,train"], "the label 99999999999 leaves gaps"),
@@ -201,6 +204,11 @@ def test_a_wrong_parquet(tmp_path):
     assert "cannot read" in refused(path)
     parquet.write_table(arrow.table({"picture": [b"x"], "label": [0]}), path)
     assert "no column 'path'; its columns: " in refused(path)
+    twice = arrow.Table.from_arrays(
+        [arrow.array([b"x"]), arrow.array([0]), arrow.array([0])], ["bytes", "label", "label"]
+    )
+    parquet.write_table(twice, path)
+    assert "has 2 columns 'label'; rename all but one" in refused(path)
     parquet.write_table(arrow.table({"bytes": ["text"], "label": [0]}), path)
     assert "the column bytes holds string; give the encoded images as binary" in refused(path)
     parquet.write_table(arrow.table({"bytes": [b"x"] * 12, "label": [0.5] * 12}), path)
@@ -253,6 +261,8 @@ def test_a_hugging_face_dataset_holds_the_same_images(images, tmp_path, monkeypa
     drawn = prepared(tmp_path / "one", tmp_path / "b")
     assert drawn.drawn and sum(drawn.sizes.values()) == 6
     assert "no column 'class'" in refused(tmp_path / "saved", label="class")
+    datasets.DatasetDict({**splits, "test": part("test").remove_columns("kind")}).save_to_disk(str(tmp_path / "bare"))
+    assert "test has other features than train" in refused(tmp_path / "bare", label="kind")
     (tmp_path / "saved/dataset_dict.json").write_text(json.dumps({"splits": ["train", "nothing"]}))
     assert "cannot read the dataset" in refused(tmp_path / "saved")
     monkeypatch.setattr(datasets, "load_dataset", lambda name, config: {**splits, "train": part("train", False)})

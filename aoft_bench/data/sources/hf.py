@@ -16,10 +16,7 @@ from aoft_bench.data.digests import digests_of
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.sources.base import Source
 from aoft_bench.data.sources.columns import SPLIT_NAMES, no_column, numbered, split_listings, split_of
-from aoft_bench.data.sources.listing import (
-    ListedImages,
-    check_trained,
-)
+from aoft_bench.data.sources.listing import ListedImages, check_trained
 from aoft_bench.data.tasks import Task
 from aoft_bench.utils.errors import UserError
 
@@ -106,7 +103,7 @@ def read_dataset(
     features = splits["train800"].features
     image, label = _image_of(where, features), _label_of(where, features, label)
     for split, part in splits.items():
-        if (part.features[image], part.features[label]) != (features[image], features[label]):
+        if any(part.features.get(column) != features[column] for column in (image, label)):
             raise UserError(f"{where}: {split} has other features than train; give all splits the same ones")
         splits[split] = part.cast_column(image, datasets.Image(decode=False))
     values = [value for part in splits.values() for value in part[label]]

@@ -139,8 +139,8 @@ def _read_csv(path: Path, label: str, digest: "hashlib._Hash") -> _Rows:
     for index, line in enumerate(lines):
         if len(line) != len(names):
             raise UserError(f"{entry(index)} has {len(line)} values for {len(names)} columns; quote values with commas")
-    wanted = ("path", label, "split")
-    columns = {name: [line[names.index(name)] for line in lines] for name in wanted if name in names}
+    wanted = _used(path, names, ("path", label, "split"))
+    columns = {name: [line[names.index(name)] for line in lines] for name in wanted}
     return _Rows(columns, names, entry)
 
 
@@ -152,7 +152,7 @@ def _read_parquet(path: Path, label: str, digest: "hashlib._Hash", memory: Path 
     digest.update(f"{content}\n".encode())
     try:
         names = parquet.read_schema(path).names
-        wanted = [name for name in ("bytes", "path", label, "split") if name in names]
+        wanted = _used(path, names, ("bytes", "path", label, "split"))
         table = parquet.read_table(path, columns=wanted, memory_map=True)
     except (arrow.ArrowException, OSError) as error:
         raise UserError(f"cannot read {path}: {' '.join(str(error).split())[:200]}; write the table again") from error
@@ -166,6 +166,14 @@ def _read_parquet(path: Path, label: str, digest: "hashlib._Hash", memory: Path 
         raise UserError(f"{path}: the column bytes holds {kind}; give the encoded images as binary")
     columns = {name: table[name] if name == "bytes" else table[name].to_pylist() for name in wanted}
     return _Rows(columns, names, entry)
+
+
+def _used(path: Path, names: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Those of `columns` that a table with these names has; raises `UserError` for one that it has twice."""
+    twice = next((name for name in columns if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{path} has {names.count(twice)} columns {twice!r}; rename all but one of them")
+    return [name for name in columns if name in names]
 
 
 def _splits(path: Path, rows: _Rows) -> list[str]:
