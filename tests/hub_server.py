@@ -10,6 +10,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from aoft_bench.utils import hub
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ERRORS = {  # what the hub answers: status and headers
@@ -71,6 +77,25 @@ def running_hub() -> Iterator[FakeHub]:
         thread.join()
 
 
+@contextmanager
+def hub_of_this_process(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[FakeHub]:
+    """A `FakeHub` that huggingface_hub asks in this process, with an empty cache in `folder`/hub."""
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with running_hub() as server:
+        values = {
+            "ENDPOINT": server.address,
+            "HUGGINGFACE_CO_URL_TEMPLATE": server.address + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_CACHE": str(folder / "hub"),
+            "HF_TOKEN_PATH": str(folder / "token"),
+            "HF_HUB_DOWNLOAD_TIMEOUT": 0.2,
+            "DOWNLOAD_CHUNK_SIZE": 1000,
+        }
+        for name, value in values.items():
+            monkeypatch.setattr(constants, name, value)
+        monkeypatch.setattr(hub, "FIRST_TIMEOUT", 0.5)
+        yield server
+
+
 class _Answer(BaseHTTPRequestHandler):
     server: FakeHub
 
@@ -102,7 +127,7 @@ class _Answer(BaseHTTPRequestHandler):
 
     def send_on(self) -> None:
         """Answer as the hub: what the file is, and where."""
-        path = re.fullmatch(r"/([^/]+/[^/]+)/resolve/main/(.+)", self.path)
+        path = re.fullmatch(r"/(?:datasets/)?([^/]+/[^/]+)/resolve/main/(.+)", self.path)
         repository, name = path.groups() if path else ("", "")
         content = self.server.files.get((repository, name))
         if content is None:

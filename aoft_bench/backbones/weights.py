@@ -1,7 +1,7 @@
 """Weight files of pre-trained networks: a local file, the embedded one or the Hugging Face hub's, and their SHA-256.
 
-`hub` downloads, `read_weights` reads. Importing this module imports neither torch nor timm. A name without a tag is
-refused when the weights would come from the hub: timm's default for it changes between versions and is fine-tuned on
+`utils.hub` downloads, `read_weights` reads. Importing this module imports neither torch nor timm. A name without a tag
+is refused when the weights would come from the hub: timm's default for it changes between versions and is fine-tuned on
 ImageNet-1k for ViT-B/16, which is worth about a point. The SHA-256 of the file that the weights came from is part of
 every record.
 """
@@ -18,7 +18,7 @@ from aoft_bench.utils.fast_imports import import_timm
 from aoft_bench.utils.files import user_path
 
 if TYPE_CHECKING:
-    from aoft_bench.backbones.hub import HubFile
+    from aoft_bench.utils.hub import HubFile
 
 # the models of conf/backbone that are in a repository of their name at the hub; timm, which imports torch, need not be
 # asked for it
@@ -76,7 +76,7 @@ def weights_here(options: BackboneOptions) -> Path | None:
         return NANO_WEIGHTS
     if options.timm not in AT_TIMM:
         check_name(options)
-    from aoft_bench.backbones import hub
+    from aoft_bench.utils import hub
 
     path = hub.cached(_hub_file(options.timm))
     return path if path and _is_intact(path) else None
@@ -85,7 +85,7 @@ def weights_here(options: BackboneOptions) -> Path | None:
 def check_weights(options: BackboneOptions) -> None:
     """Raise the `UserError` of `weight_file`, as far as one request to the hub can tell; downloads nothing."""
     if weights_here(options) is None:
-        from aoft_bench.backbones import hub
+        from aoft_bench.utils import hub
 
         hub.ask(_hub_file(options.timm))
 
@@ -130,7 +130,7 @@ def _file_of_folder(folder: Path) -> Path:
 
 def _download(timm_name: str) -> Path:
     """Download a hub model's weights, and compare them with the SHA-256 that the hub announced."""
-    from aoft_bench.backbones import hub
+    from aoft_bench.utils import hub
 
     file = _hub_file(timm_name)
     damaged = hub.cached(file)
@@ -147,15 +147,20 @@ def _download(timm_name: str) -> Path:
 
 def _is_intact(path: Path) -> bool:
     """Whether a file of the hub's cache has the SHA-256 that it is named by, as far as that is known."""
-    from aoft_bench.backbones import hub
+    from aoft_bench.utils import hub
 
     return hub.digest_in_cache(path) in (None, file_sha256(path))
 
 
 def _hub_file(timm_name: str) -> "HubFile":
-    from aoft_bench.backbones.hub import HubFile
+    from aoft_bench.utils.hub import HubFile
 
-    return HubFile(*at_the_hub(timm_name), f"the weights of {timm_name}")
+    repository, name = at_the_hub(timm_name)
+    otherwise = (
+        f"fetch {name} of {repository} elsewhere and give backbone.checkpoint=FILE (docs/weights.md); without a "
+        "download: backbone=vit_nano"
+    )
+    return HubFile(repository, name, f"the weights of {timm_name}", otherwise)
 
 
 def at_the_hub(timm_name: str) -> tuple[str, str]:

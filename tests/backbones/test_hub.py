@@ -13,14 +13,14 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 from conftest import Command, words
-from hub_server import COMMIT, FakeHub, running_hub
+from hub_server import COMMIT, FakeHub, hub_of_this_process
 from huggingface_hub import constants
 from networks import timm
 from safetensors.torch import save
 
-from aoft_bench.backbones import hub
 from aoft_bench.backbones.weights import check_weights, weight_file, weights_here
 from aoft_bench.config.schema import BackboneOptions
+from aoft_bench.utils import hub
 from aoft_bench.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,20 +32,8 @@ CONTENT = bytes(range(256)) * 40
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """A hub with one file, which this process asks, and whose cache is empty."""
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    with running_hub() as server:
+    with hub_of_this_process(monkeypatch, tmp_path) as server:
         server.files[f"timm/{MODEL}", "model.safetensors"] = CONTENT
-        values = {
-            "ENDPOINT": server.address,
-            "HUGGINGFACE_CO_URL_TEMPLATE": server.address + "/{repo_id}/resolve/{revision}/{filename}",
-            "HF_HUB_CACHE": str(tmp_path / "hub"),
-            "HF_TOKEN_PATH": str(tmp_path / "token"),
-            "HF_HUB_DOWNLOAD_TIMEOUT": 0.2,
-            "DOWNLOAD_CHUNK_SIZE": 1000,
-        }
-        for name, value in values.items():
-            monkeypatch.setattr(constants, name, value)
-        monkeypatch.setattr(hub, "FIRST_TIMEOUT", 0.5)
         yield server
 
 

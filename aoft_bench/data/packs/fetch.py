@@ -1,12 +1,13 @@
 """Fetch what is public of a task: the pack of VTAB-1k, and the json files that list FGVC's images.
 
-Both are single zip files in datasets of the Hugging Face hub. The hub's library keeps them, and resumes a download that
-was interrupted; what a task needs is unpacked beside the other packs, completely or not at all.
+Both are single zip files in datasets of the Hugging Face hub, whose library keeps them in its cache. What a task needs
+is unpacked beside the other packs, completely or not at all.
 """
 
 import shutil
 import uuid
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -61,27 +62,29 @@ def fetch(task: Task, root: Path | None = None) -> Path:
     try:
         with zipfile.ZipFile(path) as content:
             _unpack(task, archive, content, target)
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise UserError(f"{path} is no whole zip file ({error}); delete it and run again") from error
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error) as error:
+        # what the hub's cache shows is a link; without it alone, the same bytes would be linked again
+        raise UserError(f"{path.resolve()} is no whole zip file ({error}); delete it and run again") from error
     except OSError as error:
-        raise UserError(f"cannot unpack {archive.file} to {target}: {error.strerror}; free some space") from error
+        raise UserError(
+            f"cannot unpack {archive.file} to {target}: {error.strerror}; free some space, or mend the permissions"
+        ) from error
     return target
 
 
 def _download(task: Task, archive: _Archive, target: Path) -> Path:
-    import huggingface_hub as hub
+    from aoft_bench.utils import hub  # imports the hub's library
 
-    try:
-        # one request first: the download retries for a minute before it gives up
-        hub.get_hf_file_metadata(hub.hf_hub_url(archive.repository, archive.file, repo_type="dataset"), timeout=5)
-        return Path(hub.hf_hub_download(archive.repository, archive.file, repo_type="dataset"))
-    except Exception as error:  # of the hub, of the network, of the disk
-        lists = ", ".join(archive.lists)
-        raise UserError(
-            f"cannot fetch {archive.file} ({archive.size}) of the dataset {archive.repository} on the Hugging Face hub "
-            f"({type(error).__name__}); where there is a network, download it by hand, and put the folder with {lists} "
-            f"of {task.name} here as {target}"
-        ) from None
+    lists = ", ".join(archive.lists)
+    file = hub.HubFile(
+        archive.repository,
+        archive.file,
+        f"the files of {archive.file}",
+        f"download {archive.file} ({archive.size}) of the dataset {archive.repository} by hand, and put the folder "
+        f"with {lists} of {task.name} here as {target}",
+        kind="dataset",
+    )
+    return hub.cached(file) or hub.download(file)
 
 
 def _unpack(task: Task, archive: _Archive, content: zipfile.ZipFile, target: Path) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import httpx2
 import huggingface_hub as hub
@@ -26,16 +26,18 @@ LOG_EVERY = 15  # seconds between two lines of progress in a log
 
 
 class HubFile(NamedTuple):
-    """A file of a model's repository. what: what it is, in messages, in the plural."""
+    """A file of a repository. what: what it is, in messages, in the plural; otherwise: what to do without the hub."""
 
     repository: str
     name: str
     what: str
+    otherwise: str
+    kind: Literal["model", "dataset"] = "model"
 
 
 def cached(file: HubFile) -> Path | None:
     """Where the file is in the hub's cache on this machine; None if it is not there."""
-    found = hub.try_to_load_from_cache(file.repository, file.name)
+    found = hub.try_to_load_from_cache(file.repository, file.name, repo_type=file.kind)
     return Path(found) if isinstance(found, str) else None
 
 
@@ -53,7 +55,8 @@ def ask(file: HubFile) -> hub.HfFileMetadata:
     set_by_user = constants.HF_HUB_ETAG_TIMEOUT != constants.DEFAULT_ETAG_TIMEOUT
     timeout = constants.HF_HUB_ETAG_TIMEOUT if set_by_user else FIRST_TIMEOUT
     try:
-        found = hub.get_hf_file_metadata(hub.hf_hub_url(file.repository, file.name), timeout=timeout)
+        url = hub.hf_hub_url(file.repository, file.name, repo_type=file.kind)
+        found = hub.get_hf_file_metadata(url, timeout=timeout)
     except Exception as error:
         raise _refusal(file, _problem(error, file)) from None
     if not found.commit_hash or not found.etag:
@@ -72,12 +75,11 @@ def download(file: HubFile, *, damaged: Path | None = None) -> Path:
         _say(f"{damaged} is damaged: its SHA-256 is not the one that the cache names it by")
     size = f"{found.size / 1e6:,.0f} MB" if found.size else "size unknown"
     _say(f"fetching {file.what} ({size}) from {constants.ENDPOINT}")
-    progress = None if sys.stderr.isatty() else LogLines
+    options: dict[str, Any] = {"force_download": damaged is not None}
+    options["tqdm_class"] = None if sys.stderr.isatty() else LogLines
     try:
         with _said_when_stopped(file):
-            return Path(
-                hub.hf_hub_download(file.repository, file.name, force_download=damaged is not None, tqdm_class=progress)
-            )
+            return Path(hub.hf_hub_download(file.repository, file.name, repo_type=file.kind, **options))
     except Exception as error:
         raise _refusal(file, _problem(error, file)) from None
 
@@ -121,10 +123,7 @@ def _say(text: str) -> None:
 
 
 def _refusal(file: HubFile, problem: str) -> UserError:
-    return UserError(
-        f"{file.what} are not here and {problem}; or fetch {file.name} of {file.repository} elsewhere and give "
-        "backbone.checkpoint=FILE (docs/weights.md); without a download: backbone=vit_nano"
-    )
+    return UserError(f"{file.what} are not here and {problem}; or {file.otherwise}")
 
 
 def _hub() -> str:
@@ -154,7 +153,8 @@ def _problem(error: Exception, file: HubFile) -> str:
 
 def _refused_by_hub(error: errors.HfHubHTTPError, file: HubFile) -> str:
     """What an HTTP status means here."""
-    status, page = error.response.status_code, f"{constants.ENDPOINT}/{file.repository}"
+    page = f"{constants.ENDPOINT}/{'datasets/' if file.kind == 'dataset' else ''}{file.repository}"
+    status = error.response.status_code
     log_in = "log in with `hf auth login`, or set HF_TOKEN"
     if isinstance(error, errors.GatedRepoError):
         return f"{_hub()} gives them only to who accepted their terms ({status}); accept them at {page} and {log_in}"
