@@ -136,14 +136,19 @@ def test_streamed_images_go_on_to_the_same_weights(
 
 @pytest.mark.slow
 # the backbone's own parameters, inserted ones with constants beside them, prompts, layers of another library, and ones
-# that are chosen from training images
+# that are chosen from training images: one number of them for each neuron, or as many as the images say
 @pytest.mark.parametrize(
-    "method",
-    ["aoft_without_lambda", "full", "vpt_deep", "peft", "gps"],
+    ("method", "more"),
+    [
+        *((name, {}) for name in ("aoft_without_lambda", "full", "vpt_deep", "peft", "gps")),
+        ("spt", {"method.budget": "8000", "method.rank": "2"}),
+    ],
 )
-def test_killed_twice_with_every_kind_of_parameter(method: str, pack: dict[str, str], tmp_path: Path) -> None:
+def test_killed_twice_with_every_kind_of_parameter(
+    method: str, more: dict[str, str], pack: dict[str, str], tmp_path: Path
+) -> None:
     """Under `literature`, so that the curve of accuracies goes on too."""
-    options = pack | {"method": method, "protocol": "literature"}
+    options = pack | {"method": method, "protocol": "literature"} | more
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
     result = stop_and_go_on(tmp_path / "parts", options, killed_in_step(STEPS + 2), killed_in_step(STEPS + 1))
