@@ -29,19 +29,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from aoft_bench.backbones.layout import (
-    block_paths,
-    feed_forward_branch,
-    final_norm,
-    queried_branch,
-    replace,
-    require_class_token,
-    require_plain_attention,
-    width_of,
-)
+from aoft_bench.backbones.layout import feed_forward_branch, queried_branch, replace, width_of
 from aoft_bench.config.fields import Positive
 from aoft_bench.methods.parts.prompts import Prompts
-from aoft_bench.methods.parts.side import Carried
+from aoft_bench.methods.parts.side import Carried, blocks_to_ask
 from aoft_bench.methods.registry import Method, Shape, method
 
 WIDE, NARROW = 48, 8  # hidden values of the bottlenecks
@@ -120,7 +111,7 @@ class Combination(nn.Module):
 
     def forward(self, c: Tensor) -> Tensor:
         c = c.unflatten(1, (-1, 3)).transpose(1, 2).flatten(1, 2)  # type: ignore[no-untyped-call]
-        c = torch.cat([c[:, len(c[0]) // 3 - 1, None], c], dim=1)
+        c = torch.cat([c[:, c.shape[1] // 3 - 1, None], c], dim=1)
         e = c + self.refine(self.norm(c))
         weights = self.dropout(gelu(self.weigh(e[:, 0]))).tanh()
         if self.training:
@@ -143,11 +134,7 @@ class SynQT(Method):
     starts_at_backbone: ClassVar[bool] = False
 
     def attach(self, model: nn.Module) -> None:
-        blocks = block_paths(model)
-        for _, block in blocks:
-            require_plain_attention(block, "synqt")
-        final = final_norm(model)
-        require_class_token(model, "synqt")
+        blocks, final = blocks_to_ask(model, "synqt")
         width, norm = width_of(blocks[0][1]), model.get_submodule(final)
         scale = nn.Parameter(torch.tensor([self.found_scale]).to(next(blocks[0][1].parameters())))
         for index, (path, block) in enumerate(blocks, 1):

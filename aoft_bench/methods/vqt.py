@@ -26,20 +26,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from aoft_bench.backbones.layout import (
-    block_paths,
-    feed_forward_branch,
-    final_norm,
-    queried_branch,
-    replace,
-    require_class_token,
-    require_plain_attention,
-    widen_head,
-    width_of,
-)
+from aoft_bench.backbones.layout import feed_forward_branch, queried_branch, replace, widen_head, width_of
 from aoft_bench.config.fields import Unit
 from aoft_bench.methods.parts.prompts import Prompts, prompts_of_vpt
-from aoft_bench.methods.parts.side import Carried
+from aoft_bench.methods.parts.side import Carried, blocks_to_ask
 from aoft_bench.methods.registry import Method, Shape, method
 
 
@@ -75,7 +65,7 @@ class Concatenated(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         of_class = normalize(self.norm(tokens[:, :1]).flatten(1))
-        of_blocks = tokens[:, 1:].reshape(len(tokens), -1, self.queries * tokens.shape[2])
+        of_blocks = tokens[:, 1:].unflatten(1, (-1, self.queries)).flatten(2)  # type: ignore[no-untyped-call]
         return torch.cat([of_class, normalize(of_blocks, dim=2).flatten(1).to(of_class.dtype)], dim=1)[:, None]
 
 
@@ -91,11 +81,7 @@ class VQT(Method):
     starts_at_backbone: ClassVar[bool] = False
 
     def attach(self, model: nn.Module) -> None:
-        blocks = block_paths(model)
-        for _, block in blocks:
-            require_plain_attention(block, "vqt")
-        final = final_norm(model)
-        require_class_token(model, "vqt")
+        blocks, final = blocks_to_ask(model, "vqt")
         make = prompts_of_vpt(model, self.queries)
         for index, (path, block) in enumerate(blocks, 1):
             made = QueryBlock(block, make(width_of(block)), self.dropout, index == len(blocks))

@@ -10,7 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import block_paths, replace, require
+from aoft_bench.backbones.layout import (
+    block_paths,
+    final_norm,
+    replace,
+    require,
+    require_class_token,
+    require_plain_attention,
+)
 
 Carried = Tensor | tuple[Tensor, Tensor]  # x, before the first block, or (x, h); x (B, N, D)
 
@@ -44,3 +51,16 @@ def put_beside(
         last = finish() if index == len(blocks) - 1 else None
         beside = BesideBlock(block, step(index, block), last)
         replace(model, path, beside.to(next(block.parameters())))
+
+
+def blocks_to_ask(model: nn.Module, method: str) -> tuple[list[tuple[str, nn.Module]], str]:
+    """(path, block) of each block that queries can ask (`queried_branch`), and the path of the norm after the last one.
+
+    Raises `UserError`, which names `method`, for other attention than a plain ViT's, and where the head does not read
+    the class token.
+    """
+    blocks = block_paths(model)
+    for _, block in blocks:
+        require_plain_attention(block, method)
+    require_class_token(model, method)
+    return blocks, final_norm(model)
