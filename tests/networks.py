@@ -6,7 +6,7 @@ import functools
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import Shape, block_paths, head_parameters, heads_of, matrix_of
+from aoft_bench.backbones.layout import Shape, block_paths, head_parameters, heads_of, image_size, matrix_of
 from aoft_bench.backbones.tiny import tiny
 from aoft_bench.methods import Handle
 from aoft_bench.utils.fast_imports import import_timm
@@ -73,3 +73,18 @@ def batch(size: int, count: int = 4) -> tuple[Tensor, Tensor]:
     """(images, labels) of noise."""
     generator = torch.Generator().manual_seed(2)
     return torch.randn(count, 3, size, size, generator=generator, dtype=torch.float64), torch.arange(count) % 5
+
+
+def kept_for_backward(handle: Handle) -> set[tuple[int, ...]]:
+    """The shapes of what a training step on noise keeps for the backward pass, which is run."""
+    images, labels = batch(image_size(handle.model)[0])
+    handle.model.train()
+    kept: set[tuple[int, ...]] = set()
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept.add(tuple(tensor.shape))
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        handle.loss(images, labels).backward()
+    return kept

@@ -7,7 +7,7 @@ import pytest
 import torch
 from authors import of_authors
 from contract import attached
-from networks import TIGHT, batch, perturb, swin, vit
+from networks import TIGHT, batch, kept_for_backward, perturb, swin, vit
 from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm
 from torch.testing import assert_close
@@ -123,19 +123,11 @@ def in_the_graph(method: str, **options: Any) -> tuple[list[int], set[int]]:
     """Which of four blocks of the backbone are in the backward pass, and the last sides of what is kept for it."""
     handle = attached(vit(depth=4), method, **options)
     perturb(handle)
-    handle.model.train()
     seen: list[int] = []
     for index, (_, block) in enumerate(block_paths(handle.model)):
         for layer in (block.attn, block.mlp):
             layer.register_forward_hook(lambda _m, _i, y, index=index: seen.append(index) if y.requires_grad else None)
-    kept: set[int] = set()
-
-    def pack(tensor: Tensor) -> Tensor:
-        kept.add(tensor.shape[-1] if tensor.ndim else 0)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        handle.loss(*batch(16)).backward()
+    kept = {shape[-1] if shape else 0 for shape in kept_for_backward(handle)}
     return sorted(set(seen)), kept
 
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 from authors import of_authors
 from contract import attached
-from networks import TIGHT, batch, perturb, swin, vit
-from torch import Tensor
+from networks import TIGHT, kept_for_backward, perturb, swin, vit
 from torch.testing import assert_close
 
 import aoft_bench
@@ -40,16 +39,8 @@ def test_synqt_is_the_authors(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_of_the_backbones_tokens_is_kept_but_keys_and_values() -> None:
     handle = attached(vit(depth=4), "synqt")
     perturb(handle)
-    handle.model.train()
-    kept: set[tuple[int, ...]] = set()
-
-    def pack(tensor: Tensor) -> Tensor:
-        kept.add(tuple(tensor.shape))
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        handle.loss(*batch(16)).backward()
-    assert {shape for shape in kept if 17 in shape} == {(4, 2, 17, 16)}, "4 images, 2 heads, 17 tokens, 16 a head"
+    of_tokens = {shape for shape in kept_for_backward(handle) if 17 in shape}
+    assert of_tokens == {(4, 2, 17, 16)}, "4 images, 2 heads, 17 tokens, 16 a head"
 
 
 def test_other_networks_are_refused() -> None:

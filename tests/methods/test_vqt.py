@@ -4,7 +4,7 @@ import pytest
 import torch
 from authors import of_authors
 from contract import attached
-from networks import TIGHT, batch, perturb, swin, vit
+from networks import TIGHT, batch, kept_for_backward, perturb, swin, vit
 from torch import Tensor
 from torch.nn.functional import normalize
 from torch.testing import assert_close
@@ -66,16 +66,7 @@ def test_the_head_keeps_its_weights_and_starts_the_others_at_zero() -> None:
 def test_nothing_of_the_backbones_tokens_is_kept_but_keys_and_values() -> None:
     handle = attached(vit(depth=4), "vqt")
     perturb(handle)
-    handle.model.train()
-    kept: set[tuple[int, ...]] = set()
-
-    def pack(tensor: Tensor) -> Tensor:
-        kept.add(tuple(tensor.shape))
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        handle.loss(*batch(16)).backward()
-    of_tokens = {shape for shape in kept if 17 in shape}
+    of_tokens = {shape for shape in kept_for_backward(handle) if 17 in shape}
     assert of_tokens == {(4, 2, 17, 16)}, "tokens of the backbone are kept: 4 images, 2 heads, 17 tokens, 16 a head"
 
 
