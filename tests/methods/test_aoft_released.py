@@ -110,6 +110,7 @@ def test_thirty_steps_are_those_of_the_authors_formulae() -> None:
     torch.manual_seed(5)
     handle = aoft_bench.attach(network(), config.method.options)
     trained = dict(handle.trained())
+    start = {name: tensor.detach().clone() for name, tensor in trained.items()}
     assert {name.rpartition(".")[2] for name in trained} == {"q_down", "q_up", "lambda_", "weight", "bias"}
     optimizer = adamw(handle.groups(recipe.decay_head_bias), recipe)
     scheduler = schedule(optimizer, recipe, STEPS)
@@ -141,7 +142,6 @@ def test_thirty_steps_are_those_of_the_authors_formulae() -> None:
                 tensor.mul_(1 if name == "head.bias" else 1 - rate * 5e-2)
                 unbiased = second / (1 - 0.999 ** (step + 1))
                 tensor -= rate * first / (1 - 0.9 ** (step + 1)) / (unbiased.sqrt() + 1e-8)
-    start = dict(aoft_bench.attach(network(), config.method.options).trained())
     for name, tensor in trained.items():
         assert_close(tensor.detach(), theirs[name].detach(), **TIGHT)
         assert (tensor - start[name]).abs().max() > 1e-3, name
