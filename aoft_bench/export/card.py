@@ -112,9 +112,10 @@ Without Python code: `aoft-bench predict photo.jpg model=FOLDER`."""
 
 def _use_onnx(model: TrainedModel) -> str:
     if model.cropped:
-        side = f"round(side * {model.cropped} / min(image.size)) for side in image.size"
+        # as `resize_short_side` and `Predictor.prepare` round
+        side = f"side * {model.cropped} // min(image.size) for side in image.size"
         resize = f"""image = image.resize([{side}], {_pillow(model)})
-left, top = ((side - {model.size}) // 2 for side in image.size)
+left, top = (round((side - {model.size}) / 2) for side in image.size)
 image = image.crop((left, top, left + {model.size}, top + {model.size}))"""
     else:
         resize = f"image = image.resize(({model.size}, {model.size}), {_pillow(model)})"

@@ -18,8 +18,10 @@ from torch import Tensor
 from aoft_bench.backbones.networks import load_backbone
 from aoft_bench.cli.export_model import FORMATS
 from aoft_bench.experiments.trained_run import open_run
+from aoft_bench.export.card import _use_onnx
 from aoft_bench.export.onnx_format import write_onnx
 from aoft_bench.export.peft_format import low_rank_layers
+from aoft_bench.export.predictor import Predictor
 from aoft_bench.export.write import WRITERS
 from aoft_bench.methods import attach
 from aoft_bench.records.files import read_record
@@ -97,6 +99,18 @@ def test_the_card_says_where_the_model_is_from(exported: Path, lora: Path) -> No
     for part in (record["hash"], f"`{record['command']}`", "| lora |", "not proven to be official", "1, 2."):
         assert part in text
     assert (exported / lora.name).read_bytes() == lora.read_bytes()
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (51, 77), (64, 47), (33, 59), (38, 83)])
+def test_the_card_of_onnx_crops_as_in_training(shape: tuple[int, int]) -> None:
+    model: Any = SimpleNamespace(cropped=37, size=32, preprocessing={"interpolation": "bicubic"})
+    lines = _use_onnx(model).splitlines()
+    (start,) = (number for number, line in enumerate(lines) if "image.resize(" in line)
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    scope: dict[str, Any] = {"Image": Image, "image": Image.fromarray(image)}
+    exec("\n".join(lines[start : start + 3]), scope)
+    predictor = Predictor(torch.nn.Identity(), 32, 37, "bicubic", (0.5,), (0.5,), ("0",))
+    assert np.array_equal(np.asarray(scope["image"]), predictor.prepare(image))
 
 
 def perturbed(method: str, **options: Any) -> Any:
