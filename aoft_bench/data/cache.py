@@ -1,4 +1,4 @@
-"""The uint8 cache: one directory for each prepared task, written completely or not at all, verified when it is read.
+"""The uint8 cache: one directory for each prepared task, verified when it is read.
 
     <split>.npy            images (N, H, W, C) uint8; those of different sizes one after the other (total,)
     <split>_labels.npy     labels (N,) int64
@@ -7,25 +7,19 @@
     meta.json              source, sizes, classes, a SHA-256 of the values in each file, and the fingerprint
 
 The fingerprint is a SHA-256 over the name, the shape and the SHA-256 of image bytes and label bytes of each split. It
-depends on the content only, not on its source.
+depends on the content only, not on its source. `write_cache` writes it, completely or not at all.
 """
 
-import errno
 import hashlib
 import json
-import os
-import shutil
 import tokenize
-import uuid
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from aoft_bench.data import manifest
 from aoft_bench.data.image_list import ImageList
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import open_regular
@@ -33,9 +27,7 @@ from aoft_bench.utils.files import open_regular
 FORMAT = 2
 _FINGERPRINT = 1  # part of every fingerprint and so of every record's hash: it stays when FORMAT changes
 
-_PARTS = ("", "_labels", "_sizes")
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
+PARTS = ("", "_labels", "_sizes")
 
 _Count = Annotated[int, Field(ge=1)]
 
@@ -64,169 +56,6 @@ class _Meta(BaseModel):
     drawn: dict[str, Any] | None = None  # where images were drawn by rule
 
 
-class ImageBlock(NamedTuple):
-    """Some images of a split, in order, (n, H, W, C) uint8 or flat (values,) if sizes differ; their manifest rows."""
-
-    images: np.ndarray
-    rows: list[manifest.ManifestRow]
-
-
-@dataclass(frozen=True)
-class Incoming:
-    """A split to be written. shape: of each image, or None if `sizes` (N, 2) gives heights and widths."""
-
-    count: int
-    shape: tuple[int, int, int] | None
-    sizes: np.ndarray | None
-    blocks: Iterable[ImageBlock]
-
-    @property
-    def stored_shape(self) -> tuple[int, ...]:
-        if self.shape is not None:
-            return (self.count, *self.shape)
-        assert self.sizes is not None
-        return (3 * int(self.sizes.prod(axis=1).sum()),)
-
-
-@dataclass(frozen=True)
-class Linked:
-    """A split that another cache holds too: its files are linked, which takes no space. `meta`: of that cache."""
-
-    directory: Path
-    name: str
-    meta: Mapping[str, Any]
-    rows: list[manifest.ManifestRow]
-
-    @property
-    def count(self) -> int:
-        return len(self.rows)
-
-    @property
-    def shape(self) -> tuple[int, int, int] | None:
-        return shape_of(self.meta)
-
-    @property
-    def stored_shape(self) -> tuple[int, ...]:
-        return tuple(self.meta["stored"][self.name])
-
-
-def write(
-    directory: Path,
-    task: str,
-    splits: Mapping[str, Incoming | Linked],
-    about: Callable[[manifest.Manifest], Mapping[str, Any]],
-) -> None:
-    """Write a cache to `directory`, which appears only when it is complete.
-
-    `about(manifest)` gives further entries of meta.json. If another process wrote the directory meanwhile, that one
-    stays. Raises `UserError` for a full disk or an unwritable folder, and leaves no files.
-    """
-    partial = directory.with_name(f".{directory.name}-{uuid.uuid4().hex}.partial")
-    try:
-        partial.mkdir(parents=True)
-        needed = sum(int(np.prod(split.stored_shape)) for split in splits.values() if isinstance(split, Incoming))
-        if shutil.disk_usage(directory.parent).free < needed:  # now, not after minutes of decoding
-            raise OSError(errno.ENOSPC, f"{needed / 1e6:.0f} MB are needed")
-        files: dict[str, str] = {}
-        rows = {name: tuple(_write_split(partial, name, split, files)) for name, split in splits.items()}
-        shapes = {split.shape for split in splits.values()}
-        shape = shapes.pop() if len(shapes) == 1 else None
-        meta = {
-            **about(rows),
-            "task": task,
-            "format": FORMAT,
-            "key": directory.name,
-            "shape": list(shape) if shape else None,
-            "sizes": {name: split.count for name, split in splits.items()},
-            "stored": {name: list(split.stored_shape) for name, split in splits.items()},
-            "files": files,
-            "manifest": manifest.write(partial / manifest.NAME, task, rows),
-        }
-        meta["fingerprint"] = fingerprint(meta)
-        meta["checksum"] = _checksum(meta)
-        (partial / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-        try:
-            partial.rename(directory)
-        except OSError:
-            if not directory.is_dir():  # else another process wrote it meanwhile
-                raise
-    except OSError as error:
-        raise unwritable(directory.parent, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def remove_leftovers(directory: Path) -> None:
-    """Delete the files of a killed preparation of `directory`. The caller must hold the lock of the task."""
-    for partial in directory.parent.glob(f".{directory.name}-*.partial"):
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _write_split(
-    folder: Path, name: str, split: Incoming | Linked, files: dict[str, str]
-) -> list[manifest.ManifestRow]:
-    """Write or link a split's arrays and add their SHA-256 to `files`; returns its rows of the manifest."""
-    if isinstance(split, Linked):
-        for file in (f"{name}{part}.npy" for part in _PARTS):
-            if file in split.meta["files"]:
-                _link(split.directory / file, folder / file)
-                files[file] = split.meta["files"][file]
-        return split.rows
-    rows: list[manifest.ManifestRow] = []
-
-    def images() -> Iterable[np.ndarray]:
-        for block in split.blocks:
-            rows.extend(block.rows)
-            yield block.images
-
-    files[f"{name}.npy"] = _write_array(folder / f"{name}.npy", split.stored_shape, np.uint8, images())
-    labels = np.array([row.label for row in rows], dtype=np.int64)
-    files[f"{name}_labels.npy"] = _write_array(folder / f"{name}_labels.npy", (split.count,), np.int64, [labels])
-    if (sizes := split.sizes) is not None:
-        files[f"{name}_sizes.npy"] = _write_array(folder / f"{name}_sizes.npy", sizes.shape, np.int64, [sizes])
-    return rows
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        target.hardlink_to(source)
-    except OSError:  # a file system without links
-        shutil.copyfile(source, target)
-
-
-def _write_array(path: Path, shape: tuple[int, ...], dtype: type, blocks: Iterable[np.ndarray]) -> str:
-    """Write blocks to an .npy file; returns the SHA-256 of the values' bytes.
-
-    Not through a memory map, which on a full disk kills the process instead of raising an error.
-    """
-    digest, count = hashlib.sha256(), 0
-    descr = np.dtype(dtype).newbyteorder("<").str
-    with path.open("wb") as file:
-        header = {"descr": descr, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for block in blocks:
-            if block.shape[1:] != shape[1:]:
-                raise ValueError(f"{path.name}: a block of shape {block.shape} instead of {shape}")
-            content = _bytes(np.ascontiguousarray(block, dtype=descr))
-            digest.update(content)
-            file.write(content)
-            count += len(block)
-        file.flush()
-        os.fsync(file.fileno())
-    if count != shape[0]:
-        raise ValueError(f"{path.name}: {count} rows written instead of {shape[0]}")
-    return digest.hexdigest()
-
-
-def unwritable(folder: Path, error: OSError) -> UserError:
-    """The error of a cache in `folder` that cannot be written."""
-    elsewhere = "choose another folder with data.cache=<folder>"
-    if error.errno in _FULL:
-        why = f"the disk is full: cannot write the cache in {folder} ({error.strerror})"
-        return UserError(f"{why}; free some space or {elsewhere}")
-    return UserError(f"cannot write the cache in {folder}: {error.strerror}; {elsewhere}")
-
-
 def read_meta(directory: Path, task: str) -> dict[str, Any]:
     """Read meta.json of a cache and check its task, directory, format version and checksum.
 
@@ -246,7 +75,7 @@ def read_meta(directory: Path, task: str) -> dict[str, Any]:
         raise _broken(path, "is corrupt")
     if meta["format"] != FORMAT:
         raise _broken(path, f"has format version {meta['format']!r:.20}, this version reads {FORMAT}")
-    if meta.get("checksum") != _checksum(meta):
+    if meta.get("checksum") != checksum(meta):
         raise _broken(path, "is corrupt (its checksum does not match)")
     if problem := _contradiction(meta):
         raise _broken(path, f"is corrupt ({problem})")
@@ -318,17 +147,17 @@ def _read_array(path: Path, shape: tuple[int, ...], dtype: type, files: Mapping[
     array = map_array(path)
     if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
         raise _broken(path, f"holds {array.dtype} {array.shape} instead of {np.dtype(dtype)} {shape}")
-    if hashlib.sha256(_bytes(array)).hexdigest() != files[path.name]:
+    if hashlib.sha256(bytes_of(array)).hexdigest() != files[path.name]:
         raise _broken(path, "is corrupt (its SHA-256 does not match)")
     return array
 
 
-def _bytes(array: np.ndarray) -> memoryview:
+def bytes_of(array: np.ndarray) -> memoryview:
     """The bytes of a contiguous array, without a copy."""
     return array.reshape(-1).view(np.uint8).data
 
 
-def _checksum(meta: Mapping[str, Any]) -> str:
+def checksum(meta: Mapping[str, Any]) -> str:
     rest = {name: value for name, value in meta.items() if name != "checksum"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
@@ -337,7 +166,7 @@ def fingerprint(meta: Mapping[str, Any]) -> str:
     """The fingerprint of a cache, from the shapes and hashes in its meta.json."""
     files = meta["files"]
     rows = [
-        [split, shape, *(files[name] for part in _PARTS if (name := f"{split}{part}.npy") in files)]
+        [split, shape, *(files[name] for part in PARTS if (name := f"{split}{part}.npy") in files)]
         for split, shape in meta["stored"].items()
     ]
     return hashlib.sha256(json.dumps([_FINGERPRINT, rows]).encode()).hexdigest()

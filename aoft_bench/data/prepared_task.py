@@ -17,7 +17,7 @@ from aoft_bench.data.sources.base import Source
 from aoft_bench.data.sources.choose import choose, open_source, place_of
 from aoft_bench.data.tasks import Task
 from aoft_bench.data.tfds import process
-from aoft_bench.data.write_cache import write_all, write_part
+from aoft_bench.data.write_cache import unwritable, write_all, write_part
 from aoft_bench.utils.errors import UserError, unknown
 from aoft_bench.utils.locks import preparing
 
@@ -222,7 +222,7 @@ def fill(task: Task, source: Source, locations: Locations, image_size: int, inte
                 written = write_all(task, source, places, image_size, interpolation)
             return PreparedTask.open(task, written)
     except OSError as error:
-        raise store.unwritable(directory.parent, error) from error
+        raise unwritable(directory.parent, error) from error
 
 
 def cache_directories(

@@ -689,7 +689,7 @@ def _(world: World) -> list[str]:
 @case("disk full at the cache", "the disk is full", "data.cache=<folder>")
 def _(world: World) -> list[str]:
     if not _full_disk(world.root / "cache"):
-        world.patch.setattr("aoft_bench.data.cache.os.fsync", _raise_full)
+        world.patch.setattr("aoft_bench.data.write_cache.os.fsync", _raise_full)
     return words(world.options)
 
 

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aoft_bench.data import manifest
-from aoft_bench.data.cache import ImageBlock
 
 Shape = tuple[int, int, int]
 Member = tuple[str, int]  # a split, and a position in it
@@ -24,6 +23,13 @@ class Example(NamedTuple):
     image: np.ndarray
     label: int
     id: str
+
+
+class ImageBlock(NamedTuple):
+    """Some images of a split, in order, (n, H, W, C) uint8 or flat (values,) if sizes differ; their manifest rows."""
+
+    images: np.ndarray
+    rows: list[manifest.ManifestRow]
 
 
 class Listed(NamedTuple):
