@@ -77,7 +77,7 @@ def write_figures(root: Path, found: Collected, published: Published, processes:
     methods = method_styles(row.method for comparison in comparisons for row in comparison.rows)
     sections = [_planned(one, row_styles(one, methods), published.rows) for one in comparisons]
     _draw(sections, folder, processes)
-    every = [*found.left_out, *published.left_out, *kept.left_out.values()]
+    every = [*found.left_out, *published.left_out, *proofs.left_out, *kept.left_out.values()]
     about = ["Left out:", "", *(f"- {_escaped(str(left.below(root)))}" for left in every), ""] if every else []
     write_text_atomically(folder / "README.md", "\n".join([_HEAD, *about, *map(_text, sections)]))
     drawn = [figure for section in sections for figure in section.drawn]

@@ -175,11 +175,13 @@ def test_a_damaged_record_is_named_and_left_out(cli: Command, tmp_path: Path) ->
     write(root, [record(50.0), record(60.0, seed=1, curves={"train_loss": [9.0, 9.0, 9.0]})])
     damaged = next((root / "records").rglob("seed1-*.json"))
     damaged.write_text(damaged.read_text()[:300])
+    (root / "verified.json").write_text("{")
     result = cli("figures", "results")
     assert result.code == 0
     assert result.err.count("\n") == 1 and damaged.name in result.err
     page = (root / "figures" / "README.md").read_text()
     assert f"records/vit_b16_in21k/lora/cifar100/{damaged.name}" in page and str(tmp_path) not in page
+    assert "- verified.json: " in page  # which rows stand depends on it
     (drawing,) = drawn(curves.plans, collect(root).records)
     assert lines(drawing.figure)["lora"][1] == [4.0, 2.0, 1.0]
 
