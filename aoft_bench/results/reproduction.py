@@ -76,10 +76,10 @@ class CellPair:
         count = len(self.values)
         if count < 2:
             return None
-        from scipy.stats import t
+        from scipy.special import stdtrit  # what `scipy.stats.t.ppf` calls, without its checks and its import
 
         mean, deviation = statistics.fmean(self.values), statistics.stdev(self.values)
-        half = ROUNDING + float(t.ppf(0.975, count - 1)) * deviation * math.sqrt(1 + 1 / count)
+        half = ROUNDING + float(stdtrit(count - 1, 0.975)) * deviation * math.sqrt(1 + 1 / count)
         return mean - half, mean + half
 
     @property
@@ -217,8 +217,9 @@ def _other_settings(target: Target, records: Sequence[Record]) -> list[str]:
     if not target.settings:
         return ["settings not those of the authors, which conf/hparams does not have"]
     found: dict[str, dict[str, str]] = {}
+    authors = {dataset: _settings(target, dataset) for dataset in dict.fromkeys(one["dataset"] for one in records)}
     for record in records:
-        for name, value in _settings(target, record["dataset"]).items():
+        for name, value in authors[record["dataset"]].items():
             section, _, option = name.partition(".")
             ours = _of_record(record["config"][section], section, option)
             if not _same(value, ours):
