@@ -21,6 +21,7 @@ import functools
 import hashlib
 import io
 import os
+import warnings
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -173,15 +174,17 @@ def _parsed(content: bytes, record: Record) -> Predictions:
     manifest = record["data"].get("manifest")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = {name.removesuffix(".npy") for name in archive.namelist()}
-            if len(names) != len(archive.namelist()) or names | {"logits"} != {*expected, "manifest"}:
+            names = sorted(name.removesuffix(".npy") for name in archive.namelist())
+            if sorted({*names, "logits"}) != sorted([*expected, "manifest"]) or len(set(names)) != len(names):
                 allowed = ", ".join([*expected, "manifest"])
-                raise UserError(f"holds the arrays {shown(', '.join(sorted(names)))}; expected {allowed}")
+                raise UserError(f"holds the arrays {shown(', '.join(names))}; expected each once: {allowed}")
             kind = np.dtype(f"<U{len(manifest)}") if isinstance(manifest, str) and manifest else None
             if kind is None or str(_array(archive, "manifest", kind, ())) != manifest:
                 raise UserError("is of other images than the record: the digests of their manifests differ")
             arrays = {name: _array(archive, name, *expected[name]) for name in expected if name in names}
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # zipfile, each of its decompressors and numpy's headers have kinds of their own
         raise UserError(f"is damaged ({one_line(str(error))[:200]})") from None
     predictions = Predictions(**arrays)
     check_predictions(predictions, record)
@@ -194,11 +197,15 @@ def _array(archive: zipfile.ZipFile, name: str, kind: np.dtype, shape: tuple[int
         expected = _header(kind, shape)
         if file.read(len(expected)) != expected:  # else there is nothing to parse, which takes long
             file.seek(0)
-            version = np.lib.format.read_magic(file)
+            start = io.BytesIO(file.read(OVERHEAD))  # a header may say that it has 4 GB
+            version = np.lib.format.read_magic(start)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            found_shape, by_columns, found = read(file)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of headers and types that old versions of numpy wrote
+                found_shape, by_columns, found = read(start)
             if found != kind or found_shape != shape or by_columns:
                 raise UserError(f"holds {name} of {found} {shown(found_shape)}, the record needs {kind} {shown(shape)}")
+            file.seek(start.tell())
         size = kind.itemsize * int(np.prod(shape, dtype=np.int64))
         values = file.read(size)
         if len(values) != size or file.read(1):

@@ -117,7 +117,7 @@ def of_header(shape: tuple[int, ...]) -> bytes:
         (archive(manifest=np.array(["a", 1], object)), "holds manifest of object (2,)"),
         (archive(label=np.array([None] * 60, object)), "holds label of object (60,), the record needs uint8 (60,)"),
         (archive(confidence=None), "holds the arrays 'label, logits, manifest, predicted"),
-        (archive(more=np.zeros(3)), "expected label, predicted, confidence"),
+        (archive(more=np.zeros(3)), "expected each once: label, predicted, confidence"),
         (archive(**{name: values[:50] for name, values in drawn().arrays().items()}), "holds label of uint8 (50,)"),
         (archive(confidence=drawn().confidence.astype(np.float64)), "holds confidence of float64 (60,)"),
         (archive(logits=np.asfortranarray(GOOD.logits)), "holds logits of float16 (60, 5)"),
