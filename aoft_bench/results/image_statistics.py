@@ -77,14 +77,18 @@ def agreement(runs: Sequence[Predictions], others: Sequence[Predictions] | None 
     return 100 * statistics.fmean(float((one.predicted == other.predicted).mean()) for one, other in pairs)
 
 
-def majority(runs: Sequence[Predictions], classes: int) -> float:
+def majority(runs: Sequence[Predictions]) -> float:
     """Top-1 in % of the class that most runs predict; of several, the one with the largest summed confidence."""
-    votes = np.zeros((len(runs[0]), classes), np.float32)
-    rows = np.arange(len(votes))
-    for run in runs:
+    predicted = np.stack([run.predicted for run in runs])
+    chosen = predicted[0].copy()
+    apart = np.flatnonzero((predicted != chosen).any(0))  # only there runs vote
+    predicted = predicted[:, apart]
+    votes = np.zeros(predicted.shape, np.float32)  # (runs, images): for the class that a run predicts
+    for own, run in zip(predicted, runs, strict=True):
         # all confidences together are below one vote
-        votes[rows, run.predicted] += 1 + run.confidence / np.float32(len(runs) + 1)
-    return 100 * float((votes.argmax(1) == runs[0].label).mean())
+        votes += (predicted == own) * (1 + run.confidence[apart] / np.float32(len(runs) + 1))
+    chosen[apart] = np.take_along_axis(predicted, votes.argmax(0)[None], 0)[0]
+    return 100 * float((chosen == runs[0].label).mean())
 
 
 def averaged(runs: Sequence[Predictions]) -> float | None:

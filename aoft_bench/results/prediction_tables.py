@@ -104,7 +104,7 @@ def _summary(one: RowPredictions) -> _Summary:
         by_class=by_class,
         confused=confused,
         agree=agreement(one.runs),
-        majority=majority(one.runs, one.classes),
+        majority=majority(one.runs),
         averaged=averaged(one.runs),
     )
 
@@ -137,7 +137,7 @@ def _pair(ours: RowPredictions, other: RowPredictions) -> _Pair:
         only_first=100 * float((first & ~second).mean()),
         only_second=100 * float((second & ~first).mean()),
         neither=100 * float((~first & ~second).mean()),
-        majority=majority(both, ours.classes),
+        majority=majority(both),
         averaged=averaged(both),
     )
 

@@ -101,8 +101,8 @@ def test_a_model_does_not_differ_from_itself() -> None:
 
 def test_majority_of_a_tie_is_the_most_confident() -> None:
     runs = [given([0, 0], [0, 1], [0.4, 0.9]), given([0, 0], [1, 0], [0.3, 0.95]), given([0, 0], [2, 2], [0.2, 0.1])]
-    assert majority(runs, 3) == 100
-    assert majority([*runs, given([0, 0], [1, 1], [0.2, 0.2])], 3) == 0  # two of four
+    assert majority(runs) == 100
+    assert majority([*runs, given([0, 0], [1, 1], [0.2, 0.2])]) == 0  # two of four
 
 
 def test_averaged_is_of_probabilities_not_of_logits() -> None:
