@@ -14,8 +14,8 @@ from aoft_bench.utils.errors import UserError, unknown
 from aoft_bench.utils.files import user_path
 
 FORMATS = {
-    "timm": "model.safetensors and config.json, with the method merged: timm, the hub, `aoft-bench predict`",
-    "onnx": "model.onnx, of any method: onnxruntime and other engines",
+    "timm": "model.safetensors and config.json, with the method merged: timm, the hub",
+    "onnx": "model.onnx, of any method: onnxruntime and other engines (`aoft-bench predict` takes both)",
     "peft": "adapter_model.safetensors and adapter_config.json, of low-rank methods: Hugging Face's peft",
 }
 INTERRUPTED = "a folder that was not complete is not there"

@@ -130,7 +130,9 @@ x = (numpy.asarray(image, numpy.float32) / 255 - about["mean"]) / about["std"]
 x = x.transpose(2, 0, 1)[None].astype(numpy.float32)
 (logits,) = onnxruntime.InferenceSession("FOLDER/model.onnx").run(None, {{"images": x}})
 print(about["label_names"][logits.argmax()])
-```"""
+```
+
+Without Python code: `aoft-bench predict photo.jpg model=FOLDER`."""
 
 
 def _pillow(model: TrainedModel) -> str:

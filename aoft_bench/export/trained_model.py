@@ -15,7 +15,7 @@ from aoft_bench.training.model import AdaptedModel
 from aoft_bench.utils.errors import UserError
 
 CHECKED = 16  # images on which an exported model is compared with the trained one
-TOLERANCE = 1e-5  # largest difference of a logit, as a share of the largest logit or of 1
+TOLERANCE = 1e-5  # largest difference of a logit, as a share of the largest logit or of 1: see docs/export.md
 
 
 @dataclass(frozen=True)

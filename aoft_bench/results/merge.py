@@ -175,9 +175,10 @@ def provenance(merged: Merge) -> Table:
         *(Column(name, partial(_word, i), text=True) for i, name in enumerate(words)),
         *(Column(kind, partial(count, kind)) for kind in kinds),
     ]
+    files = "file" if len(merged.left_out) == 1 else "files"
     caption = (
         f"{len(merged.kept):,} cells kept; again: equal to a cell kept from another folder; disagree: with another "
-        f"number there, left out; {len(merged.left_out):,} files could not be used"
+        f"number there, left out; {len(merged.left_out):,} {files} could not be used"
     )
     return Table("Who ran what", caption, columns, [make_block(columns, sorted(counts))])
 

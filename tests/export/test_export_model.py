@@ -17,11 +17,12 @@ from torch import Tensor
 
 from aoft_bench.backbones.networks import load_backbone
 from aoft_bench.cli.export_model import FORMATS
+from aoft_bench.data.transforms import normalize
 from aoft_bench.experiments.trained_run import open_run
 from aoft_bench.export.card import _use_onnx
 from aoft_bench.export.onnx_format import write_onnx
 from aoft_bench.export.peft_format import low_rank_layers
-from aoft_bench.export.predictor import Predictor
+from aoft_bench.export.predictor import Predictor, load_network
 from aoft_bench.export.write import WRITERS
 from aoft_bench.methods import attach
 from aoft_bench.records.files import read_record
@@ -213,6 +214,11 @@ def no_network(folder: Path) -> None:
     (folder / "config.json").write_text('{"architecture": "vit_nothing", "pretrained_cfg": {}}')
 
 
+def other_names(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"label_names": ["one"]}))
+
+
 def half(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
@@ -222,11 +228,13 @@ def half(folder: Path) -> None:
     ("damage", "said"),
     [
         (broken_json, "config.json is damaged"),
-        (no_network, "describes no model of timm"),
+        (no_network, "describes no model ("),
         (other_network, "does not fit its config.json"),
         (half, "model.safetensors is damaged"),
         (lambda folder: (folder / "model.safetensors").unlink(), "it has no model.safetensors"),
         (lambda folder: (folder / "config.json").unlink(), "it has no config.json"),
+        (lambda folder: (folder / "config.json").rename(folder / "adapter_config.json"), "holds an adapter for peft"),
+        (other_names, "describes no model (ValueError: 1 names for 3 classes)"),
         (shutil.rmtree, "it does not exist"),
     ],
 )
@@ -287,6 +295,20 @@ def test_onnxruntime_runs_a_method_that_cannot_be_merged(tmp_path: Path, nano_pa
     session = onnxruntime.InferenceSession(str(tmp_path / "made/model.onnx"), providers=["CPUExecutionProvider"])
     (logits,) = session.run(None, {"images": inputs().numpy()})
     assert np.abs(logits - expected(record).numpy()).max() < 1e-5
+    predictor = load_network(tmp_path / "made")
+    images = [np.full((32, 32, 3), value, np.uint8) for value in (0, 99)]
+    model = open_run(record, read_record(record)).trained()
+    x = normalize(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), model.mean, model.std)
+    with torch.inference_mode():
+        p = model.model.eval()(x).softmax(1)
+    assert (predictor.probabilities(images) - p).abs().max() < 1e-5
+    about = tmp_path / "made/preprocessing.json"
+    about.write_text(about.read_text().replace("32\n", "64\n"))
+    with pytest.raises(UserError, match="preprocessing.json describes no model .ValueError: images of 64 px and"):
+        load_network(tmp_path / "made")
+    (tmp_path / "made/model.onnx").write_bytes(b"no graph")
+    with pytest.raises(UserError, match="model.onnx is damaged .*export the model again"):
+        load_network(tmp_path / "made")
 
 
 class Signs(torch.nn.Module):
