@@ -83,11 +83,11 @@ def majority(runs: Sequence[Predictions]) -> float:
     chosen = predicted[0].copy()
     apart = np.flatnonzero((predicted != chosen).any(0))  # only there runs vote
     predicted = predicted[:, apart]
-    votes = np.zeros(predicted.shape, np.float32)  # (runs, images): for the class that a run predicts
-    for own, run in zip(predicted, runs, strict=True):
-        # all confidences together are below one vote
-        votes += (predicted == own) * (1 + run.confidence[apart] / np.float32(len(runs) + 1))
-    chosen[apart] = np.take_along_axis(predicted, votes.argmax(0)[None], 0)[0]
+    # all confidences together are below one vote
+    votes = [1 + run.confidence[apart] / np.float32(len(runs) + 1) for run in runs]
+    # (runs, images): the votes for the class that a run predicts
+    sums = [sum((own == other) * vote for other, vote in zip(predicted, votes, strict=True)) for own in predicted]
+    chosen[apart] = np.take_along_axis(predicted, np.argmax(sums, axis=0)[None], 0)[0]
     return 100 * float((chosen == runs[0].label).mean())
 
 
