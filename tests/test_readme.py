@@ -13,7 +13,7 @@ from aoft_bench.config.command_line import read_command_line
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").iterdir())]
-FOLDERS = "aoft_bench|benchmarks|conf|docs|hydra_plugins|results/tables|sweeps|tests|tools"
+FOLDERS = "aoft_bench|benchmarks|conf|docs|hydra_plugins|results/shipped|sweeps|tests|tools"
 RUNS = re.findall(r"^    python -m aoft_bench (.*?)(?:  .*)?$", README, flags=re.MULTILINE)
 
 
@@ -56,8 +56,8 @@ def test_make_targets_of_the_readme_exist():
 
 
 def test_measured_rows_of_the_readme_are_those_of_the_tables():
-    """The scores of a row, in its order, as results/tables/accuracy.md prints them."""
-    table = re.sub(r"\*\*|</?u>", "", (ROOT / "results/tables/accuracy.md").read_text(encoding="utf-8"))
+    """The scores of a row, in its order, as results/shipped/tables/accuracy.md prints them."""
+    table = re.sub(r"\*\*|</?u>", "", (ROOT / "results/shipped/tables/accuracy.md").read_text(encoding="utf-8"))
     scores = re.compile(r"\d+\.\d ± \d+\.\d\b")
     known = [scores.findall(line) for line in table.splitlines()]
     rows = [found for line in README.splitlines() if line.startswith("|") and (found := scores.findall(line))]

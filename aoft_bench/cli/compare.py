@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aoft_bench.cli import ArgumentParser
-from aoft_bench.cli.results_folder import read_records
+from aoft_bench.cli.results_folder import DEFAULT, default_folder, read_records
 from aoft_bench.config.command_line import split_word
 from aoft_bench.records.predictions import read_predictions
 from aoft_bench.records.schema import Record
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("a", metavar="A", help="a method, as its row is called in the tables, or the file of a record")
     parser.add_argument("b", metavar="B", help="another one")
     parser.add_argument("chosen", nargs="*", metavar="name=value", help=f"of {', '.join(CHOICES)}")
-    parser.add_argument("--results", default="results", type=Path, help="folder with records/ (default: results)")
+    parser.add_argument("--results", type=Path, help=DEFAULT)
     parsed = parser.parse_intermixed_args(arguments)
     files = [name for name in (parsed.a, parsed.b) if name.endswith(".json")]
     if len(files) == 1:
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
             )
         lines = _of_files(Path(parsed.a), Path(parsed.b))
     else:
-        lines = _of_methods(parsed.results, parsed.a, parsed.b, parsed.chosen)
+        lines = _of_methods(parsed.results or default_folder(), parsed.a, parsed.b, parsed.chosen)
     print("\n".join(lines))
     return 0
 

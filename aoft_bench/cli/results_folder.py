@@ -10,14 +10,24 @@ from aoft_bench.results.published import Published, load
 from aoft_bench.results.reproduction import Target, load_targets
 from aoft_bench.utils.errors import UserError
 
+OWN = Path("results")
+SHIPPED = OWN / "shipped"  # of a checkout: the project's own evidence
+DEFAULT = f"folder with records/ (default: {OWN}; {SHIPPED} while that has none)"
+
 
 def results_folder(command: str, arguments: Sequence[str], about: str = "") -> Path:
     """The folder that the arguments of `command` name. about: what --help says of further arguments."""
     parser = ArgumentParser(command, epilog=about)
-    parser.add_argument(
-        "results", nargs="?", default="results", type=Path, help="folder with records/ (default: results)"
-    )
-    return Path(parser.parse_args(arguments).results)
+    parser.add_argument("results", nargs="?", type=Path, help=DEFAULT)
+    return Path(parser.parse_args(arguments).results or default_folder())
+
+
+def default_folder() -> Path:
+    """One's own results, or the shipped ones while there are no records below it, which a line on stderr says."""
+    if any((OWN / "records").rglob("*.json")) or not (SHIPPED / "records").is_dir():
+        return OWN
+    print(f"No records of your own below {OWN / 'records'}: this is {SHIPPED}, the project's.", file=sys.stderr)
+    return SHIPPED
 
 
 def read_results(

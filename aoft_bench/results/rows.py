@@ -45,16 +45,20 @@ class Row:
 
 
 def build_rows(records: list[Record]) -> tuple[list[Row], list[str]]:
-    """Rows of one setting by their parameters, and notes on records of the same run."""
-    by_method: dict[str, list[Record]] = defaultdict(list)
+    """Rows of one setting by their parameters, and notes on records of the same run.
+
+    Records with an "origin", which `tables beside=DIR` gives them, have rows of their own, marked by it.
+    """
+    by_method: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
-        by_method[record["method"]].append(record)
+        by_method[record["method"], record.get("origin", "")].append(record)
     rows, notes = [], []
-    for method, members in by_method.items():
-        for label, some in _variants(members):
+    for (method, origin), members in by_method.items():
+        for variant, some in _variants(members):
             kept, doubles = _without_doubles(some)
-            rows.append(_row(f"{method}{label}", method, kept))
-            notes += [f"{method}{label}: {text}" for text in doubles]
+            label = f"{method}{variant}{f' [{origin}]' if origin else ''}"
+            rows.append(_row(label, method, kept))
+            notes += [f"{label}: {text}" for text in doubles]
     return sorted(rows, key=lambda row: (row.trained, row.label)), sorted(notes)
 
 

@@ -910,7 +910,14 @@ case("tables: foreign numbers, no column", "x.csv has no column source; its firs
     _foreign("A,dtd,0,50", "method,task,seed,top1")
 )
 asked("tables: no foreign file", "tables", "foreign=nowhere.csv", "foreign=nowhere.csv cannot be read: No such file")
+asked("tables: beside twice", "tables", "beside=a beside=b", "got beside= 2 times: give one folder")
 asked("tables: foreign twice", "tables", "foreign=a foreign=b", "got foreign= 2 times: give one file")
+
+
+@case("tables: nothing beside", "no records below nowhere/records; give a results folder", command="tables")
+def _(world: World) -> list[str]:
+    _results(world)
+    return ["A", "beside=nowhere"]
 
 
 @case("two flags at once", "got -m and --cfg, of which one can be given")

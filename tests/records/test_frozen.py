@@ -1,6 +1,6 @@
 """Eight records as earlier versions wrote them: they load, keep their hash and stand in a table in every later version.
 
-Six are of results/records when this test was made, the oldest of them without options that came later; one each of the
+Six are of the shipped records when this test was made, the oldest of them without options that came later; one each of the
 protocols literature and tune was made for it. Do not change them: a version that cannot read them cannot read the
 records that others have.
 """
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent / "frozen"
 PATHS = sorted(ROOT.rglob("*.json"))
 REPOSITORY = Path(__file__).resolve().parents[2]
 SWEEPS = REPOSITORY / "sweeps"
-EVERY = sorted((REPOSITORY / "results/records").rglob("*.json"))
+EVERY = sorted((REPOSITORY / "results/shipped/records").rglob("*.json"))
 
 
 def test_the_frozen_records_are_all_here() -> None:
@@ -56,7 +56,7 @@ def test_frozen_records_stand_in_tables(tmp_path: Path, cli: Command) -> None:
         assert (record["method"], record["dataset"], round(record["metrics"]["top1"], 1)) in shown, record["hash"]
 
 
-def test_every_record_of_the_results_folder_keeps_its_hash() -> None:
+def test_every_shipped_record_keeps_its_hash() -> None:
     assert len(EVERY) >= 249
     for path in EVERY:
         record = read_record(path)

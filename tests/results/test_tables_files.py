@@ -297,12 +297,26 @@ def test_files_that_are_out_of_date_go(tmp_path: Path, cli: Command) -> None:
 
 
 def test_the_committed_tables_are_those_of_the_committed_records(tmp_path: Path, cli: Command) -> None:
-    results = ROOT / "results"
+    results = ROOT / "results" / "shipped"
     if not (results / "records").is_dir():
         pytest.skip("a source distribution has no results")
     not_committed = shutil.ignore_patterns("*.safetensors", "*.predictions.npz")
-    for name in ("records", "published"):
-        shutil.copytree(results / name, tmp_path / "results" / name, ignore=not_committed)
+    for folder in (results / "records", ROOT / "results" / "published"):
+        shutil.copytree(folder, tmp_path / "results" / folder.name, ignore=not_committed)
     assert cli("tables").code == 0
     for path in sorted((tmp_path / "results" / "tables").iterdir()):
         assert path.read_text() == (results / "tables" / path.name).read_text(), f"make tables changes {path.name}"
+
+
+def test_shipped_records_are_shown_until_there_are_others(tmp_path: Path, cli: Command) -> None:
+    shipped = tmp_path / "results" / "shipped"
+    write(shipped, record(60.0))
+    first = cli("tables")
+    assert first.code == 0 and "this is results/shipped, the project's" in first.err and "-> results/shipped/" in first.out
+    write(tmp_path / "results", record(70.0))
+    own = cli("tables")
+    assert own.code == 0 and not own.err and "1 records -> results/tables" in own.out
+    both = cli("tables", "beside=results/shipped")
+    assert both.code == 0 and "2 records -> results/tables" in both.out
+    rows = {row[0]: row[3] for row in markdown_rows(both.out)}
+    assert rows["lora"] == "**70.0**" and rows["lora [shipped]"] == "<u>60.0</u>"

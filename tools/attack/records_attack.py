@@ -66,7 +66,7 @@ SHOWN = ["tables"] * 6 + ["report"] * 3 + ["figures"]
 
 
 def attacks(rng: random.Random, base: Path) -> Iterator[Attack]:
-    shipped = Path(__file__).resolve().parents[2] / "results" / "records" / "vit_nano"
+    shipped = Path(__file__).resolve().parents[2] / "results" / "shipped" / "records" / "vit_nano"
     chosen = [
         path for method in ("lora", "aoft", "linear") for path in sorted((shipped / method / "digits").glob("*.json"))
     ]
