@@ -6,9 +6,9 @@ from aoft_bench.analysis import angle_figures, layer_figures
 from aoft_bench.analysis.inputs import MatrixSet
 from aoft_bench.analysis.summary import Measurement
 from aoft_bench.figures.drawing import Drawing
-from aoft_bench.figures.names import slug
 from aoft_bench.figures.series import method_styles, row_styles
 from aoft_bench.figures.style import drawing_style, save
+from aoft_bench.results.names import slug
 from aoft_bench.results.settings import Comparison
 
 

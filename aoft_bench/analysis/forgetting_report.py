@@ -15,11 +15,11 @@ from matplotlib.lines import Line2D
 from aoft_bench.analysis.angle_figures import FULL_WIDTH
 from aoft_bench.analysis.forgetting import HEAD, Probe, Similarity
 from aoft_bench.figures.drawing import Drawing
-from aoft_bench.figures.names import stem
 from aoft_bench.figures.series import SeriesStyle, Styles, method_styles, row_styles
 from aoft_bench.figures.style import drawing_style, new_figure, save
 from aoft_bench.figures.text import legend_below
 from aoft_bench.records.schema import Record
+from aoft_bench.results.names import stem
 from aoft_bench.results.settings import build_comparisons
 from aoft_bench.results.writers.csv import csv_of
 from aoft_bench.results.writers.markdown import escaped

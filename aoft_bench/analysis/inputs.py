@@ -9,9 +9,9 @@ from aoft_bench import methods
 from aoft_bench.analysis.matrices import LayerMatrix, backbone_matrices, factor_matrices
 from aoft_bench.backbones.networks import build
 from aoft_bench.config.schema import BackboneOptions, from_dict
-from aoft_bench.figures.names import stem
 from aoft_bench.records.schema import Record
 from aoft_bench.results.collect import read_usable
+from aoft_bench.results.names import stem
 from aoft_bench.results.settings import Comparison, build_comparisons
 from aoft_bench.utils.errors import UserError
 

@@ -17,6 +17,7 @@ from aoft_bench.results.kept import Kept
 from aoft_bench.results.method_comparison import Side, answer
 from aoft_bench.results.rows import Row
 from aoft_bench.results.settings import Comparison, build_comparisons
+from aoft_bench.results.titles import BUILT_IN, Titles
 from aoft_bench.utils.errors import UserError, unknown
 
 # what chooses among several: name -> its value in a record
@@ -66,9 +67,9 @@ def _of_files(*paths: Path) -> list[str]:
             raise UserError(
                 f"cannot pair images: {name} of A is {values[0]}, of B {values[1]}; give two records of the same images"
             )
-    names = [record["method"] for record in records]
+    names = [BUILT_IN.method(record["method"]) for record in records]
     if names[0] == names[1]:
-        names = [f"{record['method']} ({record['hash']})" for record in records]
+        names = [f"{name} ({record['hash']})" for name, record in zip(names, records, strict=True)]
     a, b = (
         Side(name, [record["seed"]], [read_predictions(path, record)])
         for name, path, record in zip(names, paths, records, strict=True)
@@ -89,7 +90,7 @@ def _where(records: list[Record]) -> tuple[str, str]:
 
 def _of_methods(root: Path, a: str, b: str, words: Sequence[str]) -> list[str]:
     found = read_records(root, "give another folder by --results DIR")
-    comparisons = build_comparisons(_chosen(found.records, words), None, kept := Kept(root))
+    comparisons = build_comparisons(_chosen(found.records, words), None, kept := Kept(root), Titles.of(root))
     comparison, dataset, rows = _one(comparisons, a, b)
     predicted = {one.row.label: one for one in kept.of_dataset(rows, dataset)}
     for damaged in kept.left_out.values():
@@ -122,7 +123,7 @@ def _one(comparisons: Sequence[Comparison], a: str, b: str) -> tuple[Comparison,
     every = [(one, dataset) for one in comparisons for dataset in one.datasets]
     for name in (a, b):
         if not any(_rows(one, dataset, name) for one, dataset in every):
-            raise unknown("method", name, {row.label for one in comparisons for row in one.rows}, "these have records")
+            raise unknown("method", name, {row.code for one in comparisons for row in one.rows}, "these have records")
     both = [(one, dataset) for one, dataset in every if _rows(one, dataset, a) and _rows(one, dataset, b)]
     if len(both) != 1:
         problem = f"{a} and {b} have {len(both) or 'no'} datasets and settings in common"
@@ -135,10 +136,10 @@ def _one(comparisons: Sequence[Comparison], a: str, b: str) -> tuple[Comparison,
     for name in (a, b):
         some = _rows(comparison, dataset, name)
         if len(some) > 1:
-            raise UserError(f"{name} has several rows: give one of {', '.join(repr(row.label) for row in some)}")
+            raise UserError(f"{name} has several rows: give one of {', '.join(repr(row.code) for row in some)}")
         rows += some
     if rows[0] is rows[1]:
-        raise UserError(f"A and B are the same row, {rows[0].label!r}: give two")
+        raise UserError(f"A and B are the same row, {rows[0].code!r}: give two")
     return comparison, dataset, rows
 
 
@@ -155,4 +156,4 @@ def _how_to_choose(both: Sequence[tuple[Comparison, str]]) -> str:
 def _rows(comparison: Comparison, dataset: str, name: str) -> list[Row]:
     """The rows of that label, or of that method, that have runs on a dataset."""
     some = [row for row in comparison.rows if dataset in row.cells]
-    return [row for row in some if row.label == name] or [row for row in some if row.method == name]
+    return [row for row in some if name in (row.code, row.label)] or [row for row in some if row.method == name]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from aoft_bench.cli.results_folder import read_results
+from aoft_bench.cli.results_folder import read_results, results_folder
 from aoft_bench.utils.parallel import cores
 
 INTERRUPTED = "files are whole, some are of the call before"
@@ -10,7 +10,8 @@ INTERRUPTED = "files are whole, some are of the call before"
 
 def main(arguments: Sequence[str]) -> int:
     """Draw all records that can be used; those that cannot are named and left out."""
-    root, found, published, _ = read_results("figures", arguments)
+    root = results_folder("figures", arguments)
+    found, published, _ = read_results(root)
     from aoft_bench.figures.write import write_figures  # takes matplotlib
 
     drawn = write_figures(root, found, published, cores())

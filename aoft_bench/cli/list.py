@@ -89,6 +89,7 @@ def methods_table() -> Table:
 def methods_markdown() -> str:
     """The same as a table of docs/methods.md: what papers print, where a method starts, whether it acts on a Swin."""
     from aoft_bench import methods
+    from aoft_bench.results.titles import BUILT_IN
 
     swin = pickle.dumps(_meta_backbone("swin_b_in22k"))  # a copy.deepcopy for each method takes 20 times as long
     lines = [
@@ -102,7 +103,8 @@ def methods_markdown() -> str:
             on_swin = True
         except UserError:
             on_swin = False
-        title, published = ("", f"ours: {choice.setting}") if choice.setting else (method.title, method.published)
+        title = BUILT_IN.method(choice.name)
+        published = f"ours: {choice.setting}" if choice.setting else method.published
         answers = map(_yes, (method.mergeable, method.starts_at_backbone, on_swin))
         lines.append(f"| {' | '.join([f'`{choice.name}`', title, f'{choice.count:,}', published, *answers])} |")
     return "\n".join(lines)

@@ -17,9 +17,14 @@ DEFAULT = f"folder with records/ (default: {OWN}; {SHIPPED} while that has none)
 
 def results_folder(command: str, arguments: Sequence[str], about: str = "") -> Path:
     """The folder that the arguments of `command` name. about: what --help says of further arguments."""
+    return Path(folder_parser(command, about).parse_args(arguments).results or default_folder())
+
+
+def folder_parser(command: str, about: str = "") -> ArgumentParser:
+    """The parser of a command whose first argument is RESULTS."""
     parser = ArgumentParser(command, epilog=about)
     parser.add_argument("results", nargs="?", type=Path, help=DEFAULT)
-    return Path(parser.parse_args(arguments).results or default_folder())
+    return parser
 
 
 def default_folder() -> Path:
@@ -30,16 +35,13 @@ def default_folder() -> Path:
     return SHIPPED
 
 
-def read_results(
-    command: str, arguments: Sequence[str], about: str = ""
-) -> tuple[Path, Collected, Published, list[Target]]:
-    """(folder, its records, published rows, those that sweeps aim at). What cannot be used is named on stderr;
+def read_results(root: Path) -> tuple[Collected, Published, list[Target]]:
+    """(the records of a folder, published rows, those that sweeps aim at). What cannot be used is named on stderr;
     `UserError` where no record can be."""
-    root = results_folder(command, arguments, about)
     found, published = read_records(root, "run a cell first: aoft-bench --help"), load(root)
     targets = load_targets(root, published)
     _name(published.left_out)
-    return root, found, published, targets
+    return found, published, targets
 
 
 def read_records(root: Path, remedy: str) -> Collected:

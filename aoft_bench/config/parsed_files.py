@@ -8,11 +8,14 @@ from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
+from aoft_bench.config.schema import TITLE
+
 
 class ParsedFiles(ConfigSource):
     """The files of a folder, by ``parsed://FOLDER`` in Hydra's search path. A file that changes is read again.
 
-    Where hparams/SET/METHOD/DATASET has no file, that of hparams/SET/METHOD serves: settings for all datasets alike.
+    The title of a method or a backbone is left out: it is no option of a run. Where hparams/SET/METHOD/DATASET has no
+    file, that of hparams/SET/METHOD serves: settings for all datasets alike.
     """
 
     @staticmethod
@@ -54,4 +57,7 @@ class ParsedFiles(ConfigSource):
 def _parsed(path: Path, *version: int) -> tuple[dict[str, str | None], bytes]:
     """(header, pickled content) of a file. version: what changes with its content."""
     header = ConfigSource._get_header_dict(path.read_text(encoding="utf-8")[:512])
-    return header, pickle.dumps(OmegaConf.load(path))
+    content = OmegaConf.load(path)
+    if path.parent.name in ("method", "backbone"):
+        content.pop(TITLE, None)
+    return header, pickle.dumps(content)

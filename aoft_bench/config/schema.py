@@ -201,6 +201,7 @@ SECTIONS: dict[str, type[Any]] = {
 # top-level names that stand for an option of one method: `method=peft name=oft` is method.tuner=oft, see
 # conf/method/peft.yaml
 SHORTHANDS = {"name": ("peft", "tuner")}
+TITLE = "title"  # in a file of a method or a backbone: what tables call it (`results.titles`); no option of a run
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -18,14 +18,16 @@ SPLITS = ("train800", "val200", "test")  # the names stay, whatever the number o
 class Task:
     """One classification task.
 
-    suite, group: where the paper's tables list it. classes, sizes: the number of classes, and of images in each split
-    of `SPLITS`; 0 and empty where they depend on the user's own images. sources: what its images can be read from, the
-    keys of `sources.choose.SOURCES`. builder, slices: TFDS name with the accepted versions and the slice of each split,
-    None for a task that is not in TFDS. label_map: a name in `tfds.labels.LABEL_MAPS`; for other tasks a sentence.
+    title: what papers call it; empty for images of the user's own. suite, group: where the paper's tables list it.
+    classes, sizes: the number of classes, and of images in each split of `SPLITS`; 0 and empty where they depend on the
+    user's own images. sources: what its images can be read from, the keys of `sources.choose.SOURCES`. builder, slices:
+    TFDS name with the accepted versions and the slice of each split, None for a task that is not in TFDS. label_map: a
+    name in `tfds.labels.LABEL_MAPS`; for other tasks a sentence.
     folders: names that the folder of the images may have, that of the published pack first. source: the reference.
     """
 
     name: str
+    title: str
     suite: str
     group: str
     classes: int
@@ -53,6 +55,7 @@ class Task:
 
 def _vtab(
     name: str,
+    title: str,
     group: str,
     builder: str,
     classes: int,
@@ -65,6 +68,7 @@ def _vtab(
     """A task of VTAB-1k: the first 800 training images, 200 validation images, the whole test split."""
     return Task(
         name=name,
+        title=title,
         suite="vtab1k",
         group=group,
         classes=classes,
@@ -78,10 +82,13 @@ def _vtab(
     )
 
 
-def _manyshot(name: str, builder: str, classes: int, sizes: tuple[int, int, int], *slices: str, label: str) -> Task:
+def _manyshot(
+    name: str, title: str, builder: str, classes: int, sizes: tuple[int, int, int], *slices: str, label: str
+) -> Task:
     """The full training and validation splits of a task of VTAB-1k, whose test split it has too."""
     return Task(
         name=name,
+        title=title,
         suite="manyshot",
         group="manyshot",
         classes=classes,
@@ -97,6 +104,7 @@ def _manyshot(name: str, builder: str, classes: int, sizes: tuple[int, int, int]
 
 def _other(
     name: str,
+    title: str,
     suite: str,
     kind: str,
     classes: int,
@@ -107,18 +115,20 @@ def _other(
 ) -> Task:
     """A task that is not in TFDS; `kind` is its only source."""
     counts = MappingProxyType(dict(zip(SPLITS, sizes, strict=True)) if sizes else {})
-    return Task(name, suite, suite, classes, counts, (kind,), None, None, label_map, folders, source)
+    return Task(name, title, suite, suite, classes, counts, (kind,), None, None, label_map, folders, source)
 
 
-def _fgvc(name: str, classes: int, sizes: tuple[int, int, int], *folders: str) -> Task:
+def _fgvc(name: str, title: str, classes: int, sizes: tuple[int, int, int], *folders: str) -> Task:
     label_map = "ids of the json files, contiguous over the UNION of the splits (NABirds' val lacks two classes)"
     source = "Jia et al. 2022 (VPT), arXiv:2203.12119; its train/val/test json files"
-    return _other(name, "fgvc", "json", classes, sizes, label_map, source, tuple(dict.fromkeys([*folders, name])))
+    return _other(
+        name, title, "fgvc", "json", classes, sizes, label_map, source, tuple(dict.fromkeys([*folders, name]))
+    )
 
 
-def _shapes(name: str, classes: int, label_map: str) -> Task:
+def _shapes(name: str, title: str, classes: int, label_map: str) -> Task:
     source = "drawn by a seeded generator in the manner of dSprites; aoft_bench/data/sources/embedded_images.py"
-    return _other(name, "embedded", "embedded", classes, (800, 200, 2000), label_map, source)
+    return _other(name, title, "embedded", "embedded", classes, (800, 200, 2000), label_map, source)
 
 
 def _tasks() -> list[Task]:
@@ -129,29 +139,73 @@ def _tasks() -> list[Task]:
     norb = (12150, "test[:200]", "test[50%:]")
     digits = "scikit-learn's load_digits (UCI optical digits, Alpaydin & Kaynak 1998)"
     return [
-        _vtab("cifar100", natural, "cifar100:3", 100, 10000, "train[45000:45200]", folders="cifar"),
-        _vtab("caltech101", natural, "caltech101:3", 102, 6084, "train[2754:2954]"),
-        _vtab("dtd", natural, "dtd:3", 47, 1880),
-        _vtab("flowers102", natural, "oxford_flowers102:2", 102, 6149, folders="oxford_flowers102"),
+        _vtab("cifar100", "CIFAR-100", natural, "cifar100:3", 100, 10000, "train[45000:45200]", folders="cifar"),
+        _vtab("caltech101", "Caltech101", natural, "caltech101:3", 102, 6084, "train[2754:2954]"),
+        _vtab("dtd", "DTD", natural, "dtd:3", 47, 1880),
+        _vtab("flowers102", "Flowers102", natural, "oxford_flowers102:2", 102, 6149, folders="oxford_flowers102"),
         _vtab(
-            "pets", natural, "oxford_iiit_pet:>=3", 37, 3669, "train[2944:3144]", folders="oxford_iiit_pet oxford_pet"
+            "pets",
+            "Pets",
+            natural,
+            "oxford_iiit_pet:>=3",
+            37,
+            3669,
+            "train[2944:3144]",
+            folders="oxford_iiit_pet oxford_pet",
         ),
-        _vtab("svhn", natural, "svhn_cropped:3", 10, 26032, "train[65931:66131]"),
-        _vtab("sun397", natural, "sun397/tfds:4", 397, 21750),
-        _vtab("patch_camelyon", specialized, "patch_camelyon:2", 2, 32768),
-        _vtab("eurosat", specialized, "eurosat/rgb:2", 10, 5400, "train[16200:16400]", "train[21600:]"),
-        _vtab("resisc45", specialized, "resisc45:3", 45, 6300, "train[18900:19100]", "train[25200:]"),
-        _vtab("retinopathy", specialized, btgraham, 5, 42670, folders="diabetic_retinopathy"),
-        _vtab("clevr_count", structured, "clevr:3", 8, *clevr, "clevr_count"),
-        _vtab("clevr_distance", structured, "clevr:3", 6, *clevr, "clevr_distance", "clevr_dist"),
-        _vtab("dmlab", structured, "dmlab:2.0.1", 6, 22735),
-        _vtab("kitti", structured, "kitti:3", 4, 711, label_map="kitti_vehicle"),
-        _vtab("dsprites_location", structured, "dsprites:2", 16, *dsprites, "dsprites_location", "dsprites_loc"),
-        _vtab("dsprites_orientation", structured, "dsprites:2", 16, *dsprites, "dsprites_orientation", "dsprites_ori"),
-        _vtab("smallnorb_azimuth", structured, "smallnorb:2", 18, *norb, "smallnorb_azimuth", "smallnorb_azi"),
-        _vtab("smallnorb_elevation", structured, "smallnorb:2", 9, *norb, "smallnorb_elevation", "smallnorb_ele"),
+        _vtab("svhn", "SVHN", natural, "svhn_cropped:3", 10, 26032, "train[65931:66131]"),
+        _vtab("sun397", "Sun397", natural, "sun397/tfds:4", 397, 21750),
+        _vtab("patch_camelyon", "Patch Camelyon", specialized, "patch_camelyon:2", 2, 32768),
+        _vtab("eurosat", "EuroSAT", specialized, "eurosat/rgb:2", 10, 5400, "train[16200:16400]", "train[21600:]"),
+        _vtab("resisc45", "Resisc45", specialized, "resisc45:3", 45, 6300, "train[18900:19100]", "train[25200:]"),
+        _vtab("retinopathy", "Retinopathy", specialized, btgraham, 5, 42670, folders="diabetic_retinopathy"),
+        _vtab("clevr_count", "Clevr/count", structured, "clevr:3", 8, *clevr, "clevr_count"),
+        _vtab("clevr_distance", "Clevr/distance", structured, "clevr:3", 6, *clevr, "clevr_distance", "clevr_dist"),
+        _vtab("dmlab", "DMLab", structured, "dmlab:2.0.1", 6, 22735),
+        _vtab("kitti", "KITTI/distance", structured, "kitti:3", 4, 711, label_map="kitti_vehicle"),
+        _vtab(
+            "dsprites_location",
+            "dSprites/location",
+            structured,
+            "dsprites:2",
+            16,
+            *dsprites,
+            "dsprites_location",
+            "dsprites_loc",
+        ),
+        _vtab(
+            "dsprites_orientation",
+            "dSprites/orientation",
+            structured,
+            "dsprites:2",
+            16,
+            *dsprites,
+            "dsprites_orientation",
+            "dsprites_ori",
+        ),
+        _vtab(
+            "smallnorb_azimuth",
+            "SmallNORB/azimuth",
+            structured,
+            "smallnorb:2",
+            18,
+            *norb,
+            "smallnorb_azimuth",
+            "smallnorb_azi",
+        ),
+        _vtab(
+            "smallnorb_elevation",
+            "SmallNORB/elevation",
+            structured,
+            "smallnorb:2",
+            9,
+            *norb,
+            "smallnorb_elevation",
+            "smallnorb_ele",
+        ),
         _manyshot(
             "cifar100_full",
+            "CIFAR-100 (full)",
             "cifar100:3",
             100,
             (45000, 5000, 10000),
@@ -162,6 +216,7 @@ def _tasks() -> list[Task]:
         ),
         _manyshot(
             "resisc45_full",
+            "Resisc45 (full)",
             "resisc45:3",
             45,
             (18900, 6300, 6300),
@@ -172,6 +227,7 @@ def _tasks() -> list[Task]:
         ),
         _manyshot(
             "clevr_distance_full",
+            "Clevr/distance (full)",
             "clevr:3",
             6,
             (63000, 7000, 15000),
@@ -180,18 +236,25 @@ def _tasks() -> list[Task]:
             "validation",
             label="clevr_distance",
         ),
-        _fgvc("cub", 200, (5394, 600, 5794), "CUB_200_2011"),
-        _fgvc("nabirds", 555, (21536, 2393, 24633)),
-        _fgvc("flowers", 102, (1020, 1020, 6149), "OxfordFlower"),
-        _fgvc("dogs", 120, (10800, 1200, 8580), "Stanford-dogs", "StanfordDogs"),
-        _fgvc("cars", 196, (7329, 815, 8041), "Stanford-cars", "StanfordCars"),
-        _other("digits", "embedded", "embedded", 10, (800, 200, 797), "the digit", digits),
-        _shapes("shapes_count", 8, "number of shapes - 1"),
-        _shapes("shapes_location", 16, "x position in 16 bins of 1.5 pixels"),
-        _shapes("shapes_orientation", 16, "where the tip points, in 16 bins of 22.5 degrees"),
+        _fgvc("cub", "CUB-200-2011", 200, (5394, 600, 5794), "CUB_200_2011"),
+        _fgvc("nabirds", "NABirds", 555, (21536, 2393, 24633)),
+        _fgvc("flowers", "Oxford Flowers", 102, (1020, 1020, 6149), "OxfordFlower"),
+        _fgvc("dogs", "Stanford Dogs", 120, (10800, 1200, 8580), "Stanford-dogs", "StanfordDogs"),
+        _fgvc("cars", "Stanford Cars", 196, (7329, 815, 8041), "Stanford-cars", "StanfordCars"),
+        _other("digits", "Digits", "embedded", "embedded", 10, (800, 200, 797), "the digit", digits),
+        _shapes("shapes_count", "Shapes/count", 8, "number of shapes - 1"),
+        _shapes("shapes_location", "Shapes/location", 16, "x position in 16 bins of 1.5 pixels"),
+        _shapes("shapes_orientation", "Shapes/orientation", 16, "where the tip points, in 16 bins of 22.5 degrees"),
         replace(
             _other(
-                OWN, "own", "folder", 0, (), "what the user's lists, folders or columns say", "the user's own images"
+                OWN,
+                "",
+                "own",
+                "folder",
+                0,
+                (),
+                "what the user's lists, folders or columns say",
+                "the user's own images",
             ),
             sources=OWN_SOURCES,
         ),

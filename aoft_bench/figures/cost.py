@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from aoft_bench.figures.drawing import Drawing, Plan
-from aoft_bench.figures.names import slug
 from aoft_bench.figures.series import Styles
 from aoft_bench.figures.style import new_figure
 from aoft_bench.figures.text import legend_below, wrapped
 from aoft_bench.figures.values import NothingToDrawError, accuracy_label, complete, cost, hardware, without_records
+from aoft_bench.results.names import slug
 from aoft_bench.results.settings import Comparison
 
 

@@ -8,11 +8,11 @@ from matplotlib.lines import Line2D
 
 from aoft_bench.data.tasks import find
 from aoft_bench.figures.drawing import Drawing, Plan
-from aoft_bench.figures.names import slug
 from aoft_bench.figures.series import Styles
 from aoft_bench.figures.style import new_figure
 from aoft_bench.figures.text import legend_below, wrapped
 from aoft_bench.figures.values import NothingToDrawError, gains, without_records
+from aoft_bench.results.names import slug
 from aoft_bench.results.settings import Comparison
 from aoft_bench.results.statistics import pool_of
 
@@ -33,13 +33,15 @@ def plans(comparison: Comparison, styles: Styles) -> list[Plan]:
         by_label = {base.label: gains(row, base, comparison.datasets) for base in baselines}
         series = {label: values for label, values in by_label.items() if values}
         if series:
-            found.append(partial(_figure, small, row.label, series, styles))
+            found.append(partial(_figure, small, row.label, row.code, series, styles))
     if not found:
         raise NothingToDrawError("AOFT and the others have no dataset and seed in common")
     return found
 
 
-def _figure(comparison: Comparison, ours: str, series: dict[str, dict[str, list[float]]], styles: Styles) -> Drawing:
+def _figure(
+    comparison: Comparison, ours: str, code: str, series: dict[str, dict[str, list[float]]], styles: Styles
+) -> Drawing:
     datasets = [name for name in pool_of(comparison).tasks if any(name in found for found in series.values())]
     lines = [*datasets, "mean"] if len(datasets) > 1 else datasets
     step = max(0.16, 0.075 * len(series))
@@ -72,7 +74,7 @@ def _figure(comparison: Comparison, ours: str, series: dict[str, dict[str, list[
     counts = {len(values) for found in series.values() for values in found.values()}
     caption = f"{split} top-1 of {ours} minus that of {', '.join(series)}, in points, by task"
     caption += "; mean and standard deviation of the differences seed by seed" if max(counts) > 1 else "; one seed"
-    return Drawing("gain" if ours == "aoft" else f"gain-{slug(ours)}", figure, caption)
+    return Drawing("gain" if code == "aoft" else f"gain-{slug(code)}", figure, caption)
 
 
 def _mean(found: dict[str, list[float]], datasets: list[str]) -> dict[str, list[float]]:

@@ -5,13 +5,13 @@ from functools import partial
 import numpy as np
 
 from aoft_bench.figures.drawing import Drawing, Plan
-from aoft_bench.figures.names import slug
 from aoft_bench.figures.series import Styles, featured
 from aoft_bench.figures.style import new_figure
 from aoft_bench.figures.text import legend_below
 from aoft_bench.figures.values import NO_PREDICTIONS, NothingToDrawError
 from aoft_bench.results.calibration import BINS, Reliability, reliability
 from aoft_bench.results.kept import RowPredictions
+from aoft_bench.results.names import slug
 from aoft_bench.results.ranking import rounded
 from aoft_bench.results.settings import Comparison
 

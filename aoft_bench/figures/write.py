@@ -10,16 +10,17 @@ from pathlib import Path
 from aoft_bench.figures import agreement, confusion, cost, curves, gain, parameters, ranks, reliability
 from aoft_bench.figures.drawing import Plan
 from aoft_bench.figures.fonts import families
-from aoft_bench.figures.names import stem
 from aoft_bench.figures.series import Styles, method_styles, row_styles
 from aoft_bench.figures.style import drawing_style, save
 from aoft_bench.figures.values import NothingToDrawError, published_points
 from aoft_bench.results.collect import Collected
 from aoft_bench.results.figure_index import DrawnFigure, read_index, write_index
 from aoft_bench.results.kept import Kept
+from aoft_bench.results.names import stem
 from aoft_bench.results.published import Published, PublishedRow
 from aoft_bench.results.rules import read_proofs
 from aoft_bench.results.settings import Comparison, build_comparisons
+from aoft_bench.results.titles import Titles
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import check_writable, write_text_atomically
 from aoft_bench.utils.parallel import run_jobs
@@ -66,14 +67,14 @@ def write_figures(root: Path, found: Collected, published: Published, processes:
     published: rows that stand beside them. Up to `processes` processes draw. Files of an earlier call that are not
     drawn any more are removed.
     """
-    folder = root / "figures"
+    folder, titles = root / "figures", Titles.of(root)
     check_writable(folder / "README.md")
     before: list[DrawnFigure] = []
     with contextlib.suppress(UserError):  # a damaged index is replaced
         before = read_index(folder)
     kept = Kept(root)
     proofs = read_proofs(root, found.records)
-    comparisons = [one.ranked() for one in build_comparisons(found.records, proofs, kept)]
+    comparisons = [one.ranked() for one in build_comparisons(found.records, proofs, kept, titles)]
     methods = method_styles(row.method for comparison in comparisons for row in comparison.rows)
     sections = [_planned(one, row_styles(one, methods), published.rows) for one in comparisons]
     _draw(sections, folder, processes)

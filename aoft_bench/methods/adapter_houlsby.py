@@ -56,7 +56,6 @@ class AdapterHoulsby(Method):
     bias: bool = True
     tune_norms: bool = True
 
-    title: ClassVar[str] = "Adapter (Houlsby)"
     source: ClassVar[str] = "arXiv 1902.00751 figure 2; visinf/adapter_plus@191c4ab adapter_plus/vit_adapter.py"
     published: ClassVar[str] = "0.39 M with the head; layer norms are trained too"
 

@@ -39,7 +39,6 @@ class AdapterPfeiffer(Method):
 
     bottleneck: Annotated[int, Field(ge=1)] = 8
 
-    title: ClassVar[str] = "Adapter (Pfeiffer)"
     source: ClassVar[str] = "arXiv 2005.00247; visinf/adapter_plus@191c4ab adapter_plus/vit_adapter.py"
     published: ClassVar[str] = "0.21 M with the head"
 

@@ -50,7 +50,6 @@ class AdapterPlus(Method):
 
     bottleneck: Annotated[int, Field(ge=1)] = 8
 
-    title: ClassVar[str] = "Adapter+"
     source: ClassVar[str] = "arXiv 2406.06820, CVPR 2024; visinf/adapter_plus@191c4ab adapter_plus/vit_adapter.py"
     published: ClassVar[str] = "0.20 M with the head"
     starts_at_backbone: ClassVar[bool] = False

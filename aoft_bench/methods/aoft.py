@@ -224,7 +224,6 @@ class AOFT(PairOptions):
     targets: Annotated[list[Target], Field(min_length=1)] = field(default_factory=lambda: ["q", "v", "fc1", "fc2"])
     keep_bias: bool = added(True)
 
-    title: ClassVar[str] = "LoRA+AOFT†"
     source: ClassVar[str] = "arXiv 2507.13260, ICCV 2025; CalliopeYang/AOFT@2ffd89c model/ViT_unitary_lora.py"
     published: ClassVar[str] = "0.22 M on FGVC, which is 37,056 (q and v only) and the head"
     mergeable: ClassVar[bool] = True

@@ -49,7 +49,6 @@ class AOFTAdapter(PairOptions):
     positions: Literal["both", "ffn"] = "both"
     norm: Literal["layernorm", "none"] = "layernorm"
 
-    title: ClassVar[str] = "Adapter+AOFT†"
     source: ClassVar[str] = "arXiv 2507.13260, ICCV 2025; CalliopeYang/AOFT@2ffd89c model/ViT_unitary_adapter.py"
     published: ClassVar[str] = "0.06 M on VTAB and 0.20 M on FGVC: 18,528 (`method.positions=ffn`) and the head"
 

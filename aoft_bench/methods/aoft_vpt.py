@@ -46,7 +46,6 @@ class AOFTVPT(Method):
     prompts: Annotated[int, Field(ge=1)] = 8
     constant: Constant = "paper"
 
-    title: ClassVar[str] = "VPT-Deep+AOFT"
     source: ClassVar[str] = "arXiv 2507.13260, ICCV 2025 (no code published); prompts as in KMnP/vpt@4410440"
     starts_at_backbone: ClassVar[bool] = False
 

@@ -61,18 +61,12 @@ class Method:
 
     A subclass must define `source` and `count`, and `attach` if it inserts modules. The rest has defaults.
 
-    title: the name that papers print (LoRA+AOFT†); by default the class's name.
     source: paper (equation) and pinned code that the file was written from.
     published: the parameter counts that papers print, and what they count; a column of docs/methods.md.
     """
 
-    title: ClassVar[str]
     source: ClassVar[str]
     published: ClassVar[str] = "not printed"
-
-    def __init_subclass__(cls) -> None:
-        if "title" not in vars(cls):
-            cls.title = cls.__name__
 
     def attach(self, model: nn.Module) -> None:
         """Insert modules into a frozen timm model, in place.

@@ -49,7 +49,6 @@ class BiAdaptFormer(Method):
     bottleneck: Annotated[int, Field(ge=1)] = 32
     scale: Annotated[float, Field(gt=0)] = 1.0  # the authors' for 10 of the 19 tasks
 
-    title: ClassVar[str] = "Bi-AdaptFormer"
     source: ClassVar[str] = (
         "arXiv 2307.16867, ICCV 2023; JieShibo/PETL-ViT@026e4f1 binary_adapter/adaptformer.py, utils.py"
     )

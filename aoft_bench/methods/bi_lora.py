@@ -71,7 +71,6 @@ class BiLoRA(Method):
     scale: Annotated[float, Field(gt=0)] = 10.0  # the authors' for 9 of the 19 tasks
     targets: Annotated[list[Target], Field(min_length=1)] = field(default_factory=lambda: ["q", "v"])
 
-    title: ClassVar[str] = "Bi-LoRA"
     source: ClassVar[str] = "arXiv 2307.16867, ICCV 2023; JieShibo/PETL-ViT@026e4f1 binary_adapter/lora.py, utils.py"
     published: ClassVar[str] = "tables count bits: 147,456 bytes at one bit each"
     mergeable: ClassVar[bool] = True

@@ -63,7 +63,6 @@ class FacTTK(Method):
     rank: Annotated[int, Field(ge=1)] = 32
     scale: Annotated[float, Field(gt=0)] = 1.0
 
-    title: ClassVar[str] = "FacT-TK"
     source: ClassVar[str] = "arXiv 2212.03145, AAAI 2023; JieShibo/PETL-ViT@026e4f1 FacT/fact_tk.py"
     published: ClassVar[str] = "0.069 M, a mean over ranks chosen per task; the released ranks average 68,985"
     mergeable: ClassVar[bool] = True

@@ -154,7 +154,6 @@ class FacTTT(Method):
     rank: Annotated[int, Field(ge=1)] = 16
     scale: Annotated[float, Field(gt=0)] = 1.0
 
-    title: ClassVar[str] = "FacT-TT"
     source: ClassVar[str] = "arXiv 2212.03145, AAAI 2023; JieShibo/PETL-ViT@026e4f1 FacT/fact_tt.py"
     published: ClassVar[str] = "0.037 M, a mean over ranks chosen per task; the released ranks average 39,734"
     mergeable: ClassVar[bool] = True

@@ -16,7 +16,6 @@ from aoft_bench.methods.registry import Method, Shape, method
 class Full(Method):
     """Full fine-tuning has no options."""
 
-    title: ClassVar[str] = "Full fine-tuning"
     source: ClassVar[str] = "baseline; nothing is inserted"
     published: ClassVar[str] = "85.8 M"
     mergeable: ClassVar[bool] = True

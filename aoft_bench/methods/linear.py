@@ -17,7 +17,6 @@ from aoft_bench.methods.registry import Method, Shape, method
 class Linear(Method):
     """The linear probe has no options."""
 
-    title: ClassVar[str] = "Linear probing"
     source: ClassVar[str] = "baseline; nothing is inserted"
     published: ClassVar[str] = "0, or 0.04 M with the head"
     mergeable: ClassVar[bool] = True

@@ -22,7 +22,6 @@ from aoft_bench.methods.registry import Method, Shape, method
 class Norm(Method):
     """Norm tuning has no options."""
 
-    title: ClassVar[str] = "LN-Tune"
     source: ClassVar[str] = "arXiv 2304.03716 section 3 (LN-Tune)"
     published: ClassVar[str] = "0.038 M"
     mergeable: ClassVar[bool] = True

@@ -25,7 +25,6 @@ class Partial(Method):
 
     blocks: Annotated[int, Field(ge=1)] = 1
 
-    title: ClassVar[str] = "Partial-1"
     source: ClassVar[str] = "arXiv 2203.12119 table 1; KMnP/vpt@4410440 src/models/vit_models.py"
     published: ClassVar[str] = "not printed; the last block and the final norm"
     mergeable: ClassVar[bool] = True

@@ -92,7 +92,6 @@ class Peft(Method):
     targets: Annotated[list[Target], Field(min_length=1)] = field(default_factory=lambda: ["q", "v"])
     options: dict[str, Any] = field(default_factory=dict)
 
-    title: ClassVar[str] = "peft"
     source: ClassVar[str] = "huggingface/peft@5d602fdbf (0.21.2) src/peft/tuners"
     published: ClassVar[str] = "the count of `tuner=dora`; those of the others are in peft.py"
     mergeable: ClassVar[bool] = True

@@ -49,7 +49,6 @@ class QGOFT(GOFT):
 
     penalty: Annotated[float, Field(ge=0)] = 1e-3
 
-    title: ClassVar[str] = "qGOFT"
     source: ClassVar[str] = "arXiv 2404.04316, ICML 2024, equation 5; ArthurLeoM/peft-givens@0fe813e"
     published: ClassVar[str] = "0.073 M, which is q and v"
     pairs: ClassVar[type[Pairs]] = QuasiRotations

@@ -64,7 +64,6 @@ class ResTuning(Method):
 
     bottleneck: Annotated[int, Field(ge=1)] = 10
 
-    title: ClassVar[str] = "Res-Tuning-Bypass"
     source: ClassVar[str] = "arXiv 2310.19859; modelscope/ms-swift@3602360 swift/tuners/restuning.py"
     published: ClassVar[str] = "not read: the paper's table of the bypass could not be had"
     starts_at_backbone: ClassVar[bool] = False

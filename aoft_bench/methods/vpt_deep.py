@@ -32,7 +32,6 @@ class VPTDeep(Method):
 
     prompts: Annotated[int, Field(ge=1)] = 50
 
-    title: ClassVar[str] = "VPT-Deep"
     source: ClassVar[str] = "arXiv 2203.12119 section 3.2; KMnP/vpt@4410440 src/models/vit_prompt/vit.py"
     published: ClassVar[str] = "0.53 to 0.60 M: prompt lengths tuned per task (ours: 50), with and without the head"
     starts_at_backbone: ClassVar[bool] = False

@@ -21,6 +21,7 @@ from aoft_bench.results.reproduction_table import reproduction_tables
 from aoft_bench.results.rules import Proofs, read_proofs
 from aoft_bench.results.settings import build_comparisons
 from aoft_bench.results.table import Entry, Table
+from aoft_bench.results.titles import BUILT_IN, Titles
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import write_text_atomically
 
@@ -43,8 +44,8 @@ def write_report(root: Path) -> Written:
     """Write RESULTS/report.html; `UserError` where there is no record to show."""
     collected, published = collect(root), load(root)
     targets = load_targets(root, published)
-    proofs, kept = read_proofs(root, collected.records), Kept(root)
-    comparisons = build_comparisons(collected.records, proofs, kept)
+    proofs, kept, titles = read_proofs(root, collected.records), Kept(root), Titles.of(root)
+    comparisons = build_comparisons(collected.records, proofs, kept, titles)
     predicted = [table for one in comparisons for table in prediction_tables(one)]
     aside = [*collected.left_out, *published.left_out, *proofs.left_out, *kept.left_out.values()]
     every = [left.below(root) for left in aside]
@@ -53,7 +54,9 @@ def write_report(root: Path) -> Written:
         raise UserError(_nothing(root, left_out[: len(collected.left_out)]))
     drawn = embed.figures(root)
     reproduction = reproduction_tables(targets, comparisons)
-    text = render(collected.records, left_out, drawn, printed_tables(published.rows), proofs, reproduction, predicted)
+    text = render(
+        collected.records, left_out, drawn, printed_tables(published.rows), proofs, reproduction, predicted, titles
+    )
     path = root / "report.html"
     write_text_atomically(path, text)
     return Written(path, len(collected.records), len(drawn), left_out, len(text.encode("utf-8")))
@@ -74,10 +77,11 @@ def render(
     proofs: Proofs | None = None,
     reproduction: Sequence[Table] = (),
     predicted: Sequence[Table] = (),
+    titles: Titles = BUILT_IN,
 ) -> str:
     """The text of the page; the same for the same arguments.
 
-    proofs: see `build_comparisons`; predicted: the tables made from predictions.
+    proofs, titles: see `build_comparisons`; predicted: the tables made from predictions.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -92,7 +96,7 @@ def render(
     script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     theme = (TEMPLATES / "theme.js").read_text(encoding="utf-8")
     library, library_name, licence = embed.library()
-    shown = view.sections(records, proofs)
+    shown = view.sections(records, proofs, titles)
     index = {id(record): i for i, record in enumerate(records)}
 
     def record_numbers(entry: Entry) -> str:

@@ -14,6 +14,7 @@ from aoft_bench.results.rows import Row
 from aoft_bench.results.rules import Proofs
 from aoft_bench.results.settings import Comparison, build_comparisons, triple
 from aoft_bench.results.table import Block, Column, Entry, Table, spans
+from aoft_bench.results.titles import BUILT_IN, Titles
 
 # what a number depends on beside the method: the chips of the page, in this order
 FACETS: dict[str, Callable[[Record], str]] = {
@@ -57,9 +58,9 @@ class ShownSetting:
     upright: bool
 
 
-def sections(records: list[Record], proofs: Proofs | None = None) -> list[ShownSetting]:
+def sections(records: list[Record], proofs: Proofs | None = None, titles: Titles = BUILT_IN) -> list[ShownSetting]:
     """All settings of `records`; rows that break a rule of the results page in a table of their own."""
-    return [part for comparison in build_comparisons(records, proofs) for part in _parts(comparison)]
+    return [part for comparison in build_comparisons(records, proofs, titles=titles) for part in _parts(comparison)]
 
 
 def chips(shown: list[ShownSetting]) -> dict[str, list[tuple[str, int]]]:
@@ -110,7 +111,7 @@ def _section(comparison: Comparison, table: Table, rows: Sequence[Row], block: B
 def _search(comparison: Comparison, row: Row) -> str:
     words = dict.fromkeys(word for record in row.records for word in [*_words(record), record["hash"]])
     values = [value for some in _facets(row.records).values() for value in some]
-    return " ".join([row.label, row.method, comparison.title, *row.cells, *values, *words])
+    return " ".join([row.label, row.code, row.method, comparison.title, *row.cells, *values, *words])
 
 
 def _facets(records: list[Record]) -> dict[str, list[str]]:

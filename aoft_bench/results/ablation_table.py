@@ -23,7 +23,7 @@ def _table(comparison: Comparison, family: str, rows: list[Row]) -> Table:
     keys = dict.fromkeys(key for options in settings for key in options)
     differing = [key for key in keys if len({str(options.get(key)) for options in settings}) > 1]
     method, *others = accuracy_columns(
-        comparison.datasets, comparison.layout, comparison.unofficial, each_dataset=comparison.layout != "vtab1k"
+        comparison.datasets, comparison.layout, comparison.unofficial, comparison.layout != "vtab1k", comparison.titles
     )
     columns: list[Column[Row]] = [
         method,
@@ -38,7 +38,7 @@ def _table(comparison: Comparison, family: str, rows: list[Row]) -> Table:
         caption,
         columns,
         [make_block(columns, rows, ranked=True)],
-        [note for note in comparison.notes if not note.startswith(family)],
+        [note for note in comparison.notes if not note.startswith(tuple(row.label for row in rows))],
         comparison.setting.as_columns(),
         grouped=comparison.layout == "vtab1k",
     )

@@ -21,6 +21,7 @@ from aoft_bench.results.table import (
     mean_entry,
     number_entry,
 )
+from aoft_bench.results.titles import BUILT_IN, Titles
 
 FLAT, GROUPED = "mean", "mean of groups"
 APART = "Apart by the rules of docs/results.md"  # begins the note of rows that break one
@@ -34,11 +35,16 @@ class AccuracyColumn(Column[Row]):
 
 
 def accuracy_columns(
-    datasets: Sequence[str], layout: Layout, unofficial: Collection[str] = (), each_dataset: bool = True
+    datasets: Sequence[str],
+    layout: Layout,
+    unofficial: Collection[str] = (),
+    each_dataset: bool = True,
+    titles: Titles = BUILT_IN,
 ) -> list[AccuracyColumn]:
     """The columns from left to right. A new one is one more entry of this list, and is then in every format.
 
-    unofficial: datasets marked by a star; each_dataset: not only the means over several datasets.
+    unofficial: datasets marked by a star; each_dataset: not only the means over several datasets; titles: what they are
+    called.
     """
     vtab = layout == "vtab1k"  # with turned headers, as papers print it
     entry, unit = (count_entry, "") if layout == "plain" else (_millions, " (M)")
@@ -46,13 +52,13 @@ def accuracy_columns(
         AccuracyColumn("method", lambda row: Entry(row.label), text=True, published=lambda row: Entry(row.method)),
         AccuracyColumn(f"trained{unit}", lambda row: entry(row.trained), rotated=vtab, published=_printed_millions),
         AccuracyColumn(f"with head{unit}", lambda row: entry(row.trained + row.head), rotated=vtab),
-        *_score_columns(datasets, layout, unofficial, each_dataset),
+        *_score_columns(datasets, layout, unofficial, each_dataset, titles),
     ]
 
 
 def accuracy_table(comparison: Comparison, published: Sequence[PublishedRow] = ()) -> Table:
     """Top-1 of one setting; published rows, if any, in blocks of their own that are not ranked."""
-    columns = accuracy_columns(comparison.datasets, comparison.layout, comparison.unofficial)
+    columns = accuracy_columns(comparison.datasets, comparison.layout, comparison.unofficial, titles=comparison.titles)
     blocks, apart = own_blocks(columns, comparison)
     best = [row for row in comparison.rows if row.best_epoch]
     if best:
@@ -67,6 +73,7 @@ def accuracy_table(comparison: Comparison, published: Sequence[PublishedRow] = (
         [*comparison.notes, *apart, *notes],
         comparison.setting.as_columns(),
         grouped=comparison.layout == "vtab1k",
+        codes=comparison.codes | {_best_epoch(label): _best_epoch(code) for label, code in comparison.codes.items()},
     )
 
 
@@ -118,7 +125,7 @@ def _letter(index: int) -> str:
 
 
 def _score_columns(
-    datasets: Sequence[str], layout: Layout, unofficial: Collection[str], each_dataset: bool
+    datasets: Sequence[str], layout: Layout, unofficial: Collection[str], each_dataset: bool, titles: Titles
 ) -> list[AccuracyColumn]:
     """Columns of the datasets, of the means of groups in the layout of VTAB-1k, and of the means over all."""
     vtab = layout == "vtab1k"
@@ -129,7 +136,8 @@ def _score_columns(
         above = group.capitalize() if vtab else group
         for name in (name for name in datasets if each_dataset and find(name).group == group):
             star, printed = "*" if name in unofficial else "", partial(_printed_score, name)
-            columns.append(column(name, partial(_score, name), above, mark=star, published=printed))
+            title = titles.dataset(name)
+            columns.append(column(name, partial(_score, name), above, mark=star, title=title, published=printed))
         if vtab:
             printed = partial(_printed_group, group)
             columns.append(column(f"{group} mean", partial(_group_score, datasets, group), above, published=printed))
@@ -183,5 +191,9 @@ def _millions(parameters: float) -> Entry:
     return Entry(rounded(parameters / 1e6, 3) if parameters else "0", parameters)
 
 
+def _best_epoch(name: str) -> str:
+    return f"{name} [best test epoch]"
+
+
 def _of_best_epoch(row: Row) -> Row:
-    return replace(row, label=f"{row.label} [best test epoch]", cells=row.best_epoch, best_epoch={})
+    return replace(row, label=_best_epoch(row.label), cells=row.best_epoch, best_epoch={})

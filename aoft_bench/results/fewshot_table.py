@@ -44,7 +44,14 @@ def _table(by_shots: Mapping[int, Comparison]) -> Table:
     ]
     for name in datasets:
         columns += [
-            Column(f"{name} {shots}{SHOTS}", partial(_score, name, shots), name, ranked=True, rotated=True)
+            Column(
+                f"{name} {shots}{SHOTS}",
+                partial(_score, name, shots),
+                first.titles.dataset(name),
+                ranked=True,
+                rotated=True,
+                title=f"{first.titles.dataset(name)} {shots}{SHOTS}",
+            )
             for shots in by_shots
         ]
     if len(datasets) > 1:
@@ -57,7 +64,9 @@ def _table(by_shots: Mapping[int, Comparison]) -> Table:
     title = first.title.replace(f", {first.setting.subset}", "", 1)
     shared = replace(first.setting, subset="").as_columns()
     blocks = [make_block(columns, rows, ranked=True)]
-    return Table(f"Few-shot, {title}", f"{shown}; {first.caption}", columns, blocks, notes, shared, grouped=True)
+    codes = {label: code for one in by_shots.values() for label, code in one.codes.items()}
+    title, caption = f"Few-shot, {title}", f"{shown}; {first.caption}"
+    return Table(title, caption, columns, blocks, notes, shared, grouped=True, codes=codes)
 
 
 def _score(name: str, shots: int, method: _Method) -> Entry:

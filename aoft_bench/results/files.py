@@ -1,6 +1,7 @@
 """The files of results/tables, as texts by name, and the tables of a sweep on a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from aoft_bench.records.schema import Record
@@ -50,9 +51,9 @@ def table_files(
     tables with numbers of others; reproduction: those of published rows that sweeps aim at."""
     tables: Mapping[str, Sequence[Table]] = {
         "accuracy": [accuracy_table(one, beside(published, one)) for one in comparisons],
-        "ablations": [table for one in comparisons for table in ablation_tables(one)],
+        "ablations": _of_each(comparisons, ablation_tables),
         "fewshot": fewshot_tables(comparisons),
-        "cost": [table for one in comparisons for table in cost_tables(one)],
+        "cost": _of_each(comparisons, cost_tables),
         "published": published_tables(published),
         "foreign": foreign,
         "reproduction": reproduction,
@@ -60,13 +61,18 @@ def table_files(
     files: dict[str, str] = {}
     for name, some in tables.items():
         files |= _formats(name, some, () if name == "published" else notes)
-    if made := [table for one in comparisons for table in prediction_tables(one)]:
+    if made := _of_each(comparisons, prediction_tables):
         kept = [f"Left out: {left}." for one in comparisons[:1] for left in one.kept.reasons()]
         files |= _formats("predictions", made, [*notes, *kept])
-    found = [table for one in comparisons for table in statistics_tables(one)]
+    found = _of_each(comparisons, statistics_tables)
     files["statistics.md"] = to_markdown(found, notes) or "No table has two rows to compare.\n"
     files["statistics.csv"] = to_wide_csv(found)
     return files
+
+
+def _of_each(comparisons: Sequence[Comparison], make: Callable[[Comparison], Sequence[Table]]) -> list[Table]:
+    """The tables that `make` gives for each comparison; CSV files call their rows as the command line does."""
+    return [replace(table, codes=one.codes) for one in comparisons for table in make(one)]
 
 
 def _formats(name: str, tables: Sequence[Table], notes: Sequence[str]) -> dict[str, str]:

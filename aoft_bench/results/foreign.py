@@ -70,6 +70,7 @@ def read_foreign(path: Path) -> list[ForeignRow]:
     return [
         ForeignRow(
             label=f"{method} (not ours{f', {source}' if len(sources[method]) > 1 else ''})",
+            code=method,
             method=method,
             records=[],
             cells={task: list(values.values()) for task, values in cells.items()},
@@ -117,7 +118,7 @@ def _tables(comparison: Comparison, rows: Sequence[ForeignRow], file: str) -> li
     )
     columns = [
         column
-        for column in accuracy_columns(together.datasets, together.layout, together.unofficial)
+        for column in accuracy_columns(together.datasets, together.layout, together.unofficial, titles=together.titles)
         if column.text or column.ranked
     ]
     block = make_block(columns, together.rows, ranked=True)
@@ -139,7 +140,7 @@ def _tables(comparison: Comparison, rows: Sequence[ForeignRow], file: str) -> li
         together.setting.as_columns(),
         grouped=together.layout == "vtab1k",
     )
-    return [accuracy, *statistics_tables(together)]
+    return [replace(table, codes=together.codes) for table in (accuracy, *statistics_tables(together))]
 
 
 def _values(line: dict[str, str]) -> tuple[str, str, int, float, str]:

@@ -1,25 +1,28 @@
 """Rows of a table: which records of a method share a row, and what a row is called."""
 
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aoft_bench.data.tasks import find, in_order
 from aoft_bench.records.schema import Record
+from aoft_bench.results.titles import Titles
 
 
 @dataclass(frozen=True)
 class Row:
     """A method variant. cells: dataset -> top-1 of its seeds, in %; trained, head: parameters, mean over datasets.
 
-    method: name of the method's row in conf/method; records: those that the row is made of, in order of dataset and
+    label: what tables call it; code: what CSV files and the command line do; method: name of the method's row in
+    conf/method; records: those that the row is made of, in order of dataset and
     seed; best_epoch: dataset -> top-1 of the best test epoch of its seeds, where the protocol records it; broken: how
     it breaks the rules of the results page, where they were asked for.
     """
 
     label: str
+    code: str
     method: str
     records: list[Record]
     cells: dict[str, list[float]]
@@ -44,7 +47,7 @@ class Row:
         return ":".join(str(options[key]) for key in ("name", "tuner") if key in options)
 
 
-def build_rows(records: list[Record]) -> tuple[list[Row], list[str]]:
+def build_rows(records: list[Record], titles: Titles) -> tuple[list[Row], list[str]]:
     """Rows of one setting by their parameters, and notes on records of the same run.
 
     Records with an "origin", which `tables beside=DIR` gives them, have rows of their own, marked by it.
@@ -56,10 +59,10 @@ def build_rows(records: list[Record]) -> tuple[list[Row], list[str]]:
     for (method, origin), members in by_method.items():
         for variant, some in _variants(members):
             kept, doubles = _without_doubles(some)
-            label = f"{method}{variant}{f' [{origin}]' if origin else ''}"
-            rows.append(_row(label, method, kept))
-            notes += [f"{label}: {text}" for text in doubles]
-    return sorted(rows, key=lambda row: (row.trained, row.label)), sorted(notes)
+            end = f"{variant}{f' [{origin}]' if origin else ''}"
+            rows.append(_row(titles.method(method) + end, method + end, method, kept))
+            notes += [f"{rows[-1].label}: {text}" for text in doubles]
+    return sorted(_distinct(rows), key=lambda row: (row.trained, row.code)), sorted(notes)
 
 
 def means(scores: Mapping[str, float], datasets: Sequence[str]) -> tuple[float | None, float | None]:
@@ -89,7 +92,13 @@ def value_text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _row(label: str, method: str, records: list[Record]) -> Row:
+def _distinct(rows: list[Row]) -> list[Row]:
+    """The same; labels that several rows would have are followed by what the command line calls the row."""
+    counts = Counter(row.label for row in rows)
+    return [replace(row, label=f"{row.label} ({row.code})") if counts[row.label] > 1 else row for row in rows]
+
+
+def _row(label: str, code: str, method: str, records: list[Record]) -> Row:
     cells: dict[str, list[float]] = defaultdict(list)
     best: dict[str, list[float]] = defaultdict(list)
     for record in records:
@@ -99,7 +108,7 @@ def _row(label: str, method: str, records: list[Record]) -> Row:
     one_each = {record["dataset"]: record["parameters"] for record in records}.values()
     trained = statistics.fmean(counts["trained"] for counts in one_each)
     head = statistics.fmean(counts["head"] for counts in one_each)
-    return Row(label, method, records, dict(cells), dict(best), trained, head)
+    return Row(label, code, method, records, dict(cells), dict(best), trained, head)
 
 
 def _without_doubles(records: list[Record]) -> tuple[list[Record], list[str]]:

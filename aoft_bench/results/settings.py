@@ -17,6 +17,7 @@ from aoft_bench.results.image_sets import by_images, count_of, subset_of
 from aoft_bench.results.kept import Kept
 from aoft_bench.results.rows import Row, build_rows
 from aoft_bench.results.rules import Proofs, broken_rules
+from aoft_bench.results.titles import BUILT_IN, Titles
 
 Layout = Literal["vtab1k", "fgvc", "plain"]
 BENCHMARKS: dict[Layout, str] = {"vtab1k": "VTAB-1k", "fgvc": "FGVC"}
@@ -92,6 +93,7 @@ class Comparison:
     setting: Setting = field(kw_only=True)
     layout: Layout = field(default="plain", kw_only=True)
     kept: Kept = field(default_factory=Kept, kw_only=True)
+    titles: Titles = field(default_factory=Titles, kw_only=True)
 
     @property
     def standing(self) -> list[Row]:
@@ -126,17 +128,26 @@ class Comparison:
         return str(self.records[0]["weights"]["source"])
 
     def header(self, dataset: str) -> str:
-        """The dataset's name, with a star where it is not official."""
-        return dataset + ("*" if dataset in self.unofficial else "")
+        """The dataset's title, with a star where it is not official."""
+        return self.titles.dataset(dataset) + ("*" if dataset in self.unofficial else "")
+
+    @property
+    def codes(self) -> dict[str, str]:
+        """What tables call rows and datasets -> what the command line and CSV files do."""
+        stars = {name: name + "*" * (name in self.unofficial) for name in self.datasets}
+        return {self.header(name): code for name, code in stars.items()} | {row.label: row.code for row in self.rows}
 
 
 def build_comparisons(
-    records: Sequence[Record], proofs: Proofs | None = None, kept: Kept | None = None
+    records: Sequence[Record],
+    proofs: Proofs | None = None,
+    kept: Kept | None = None,
+    titles: Titles = BUILT_IN,
 ) -> list[Comparison]:
     """The rows of every setting, VTAB-1k first, each with a title of its own.
 
     proofs: of the rules of the results page; without them, no row is held to these. kept: the predictions of the
-    records.
+    records. titles: what methods, backbones and datasets are called.
     """
     by_setting: dict[Setting, list[Record]] = defaultdict(list)
     for record in records:
@@ -151,7 +162,7 @@ def build_comparisons(
     ordered = sorted(
         settings, key=lambda s: (suites.index(s.suite), not s.official, replace(s, subset=""), count_of(s.subset))
     )
-    comparisons = _titled([_comparison(setting, settings[setting], proofs) for setting in ordered])
+    comparisons = _titled([_comparison(setting, settings[setting], proofs, titles) for setting in ordered])
     return [replace(one, kept=kept) for one in comparisons] if kept else comparisons
 
 
@@ -181,17 +192,18 @@ def _backbone_of(record: Record) -> str:
     return f"{record['backbone']}, position embeddings by {resize}" if resize else str(record["backbone"])
 
 
-def _comparison(setting: Setting, records: list[Record], proofs: Proofs | None) -> Comparison:
+def _comparison(setting: Setting, records: list[Record], proofs: Proofs | None, titles: Titles) -> Comparison:
     present = {record["dataset"] for record in records}
     layout = _layout(setting, present)
     suite = BENCHMARKS.get(layout) or _SUITES[setting.suite]
     suite += f", {setting.subset}" if setting.subset else ""
-    rows, notes = build_rows(records)
+    rows, notes = build_rows(records, titles)
+    name, comma, more = setting.backbone.partition(", ")
     if proofs:
         rows = [replace(row, broken=broken_rules(row, proofs)) for row in rows]
     notes += _code_notes(rows)
     return Comparison(
-        title=f"{suite}: {setting.backbone}, protocol {setting.protocol}, {setting.img_size} px, "
+        title=f"{suite}: {titles.backbone(name)}{comma}{more}, protocol {setting.protocol}, {setting.img_size} px, "
         f"{setting.epochs} epochs",
         caption=_caption(setting, rows),
         datasets=in_order(present | {name for name, task in TASKS.items() if task.suite == layout}),
@@ -200,6 +212,7 @@ def _comparison(setting: Setting, records: list[Record], proofs: Proofs | None) 
         notes=[*_notes(setting, records), *notes],
         setting=setting,
         layout=layout,
+        titles=titles,
     )
 
 
@@ -241,7 +254,7 @@ def _caption(setting: Setting, rows: list[Row]) -> str:
     return (
         f"Top-1 in % on {setting.split}, last epoch, {_over_seeds(rows)}; {setting.epochs} epochs, "
         f"{setting.img_size} px {setting.interpolation}, mean {triple(setting.mean)}, std {triple(setting.std)}, "
-        f"{setting.precision}, weights {setting.sha256[:12]}; images: {setting.source}, "
+        f"{setting.precision}; images: {setting.source}, "
         f"{'official' if setting.official else 'not official'}"
     )
 
@@ -280,7 +293,7 @@ def _notes(setting: Setting, records: list[Record]) -> list[str]:
         notes.append("[best test epoch] is chosen on the test split, as many papers do; it is not the result.")
     if setting.split != "test":
         notes.append(f"Scored on {setting.split}, for choosing hyper-parameters: these are not results.")
-    return notes
+    return [*notes, f"Weights: {setting.backbone}, SHA-256 {setting.sha256[:12]}."]
 
 
 def _code_notes(rows: list[Row]) -> list[str]:

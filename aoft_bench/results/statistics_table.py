@@ -52,7 +52,8 @@ def _pool_table(comparison: Comparison, pool: Pool) -> Table:
         Column("95 %, tasks and seeds", lambda one: interval_entry(one.over_tasks), text=True),
     ]
     rows = sorted(bootstrap(pool), key=lambda one: (ranks[one.label], one.label))
-    labels, tasks = (", ".join(names) for names in ([row.label for row in pool.rows], pool.tasks))
+    labels = ", ".join(row.label for row in pool.rows)
+    tasks = ", ".join(map(comparison.titles.dataset, pool.tasks))
     caption = (
         f"Pool: {len(pool.rows)} rows ({labels}) on {len(pool.tasks)} task{'s' * (len(pool.tasks) > 1)} ({tasks}). "
         "Ranks are of printed numbers, 1 is best; intervals of the mean over these tasks are percentiles of "

@@ -64,9 +64,9 @@ def mean_entry(values: Sequence[float], seeds: Sequence[int], **more: Any) -> En
 
 @dataclass(frozen=True)
 class Column(Generic[RowT]):
-    """name: the header; entry: what stands in the column, of a row; group: what stands above the name; text: it holds
-    words, not numbers; ranked: best and second are marked; rotated: the header is turned, in LaTeX and HTML; mark: a
-    sign after the name that a note explains, not part of the name in CSV."""
+    """name: what CSV files call it; entry: what stands in the column, of a row; group: what stands above the name;
+    text: it holds words, not numbers; ranked: best and second are marked; rotated: the header is turned, in LaTeX and
+    HTML; mark: a sign after the header that a note explains, not in CSV; title: the header, if it is not the name."""
 
     name: str
     entry: Callable[[RowT], Entry]
@@ -75,10 +75,11 @@ class Column(Generic[RowT]):
     ranked: bool = False
     rotated: bool = False
     mark: str = ""
+    title: str = ""
 
     @property
     def header(self) -> str:
-        return self.name + self.mark
+        return (self.title or self.name) + self.mark
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ class Block:
 @dataclass(frozen=True)
 class Table:
     """grouped: files print the groups of the columns in a line above them (the page always does, where there are two);
-    shared: what all rows have in common, by name, for the columns of the CSV files."""
+    shared: what all rows have in common, by name, for the columns of the CSV files; codes: words of the table -> what
+    stands for them in these."""
 
     title: str
     caption: str
@@ -102,6 +104,7 @@ class Table:
     notes: Sequence[str] = ()
     shared: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     grouped: bool = False
+    codes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def make_block(columns: Sequence[Column[RowT]], rows: Iterable[RowT], heading: str = "", ranked: bool = False) -> Block:

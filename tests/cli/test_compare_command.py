@@ -31,19 +31,23 @@ def test_five_lines_answer(root: Path, cli: Command) -> None:
     assert result.code == 0, result.err
     lines = result.out.splitlines()
     assert len(lines) == 5
-    assert lines[0].startswith("aoft against lora on digits* (") and "400 test images" in lines[0]
+    assert lines[0].startswith("LoRA+AOFT† against LoRA on Digits* (") and "400 test images" in lines[0]
     assert "paired bootstrap over images and seeds, 2,000 samples" in lines[1]
     assert "McNemar's exact test, two-sided, for each of the 3 seeds that both have: p < 0.001" in lines[2]
     assert lines[3].startswith("Assumed: images are drawn independently") and "with 3 of them" in lines[3]
-    assert lines[4] == "Yes: aoft is better than lora on digits*, by the test and the interval at the level of 5 %"
-    assert cli("compare", "lora", "aoft").out.splitlines()[4].startswith("No: aoft is better than lora on digits*")
+    assert (
+        lines[4] == "Yes: LoRA+AOFT† is better than LoRA on Digits*, by the test and the interval at the level of 5 %"
+    )
+    assert (
+        cli("compare", "lora", "aoft").out.splitlines()[4].startswith("No: LoRA+AOFT† is better than LoRA on Digits*")
+    )
     assert cli("compare", "lora", "linear").out.splitlines()[4].startswith("Not shown: ")
 
 
 def test_two_records_are_two_models(root: Path, cli: Command) -> None:
     a, b = (str(next(root.rglob(f"{name}/digits/seed1-*.json"))) for name in ("aoft", "lora"))
     lines = cli("compare", a, b).out.splitlines()
-    assert "aoft with seed 1, lora with seed 1" in lines[0]
+    assert "LoRA+AOFT† with seed 1, LoRA with seed 1" in lines[0]
     assert "paired bootstrap over images, 2,000" in lines[1]
     assert "McNemar's exact test, two-sided: p " in lines[2]
     assert lines[3].endswith("the answer is on these two models, not on the methods")
@@ -111,7 +115,7 @@ def test_what_cannot_be_paired_is_refused_in_a_line(root: Path, cli: Command) ->
     for path in root.rglob("lora/digits/*.npz"):
         path.unlink()
     result = cli("compare", "aoft", "lora", "dataset=digits")
-    assert result.code == 2 and "no predictions of lora on digits are here: its 3 runs kept none" in result.err
+    assert result.code == 2 and "no predictions of LoRA on digits are here: its 3 runs kept none" in result.err
     predictions_path(Path(paths[0])).write_bytes(b"")
     for words in (["aoft", "linear", "dataset=digits"], [paths[0], paths[0]]):
         result = cli("compare", *words)

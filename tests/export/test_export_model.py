@@ -97,7 +97,7 @@ def test_the_card_says_where_the_model_is_from(exported: Path, lora: Path) -> No
     record = read_record(lora)
     text = (exported / "README.md").read_text()
     assert text.startswith("---\nlibrary_name: timm\n") and "license: apache-2.0" in text
-    for part in (record["hash"], f"`{record['command']}`", "| lora |", "not proven to be official", "1, 2."):
+    for part in (record["hash"], f"`{record['command']}`", "| LoRA |", "not proven to be official", "1, 2."):
         assert part in text
     assert (exported / lora.name).read_bytes() == lora.read_bytes()
 

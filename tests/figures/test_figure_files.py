@@ -15,11 +15,11 @@ from figure_records import drawn, lines, ranked, record, write
 from aoft_bench.figures import curves
 from aoft_bench.figures import write as figures
 from aoft_bench.figures.drawing import Drawing
-from aoft_bench.figures.names import LONGEST, slug, stem
 from aoft_bench.figures.style import new_figure
 from aoft_bench.figures.write import FEWEST, write_figures
 from aoft_bench.results.collect import collect
 from aoft_bench.results.figure_index import DrawnFigure, read_index, write_index
+from aoft_bench.results.names import LONGEST, slug, stem
 from aoft_bench.results.published import Published
 from aoft_bench.results.settings import build_comparisons
 from aoft_bench.utils.errors import UserError
@@ -111,7 +111,7 @@ def test_the_page_and_the_index_list_every_figure(folder: Path) -> None:
         assert f"]({png})\n\n[PDF]({pdf}). {figure.caption}" in page
         assert (folder / pdf).is_file() and figure.setting in [one.title for one in comparisons]
     assert index[0].title == f"parameters, {index[0].setting}"
-    assert index[0].caption.startswith("Test top-1 on cifar100 (%) against") and index[0].caption.endswith(".")
+    assert index[0].caption.startswith("Test top-1 on CIFAR-100 (%) against") and index[0].caption.endswith(".")
 
 
 def empty(name: str, caption: str) -> Drawing:
@@ -183,7 +183,7 @@ def test_a_damaged_record_is_named_and_left_out(cli: Command, tmp_path: Path) ->
     assert f"records/vit_b16_in21k/lora/cifar100/{damaged.name}" in page and str(tmp_path) not in page
     assert "- verified.json: " in page  # which rows stand depends on it
     (drawing,) = drawn(curves.plans, collect(root).records)
-    assert lines(drawing.figure)["lora"][1] == [4.0, 2.0, 1.0]
+    assert lines(drawing.figure)["LoRA"][1] == [4.0, 2.0, 1.0]
 
 
 def test_no_folder_and_no_records_end_in_one_line(cli: Command, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from aoft_bench.figures.series import FAMILIES, FEATURED, method_styles
 from aoft_bench.figures.style import drawing_style, new_figure, save
 from aoft_bench.figures.text import LONGEST, legend_below, printable, text_width, wrapped
 from aoft_bench.figures.ticks import short_number
+from aoft_bench.results.titles import BUILT_IN
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -80,7 +81,7 @@ def test_variants_of_a_method_differ_in_filling_and_line() -> None:
 def test_legends_are_in_the_order_of_the_table() -> None:
     found = [record(50.0, method=name, parameters__trained=1000 * i) for i, name in enumerate(FEATURED)]
     comparison, styles = setting(found)
-    assert list(styles) == [row.label for row in comparison.rows] == list(FEATURED)
+    assert list(styles) == [row.label for row in comparison.rows] == list(map(BUILT_IN.method, FEATURED))
 
 
 def test_text_breaks_where_it_is_too_wide() -> None:

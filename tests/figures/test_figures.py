@@ -15,6 +15,7 @@ from aoft_bench.figures.series import FEATURED
 from aoft_bench.figures.values import NothingToDrawError, pareto_front, published_points
 from aoft_bench.results.published import load
 from aoft_bench.results.settings import build_comparisons
+from aoft_bench.results.titles import BUILT_IN
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,13 +23,13 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_parameters_shows_means_spread_and_front() -> None:
     (drawing,) = drawn(parameters.plans, BOTH, [])
     shown = lines(drawing.figure)
-    assert shown["linear"] == ([0.0], [45.0])
-    assert shown["aoft"] == ([1000.0], [(61 + 85) / 2])
-    assert shown["lora"] == ([294_912.0], pytest.approx([((50 + 53 + 70) / 3 + 81.5) / 2]))
+    assert shown["Linear"] == ([0.0], [45.0])
+    assert shown["LoRA+AOFT†"] == ([1000.0], [(61 + 85) / 2])
+    assert shown["LoRA"] == ([294_912.0], pytest.approx([((50 + 53 + 70) / 3 + 81.5) / 2]))
     assert shown["front"] == ([0.0, 1000.0], [45.0, 73.0])  # lora costs more and is no better
     # seed by seed: aoft 70, 76; lora 66, 67 (eurosat has no seed 2); linear has one seed and no bar
     assert sorted(bars(drawing.figure, 1)) == pytest.approx([statistics.stdev([66, 67]), statistics.stdev([70, 76])])
-    assert {t.get_text() for t in texts(drawing.figure) if isinstance(t, Annotation)} == {"linear", "aoft"}
+    assert {t.get_text() for t in texts(drawing.figure) if isinstance(t, Annotation)} == {"Linear", "LoRA+AOFT†"}
     assert drawing.figure.axes[0].get_ylabel() == "test top-1, mean of 2 tasks (%)"
 
 
@@ -40,7 +41,7 @@ def test_pareto_front_keeps_no_point_that_another_beats() -> None:
 def test_a_row_without_all_datasets_is_left_out_and_named() -> None:
     (drawing,) = drawn(parameters.plans, [*BOTH, record(99.0, "cifar100", "full")], [])
     assert "full" not in lines(drawing.figure)
-    assert "without all datasets, so left out: full" in drawing.caption
+    assert "without all datasets, so left out: Full" in drawing.caption
 
 
 def published_by_hand() -> set[tuple[float, float]]:
@@ -80,19 +81,19 @@ def test_published_rows_stand_beside_no_other_benchmark(change: dict[str, Any]) 
 def test_gain_is_of_the_seeds_that_both_have() -> None:
     (drawing,) = drawn(gain.plans, BOTH)
     # cifar100: 10 and 9 (seed 2 of lora has no partner); eurosat: -2 and 9; the mean of both: 4 and 9
-    assert lines(drawing.figure)["lora"][0] == [9.5, 3.5, 6.5]
+    assert lines(drawing.figure)["LoRA"][0] == [9.5, 3.5, 6.5]
     expected = [statistics.stdev(pair) for pair in ([10, 9], [-2, 9], [4, 9])]
     assert bars(drawing.figure, 0) == pytest.approx(expected)
     labels = [label.get_text() for label in drawing.figure.axes[0].get_yticklabels()]
-    assert labels == ["cifar100", "eurosat", "mean of 2"]
+    assert labels == ["CIFAR-100", "EuroSAT", "mean of 2"]
     assert drawing.name == "gain"
-    assert "aoft minus that of lora" in drawing.caption
+    assert "LoRA+AOFT† minus that of LoRA" in drawing.caption
 
 
 def test_each_variant_of_aoft_has_its_own_gain() -> None:
     variants = [record(60.0 + rank, "cifar100", "aoft", config__method__rank=rank) for rank in (2, 4)]
     found = drawn(gain.plans, [*variants, record(50.0)])
-    assert {d.name: lines(d.figure)["lora"][0] for d in found} == {
+    assert {d.name: lines(d.figure)["LoRA"][0] for d in found} == {
         "gain-aoft-rank-2": [12.0],
         "gain-aoft-rank-4": [14.0],
     }
@@ -104,7 +105,7 @@ def test_curves_are_means_with_a_band_over_seeds() -> None:
     found.append(record(50.0, seed=2, curves={"train_loss": [9.0, 9.0]}))  # not all epochs
     (drawing,) = drawn(curves.plans, found)
     assert drawing.name == "curves-loss"
-    assert lines(drawing.figure)["lora"] == ([1.0, 2.0, 3.0], [4.5, 1.5, 0.75])
+    assert lines(drawing.figure)["LoRA"] == ([1.0, 2.0, 3.0], [4.5, 1.5, 0.75])
     (band,) = [c for c in drawing.figure.axes[0].collections if isinstance(c, FillBetweenPolyCollection)]
     corners = {(float(x), float(y)) for x, y in band.get_paths()[0].vertices}
     assert corners == {(1, 4), (2, 1), (3, 0.5), (1, 5), (2, 2), (3, 1)}
@@ -116,7 +117,7 @@ def test_accuracy_by_epoch_is_drawn_where_it_is_recorded() -> None:
     loss, accuracy = drawn(curves.plans, found)
     assert loss.figure.axes[0].get_yscale() == "linear"  # a loss of 0 has no place on a logarithmic axis
     assert accuracy.name == "curves-val200"
-    assert lines(accuracy.figure)["lora"][1] == [10.0, 20.0, 30.0]
+    assert lines(accuracy.figure)["LoRA"][1] == [10.0, 20.0, 30.0]
 
 
 def test_many_methods_are_drawn_grey_behind_those_that_are_looked_for() -> None:
@@ -125,7 +126,7 @@ def test_many_methods_are_drawn_grey_behind_those_that_are_looked_for() -> None:
         record(50.0, method=name, curves={"train_loss": [3.0, 2.0, float(i + 1)]}) for i, name in enumerate(methods)
     ]
     (drawing,) = drawn(curves.plans, found)
-    assert set(lines(drawing.figure)) == set(FEATURED)
+    assert set(lines(drawing.figure)) == set(map(BUILT_IN.method, FEATURED))
     (grey,) = [c for c in drawing.figure.axes[0].collections if c.get_gid() == "others"]
     assert isinstance(grey, LineCollection)
     assert sorted(float(segment[-1, 1]) for segment in grey.get_segments()) == [9.0, 10.0]
@@ -140,7 +141,7 @@ def test_many_tasks_are_split_by_group() -> None:
         "curves-loss-specialized": 4,
         "curves-loss-structured": 8,
     }
-    assert panels["curves-loss-specialized"] == ["patch_camelyon", "eurosat", "resisc45", "retinopathy"]
+    assert panels["curves-loss-specialized"] == ["Patch Camelyon", "EuroSAT", "Resisc45", "Retinopathy"]
 
 
 def test_cost_is_that_of_one_machine() -> None:
@@ -158,8 +159,8 @@ def test_cost_is_that_of_one_machine() -> None:
     assert (cpu.name, cuda.name) == ("cost-AMD-EPYC-2-cores-1-thread", "cost-NVIDIA-H200")
     speed, memory = cpu.figure.axes
     shown = {str(line.get_gid()): line for axes in (speed, memory) for line in axes.lines if line.get_gid()}
-    assert set(shown) == {"lora", "aoft"} and "several machines: ssf" in cpu.caption
-    at = [[float(line.get_xdata()[0]) for line in axes.lines if line.get_gid() == "lora"] for axes in (speed, memory)]
+    assert set(shown) == {"LoRA", "LoRA+AOFT†"} and "several machines: SSF" in cpu.caption
+    at = [[float(line.get_xdata()[0]) for line in axes.lines if line.get_gid() == "LoRA"] for axes in (speed, memory)]
     assert at == [[100.0], [3.0]]  # mean speed, largest peak
     assert "no benchmark" in speed.get_xlabel() and "AMD EPYC" in " ".join(t.get_text() for t in texts(cpu.figure))
 
@@ -167,7 +168,7 @@ def test_cost_is_that_of_one_machine() -> None:
 def test_ranks_are_drawn_to_scale_with_bars_over_groups() -> None:
     (drawing,) = drawn(ranks.plans, ranked())
     shown = lines(drawing.figure)
-    x = {name: shown[name][0][0] for name in ("aoft", "lora", "linear", "full")}
+    x = {name: shown[BUILT_IN.method(name)][0][0] for name in ("aoft", "lora", "linear", "full")}
     inch = x["lora"] - x["aoft"]  # of one rank
     assert (x["linear"] - x["lora"], x["full"] - x["linear"]) == (pytest.approx(inch), pytest.approx(inch))
     # Demšar's table 5: q = 2.569 for four methods, so CD = 2.569 sqrt(4 * 5 / (6 * 6)) = 1.915

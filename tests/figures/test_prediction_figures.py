@@ -54,13 +54,13 @@ def picture(drawing: Drawing) -> np.ndarray:
 def test_reliability_shows_the_bins(root: Path) -> None:
     drawing = planned(reliability.plans, root, Kept(root))
     lines = {line.get_gid(): line for line in drawing.figure.axes[0].findobj(Line2D) if line.get_gid()}
-    assert set(lines) == {"aoft", "lora"} and drawing.name == "reliability-digits"
+    assert set(lines) == {"LoRA+AOFT†", "LoRA"} and drawing.name == "reliability-digits"
     runs = [RUNS["aoft", seed] for seed in (0, 1)]
     confidence = np.concatenate([run.confidence for run in runs])
     right = np.concatenate([run.correct for run in runs])
     last = confidence > 14 / 15
-    assert lines["aoft"].get_xdata()[-1] == pytest.approx(confidence[last].mean(), abs=1e-5)
-    assert lines["aoft"].get_ydata()[-1] == pytest.approx(right[last].mean(), abs=1e-9)
+    assert lines["LoRA+AOFT†"].get_xdata()[-1] == pytest.approx(confidence[last].mean(), abs=1e-5)
+    assert lines["LoRA+AOFT†"].get_ydata()[-1] == pytest.approx(right[last].mean(), abs=1e-9)
 
 
 @pytest.mark.parametrize("module", [agreement, confusion, reliability])

@@ -248,25 +248,7 @@ def test_the_module_says_where_it_comes_from_and_what_it_costs(method):
     cls = methods.get(method)
     text = sys.modules[cls.__module__].__doc__
     assert cls.__module__ == f"aoft_bench.methods.{method}"
-    assert "Source:" in text and "Parameters:" in text and cls.source and cls.title and cls.published
-
-
-def test_titles_are_different():
-    titles = [methods.get(name).title for name in methods.names()]
-    assert len(set(titles)) == len(titles)
-
-
-def test_a_title_is_the_classs_name_by_default():
-    class Mine(methods.Method):
-        pass
-
-    class Named(Mine):
-        title = "Mine†"
-
-    class Sub(Named):
-        pass
-
-    assert (Mine.title, Named.title, Sub.title) == ("Mine", "Mine†", "Sub")
+    assert "Source:" in text and "Parameters:" in text and cls.source and cls.published
 
 
 def test_the_rows_on_the_page_of_methods_are_up_to_date(cli):

@@ -1,8 +1,8 @@
 """Eight records as earlier versions wrote them: they load, keep their hash and stand in a table in every later version.
 
-Six are of the shipped records when this test was made, the oldest of them without options that came later; one each of the
-protocols literature and tune was made for it. Do not change them: a version that cannot read them cannot read the
-records that others have.
+Six are of the records that the project shipped when this test was made, the oldest of them without options that came
+later; one each of the protocols literature and tune was made for it. Do not change them: a version that cannot read
+them cannot read the records that others have.
 """
 
 import csv

@@ -91,20 +91,20 @@ def entries(section: view.ShownSetting) -> dict[str, dict[str, Entry]]:
 
 def test_settings_are_tables_of_their_own_and_marks_stay_inside_them() -> None:
     big, small = view.sections(several())
-    assert list(entries(big)) == ["linear", "aoft", "lora"] and len(small.lines) == 1
-    column = [row["cifar100"] for row in entries(big).values()]
+    assert list(entries(big)) == ["Linear", "LoRA+AOFT†", "LoRA"] and len(small.lines) == 1
+    column = [row["CIFAR-100"] for row in entries(big).values()]
     # lora is the mean of 60.0 and 62.0; aoft's 61.04 prints 61.0 too; the 90.0 of the other setting takes no part
     assert [(entry.text, entry.mark) for entry in column] == [("40.0", "second"), ("61.0", "best"), ("61.0", "best")]
-    assert entries(small)["lora"]["cifar100*"].mark == ""
+    assert entries(small)["LoRA"]["CIFAR-100*"].mark == ""
     assert [entry.position for entry in column] == [0.0, 1.0, 1.0]
     assert big.anchor != small.anchor
 
 
 def test_a_cell_says_its_spread_and_knows_its_records() -> None:
-    lora = entries(view.sections(several())[0])["lora"]
-    assert lora["cifar100"].spread == "1.4"  # sample deviation of 60 and 62 is the root of 2
-    assert [record["seed"] for record in lora["cifar100"].records] == [0, 1]
-    assert (lora["svhn"].text, lora["svhn"].number, lora["svhn"].records) == ("missing", None, ())
+    lora = entries(view.sections(several())[0])["LoRA"]
+    assert lora["CIFAR-100"].spread == "1.4"  # sample deviation of 60 and 62 is the root of 2
+    assert [record["seed"] for record in lora["CIFAR-100"].records] == [0, 1]
+    assert (lora["SVHN"].text, lora["SVHN"].number, lora["SVHN"].records) == ("missing", None, ())
     assert lora["mean"].text == "missing"  # never over an incomplete row
 
 

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from record_cases import markdown_rows, record
 
-from aoft_bench.figures.names import stem
 from aoft_bench.records.identity import record_hash
 from aoft_bench.records.schema import check_record
 from aoft_bench.results.fewshot_table import fewshot_tables
+from aoft_bench.results.names import stem
 from aoft_bench.results.published import PublishedRow, beside
 from aoft_bench.results.settings import build_comparisons
 from aoft_bench.results.writers.markdown import to_markdown
@@ -28,7 +28,7 @@ def few(top1: float, shots: int, dataset: str = "cub", seed: int = 0, draw: int 
 
 def test_seeds_that_draw_their_own_images_share_a_cell():
     (one,) = build_comparisons([few(50.0, 4), few(60.0, 4, seed=1), few(70.0, 4, seed=2)])
-    assert one.title == "FGVC, 4-shot: vit_b16_in21k, protocol clean, 224 px, 100 epochs" and one.layout == "fgvc"
+    assert one.title == "FGVC, 4-shot: ViT-B/16 (IN-21k), protocol clean, 224 px, 100 epochs" and one.layout == "fgvc"
     assert [row.cells for row in one.rows] == [{"cub": [50.0, 60.0, 70.0]}] and not one.setting.images
     assert one.setting.as_columns()["suite"] == "fgvc, 4-shot"
 
@@ -52,10 +52,14 @@ def test_the_table_has_a_column_for_each_set_and_number_of_shots():
     found = [few(10.0 * shots, shots, name, seed) for shots in (1, 2) for name in ("cub", "cars") for seed in (0, 1)]
     found += [few(15.0, 1, method="linear", parameters__trained=0)]
     (table,) = fewshot_tables(build_comparisons(found))
-    assert table.title == "Few-shot, FGVC: vit_b16_in21k, protocol clean, 224 px, 100 epochs"
+    assert table.title == "Few-shot, FGVC: ViT-B/16 (IN-21k), protocol clean, 224 px, 100 epochs"
     rows = markdown_rows(to_markdown([table]))
-    assert rows[0] == ["method", "trained", *(f"{name} {n}-shot" for name in ("cub", "cars", "mean") for n in (1, 2))]
-    assert rows[1] == ["linear", "0", "**15.0**", "missing", "missing", "missing", "missing", "missing"]
+    assert rows[0] == [
+        "method",
+        "trained",
+        *(f"{name} {n}-shot" for name in ("CUB-200-2011", "Stanford Cars", "mean") for n in (1, 2)),
+    ]
+    assert rows[1] == ["Linear", "0", "**15.0**", "missing", "missing", "missing", "missing", "missing"]
     assert [text.split(" ")[0].strip("*</u>") for text in rows[2][2:]] == [
         "10.0",
         "20.0",

@@ -24,18 +24,18 @@ def test_they_are_ranked_with_ours_and_marked(tmp_path: Path) -> None:
     records = [record(v, name, m, **PACK) for m, v in (("lora", 61.0), ("aoft", 50.0)) for name in TASKS]
     accuracy, ranks, paired = foreign_tables(build_comparisons(records), read_foreign(file), "x.csv")
     (block,) = accuracy.blocks
-    assert [row[0].text for row in block.rows] == ["aoft", "lora", "Super (not ours)"]
+    assert [row[0].text for row in block.rows] == ["LoRA+AOFT†", "LoRA", "Super (not ours)"]
     last = block.rows[-1]
     assert (last[0].note, accuracy.notes[-1]) == ("1", "Not ours: [1] a paper.")
     by_name = {column.name: entry for column, entry in zip(accuracy.columns, last, strict=True)}
     assert by_name.keys() == {"method", "mean", "mean of groups", *TASKS}
     assert (by_name["svhn"].text, by_name["svhn"].seeds, by_name["svhn"].mark) == ("63.0", (0, 2), "best")
     assert [(row[0].text, row[1].text) for row in ranks.blocks[0].rows] == [
-        *(("Super (not ours)", "1.17"), ("lora", "1.83"), ("aoft", "3.00")),
+        *(("Super (not ours)", "1.17"), ("LoRA", "1.83"), ("LoRA+AOFT†", "3.00")),
     ]
     assert [[entry.text for entry in row[:6]] for row in paired.blocks[0].rows] == [
-        ["aoft", "lora", "6", "0", "0", "6"],
-        ["aoft", "Super (not ours)", "6", "0", "0", "6"],
+        ["LoRA+AOFT†", "LoRA", "6", "0", "0", "6"],
+        ["LoRA+AOFT†", "Super (not ours)", "6", "0", "0", "6"],
     ]
 
 
@@ -58,5 +58,5 @@ def test_they_are_in_files_of_their_own(tmp_path: Path, cli: Command) -> None:
     names = {path.name for path in tables.iterdir()} - before.keys()
     assert names == {"foreign.md", "foreign.tex", "foreign.html", "foreign_wide.csv", "foreign_long.csv"}
     methods = [row[0] for row in markdown_rows((tables / "foreign.md").read_text())]
-    assert methods.count("lora") == 2 and "Super (not ours) [1]" in methods  # in one setting: val200 is no result
+    assert methods.count("LoRA") == 2 and "Super (not ours) [1]" in methods  # in one setting: val200 is no result
     assert cli("tables").code == 0 and not (tables / "foreign.md").exists()

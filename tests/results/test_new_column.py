@@ -63,5 +63,5 @@ def test_files_and_terminal(records: list[dict[str, Any]], monkeypatch: pytest.M
 def test_page(records: list[dict[str, Any]]) -> None:
     text = render(records, [], [], [])
     assert f'<th scope="col" class="number data">{NAME}</th>' in text
-    assert f'aria-label="lora (rank=8), {NAME}: 12.3, second"' in text
-    assert f'aria-label="lora (rank=4), {NAME}: 45.6, best"' in text
+    assert f'aria-label="LoRA (rank=8), {NAME}: 12.3, second"' in text
+    assert f'aria-label="LoRA (rank=4), {NAME}: 45.6, best"' in text

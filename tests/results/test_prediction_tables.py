@@ -14,6 +14,7 @@ from aoft_bench.results.kept import Kept
 from aoft_bench.results.prediction_tables import prediction_tables
 from aoft_bench.results.settings import build_comparisons
 from aoft_bench.results.table import Table
+from aoft_bench.results.titles import BUILT_IN
 
 
 def laid(root: Path, method: str, seed: int, skill: float = 2.0, **changes: Any) -> Path:
@@ -48,18 +49,18 @@ def test_each_table_has_the_rows_that_have_predictions(two: Path) -> None:
     found, kept = tables(two)
     assert list(found) == ["Calibration", "Classes", "Seeds together", "AOFT against each, over images"]
     accuracy = {
-        method: [100 * drawn(10 * len(method) + seed, 200, 8, skill).correct.mean() for seed in (0, 1)]
+        BUILT_IN.method(method): [100 * drawn(10 * len(method) + seed, 200, 8, skill).correct.mean() for seed in (0, 1)]
         for method, skill in (("aoft", 4.0), ("lora", 2.0))
     }
     (block,) = found["Calibration"].blocks
-    assert block.heading == "digits*"
+    assert block.heading == "Digits*"
     assert {row[0].text for row in block.rows} == set(accuracy)
     assert all(list(row[1].values) == pytest.approx(accuracy[row[0].text]) for row in block.rows)
     assert found["Calibration"].notes == ["1 of 5 records have no predictions here."]
     pairs = found["AOFT against each, over images"]
     (difference,) = column(pairs, "difference").values()
-    assert float(difference) == pytest.approx(sum(accuracy["aoft"]) / 2 - sum(accuracy["lora"]) / 2, abs=0.06)
-    assert column(pairs, "McNemar p")["aoft"] == column(pairs, "Holm p")["aoft"]  # one comparison
+    assert float(difference) == pytest.approx(sum(accuracy["LoRA+AOFT†"]) / 2 - sum(accuracy["LoRA"]) / 2, abs=0.06)
+    assert column(pairs, "McNemar p")["LoRA+AOFT†"] == column(pairs, "Holm p")["LoRA+AOFT†"]  # one comparison
     assert kept.left_out == {}
 
 
@@ -81,8 +82,8 @@ def test_what_cannot_be_used_is_named_and_the_others_count(two: Path, cli: Comma
     assert any("is not what the run wrote" in line for line in lines)
     assert any("has other labels than other predictions of the same images" in line for line in lines)
     text = (two / "tables" / "predictions.md").read_text()
-    assert "| aoft |" in text and "| norm |" not in text and text.count("Left out: ") == 2
-    assert other.exists() and "ssf" in (two / "tables" / "accuracy.md").read_text()
+    assert "| LoRA+AOFT† |" in text and "| LayerNorm |" not in text and text.count("Left out: ") == 2
+    assert other.exists() and "SSF" in (two / "tables" / "accuracy.md").read_text()
 
 
 def test_without_predictions_there_is_no_table_and_an_old_file_goes(two: Path, cli: Command) -> None:

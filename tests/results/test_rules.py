@@ -52,7 +52,7 @@ def broken(records: list[dict[str, Any]], given: Proofs) -> dict[str, tuple[str,
 
 def test_a_row_that_keeps_all_rules_stands() -> None:
     records = row()
-    assert broken(records, proofs(map(verification, records[:3]))) == {"lora": ()}
+    assert broken(records, proofs(map(verification, records[:3]))) == {"LoRA": ()}
 
 
 def test_without_proofs_no_row_is_held_to_the_rules() -> None:
@@ -94,20 +94,20 @@ def test_what_differs_between_tasks_must_be_the_best_on_val200(scores: dict[floa
     tuning = [tuned(1e-3, 50.0, name) for name in FGVC[:-1]]
     tuning += [tuned(lr, top1, FGVC[-1]) for lr, top1 in scores.items()]
     given = proofs(map(verification, records[:3]), tuning)
-    assert (broken(records, given) == {"lora": ()}) == stands
+    assert (broken(records, given) == {"LoRA": ()}) == stands
 
 
 def test_a_cell_that_comes_out_otherwise_sets_its_row_apart() -> None:
     records = row()
     cells = [*map(verification, records[:3]), verification(records[4], -400)]
-    (found,) = broken(records, proofs(cells))["lora"]
+    (found,) = broken(records, proofs(cells))["LoRA"]
     assert found == f"seed 1 of {records[4]['dataset']} came out as 58.00 when run again"
 
 
 def test_a_verification_counts_for_the_number_that_it_was_of() -> None:
     records = row()
     cells = [verification(made, correct=1, reproduced=1) for made in records[:3]]
-    assert broken(records, proofs(cells)) == {"lora": ("0 of at least 3 cells verified",)}
+    assert broken(records, proofs(cells)) == {"LoRA": ("0 of at least 3 cells verified",)}
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ def comparison() -> Comparison:
 def test_rows_apart_stand_in_a_block_of_their_own_with_their_reasons() -> None:
     table = accuracy_table(comparison())
     assert [[entries[0].text for entries in block.rows] for block in table.blocks] == [
-        ["lora", "ssf"],
-        ["aoft", "linear"],
+        ["LoRA", "SSF"],
+        ["LoRA+AOFT†", "Linear"],
     ]
     standing, apart = table.blocks
     assert (standing.heading, apart.heading) == ("", "apart")
@@ -154,7 +154,7 @@ def test_rows_apart_stand_in_a_block_of_their_own_with_their_reasons() -> None:
     )
     assert {entries[3].mark for entries in standing.rows} == {"best"}  # equal to each other, not held against aoft's
     assert [line[0] for line in markdown_rows(to_markdown([table]))] == [
-        *("method", "lora", "ssf", "*apart*", "aoft [1]", "linear [2,3]"),
+        *("method", "LoRA", "SSF", "*apart*", "LoRA+AOFT† [1]", "Linear [2,3]"),
     ]
 
 
@@ -166,8 +166,8 @@ def test_a_rule_that_all_rows_apart_break_is_in_the_heading() -> None:
 
 def test_statistics_and_figures_are_of_the_rows_that_stand() -> None:
     tables = statistics_tables(comparison())
-    assert [entries[0].text for table in tables for block in table.blocks for entries in block.rows] == ["lora", "ssf"]
-    assert tables[0].notes[-1] == "Not in it, since they stand apart (docs/results.md): aoft, linear."
+    assert [entries[0].text for table in tables for block in table.blocks for entries in block.rows] == ["LoRA", "SSF"]
+    assert tables[0].notes[-1] == "Not in it, since they stand apart (docs/results.md): LoRA+AOFT†, Linear."
     (nothing_stands,) = build_comparisons(row(seeds=2) + row("ssf", seeds=2), proofs())
     assert nothing_stands.ranked() is nothing_stands
 
@@ -177,7 +177,7 @@ def test_on_the_page_rows_apart_have_a_table_of_their_own() -> None:
     whole = [report_records.make(made["method"], made["dataset"], made["seed"]) for made in records]
     given = proofs([verification(made) for made in whole if made["method"] in ("lora", "ssf", "aoft")])
     standing, apart = view.sections(whole, given)
-    assert [line.entries[0].text for line in standing.lines] == ["lora", "ssf"] and standing.apart == ""
+    assert [line.entries[0].text for line in standing.lines] == ["LoRA", "SSF"] and standing.apart == ""
     assert apart.title == f"{standing.title}, rows apart" and apart.anchor == f"{standing.anchor}-apart"
     text = render(whole, [], [], [], given)
     assert "[1] 2 seeds in a cell, fewer than 3" in text and "<sup>2,3</sup>" in text and "4 rows" in text

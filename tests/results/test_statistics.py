@@ -124,7 +124,7 @@ def test_intervals_are_the_same_every_time_and_need_seeds() -> None:
 def test_wins_ties_and_losses_are_of_printed_numbers() -> None:
     table = table_of({"aoft": [70.34, 60.0, 50.0], "lora": [70.30, 59.0, 51.0]})
     (pair,) = paired(table)
-    assert (pair.first, pair.second) == ("aoft", "lora")
+    assert (pair.first, pair.second) == ("LoRA+AOFT†", "LoRA")
     assert (pair.wins, pair.ties, pair.losses) == (1, 1, 1)
     assert pair.difference == pytest.approx(0.04 / 3)
     assert (pair.sign, pair.wilcoxon, pair.holm, pair.reason) == (None, None, None, TOO_FEW_TASKS)
@@ -158,7 +158,9 @@ def test_aoft_rows_are_not_compared_with_each_other() -> None:
     own = {"aoft_vpt": [1.0], "aoft": [2.0]}
     assert paired(table_of(own)) == []
     pairs = paired(table_of(own | {"lora": [3.0]}))
-    assert sorted((pair.first, pair.second) for pair in pairs) == [("aoft", "lora"), ("aoft_vpt", "lora")]
+    assert sorted((pair.first, pair.second) for pair in pairs) == [
+        *(("LoRA+AOFT†", "LoRA"), ("VPT-Deep+AOFT", "LoRA")),
+    ]
 
 
 def test_the_difference_is_of_the_same_drawn_tasks() -> None:
@@ -169,10 +171,9 @@ def test_the_difference_is_of_the_same_drawn_tasks() -> None:
 
 def test_what_cannot_be_told_is_said() -> None:
     text = to_markdown(statistics_tables(table_of({"aoft": [70.0], "lora": [60.0]})))
-    assert "2 rows (aoft, lora) on 1 task (cifar100)" in text
-    assert (
-        "| aoft | lora | 1 | 1 | 0 | 0 | 10.0 | too few tasks | too few tasks | too few tasks | too few tasks |" in text
-    )
+    assert "2 rows (LoRA+AOFT†, LoRA) on 1 task (CIFAR-100)" in text
+    few = " | ".join(["too few tasks"] * 4)
+    assert f"| LoRA+AOFT† | LoRA | 1 | 1 | 0 | 0 | 10.0 | {few} |" in text
     assert "No test of the ranks: too few tasks." in text
     assert statistics_tables(table_of({"aoft": [70.0]})) == []
 

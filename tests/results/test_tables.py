@@ -17,19 +17,22 @@ from aoft_bench.results.table import spans
 from aoft_bench.results.writers.markdown import to_markdown
 
 PACK = {"data__official": False, "data__source": "folder", "data__official_note": "a folder pack"}
+WEIGHTS = "Weights: vit_b16_in21k, SHA-256 aaaaaaaaaaaa."
 VTAB = [name for name, task in TASKS.items() if task.suite == "vtab1k"]
 
-GOLDEN = r"""### Tasks of VTAB-1k: vit_b16_in21k, protocol clean, 224 px, 100 epochs
+GOLDEN = r"""### Tasks of VTAB-1k: ViT-B/16 (IN-21k), protocol clean, 224 px, 100 epochs
 
-Top-1 in % on test, last epoch, mean ± standard deviation over 1 to 2 of the seeds 0, 1, not the same in every cell; 100 epochs, 224 px bicubic, mean 0.5, std 0.5, fp32, weights aaaaaaaaaaaa; images: folder, not official.
+Top-1 in % on test, last epoch, mean ± standard deviation over 1 to 2 of the seeds 0, 1, not the same in every cell; 100 epochs, 224 px bicubic, mean 0.5, std 0.5, fp32; images: folder, not official.
 
-| method | trained | with head | cifar100\* | svhn\* | eurosat\* | mean | mean of groups |
+| method | trained | with head | CIFAR-100\* | SVHN\* | EuroSAT\* | mean | mean of groups |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-| linear | 0 | 76,900 | <u>40.0</u> | missing | missing | missing | missing |
-| adapter | 100,000 | 176,900 | **61.0** | <u>79.9</u> | **90.0** | **77.0** | <u>80.2</u> |
-| lora | 294,912 | 371,812 | **61.0** ± 1.4 | **80.0** | **90.0** | **77.0** | **80.3** |
+| Linear | 0 | 76,900 | <u>40.0</u> | missing | missing | missing | missing |
+| Adapter | 100,000 | 176,900 | **61.0** | <u>79.9</u> | **90.0** | **77.0** | <u>80.2</u> |
+| LoRA | 294,912 | 371,812 | **61.0** ± 1.4 | **80.0** | **90.0** | **77.0** | **80.3** |
 
 \* not the official images or splits (a folder pack): not comparable with published rows.
+
+Weights: vit_b16_in21k, SHA-256 aaaaaaaaaaaa.
 """  # noqa: E501 - the text as it is printed
 
 
@@ -126,14 +129,15 @@ def test_official_and_unofficial_cells_of_a_method_are_set_apart() -> None:
     assert (official.unofficial, pack.unofficial) == (set(), {"svhn"})
     assert (official.layout, pack.layout) == ("vtab1k", "plain")
     assert means(official.rows[0].scores, official.datasets) == (None, None)  # 18 tasks are missing
-    assert "not comparable with published rows" in pack.notes[0] and not official.notes
+    assert "not comparable with published rows" in pack.notes[0]
+    assert official.notes == [WEIGHTS]
 
 
 @pytest.mark.parametrize(
     ("path", "value", "labels"),
     [
-        ("config__method__rank", 1, ["lora (rank=1)", "lora (rank=8)"]),
-        ("config__recipe__lr", 5e-3, ["lora (lr=0.001)", "lora (lr=0.005)"]),
+        ("config__method__rank", 1, ["LoRA (rank=1)", "LoRA (rank=8)"]),
+        ("config__recipe__lr", 5e-3, ["LoRA (lr=0.001)", "LoRA (lr=0.005)"]),
     ],
 )
 def test_variants_are_rows_labelled_by_what_differs(path: str, value: Any, labels: list[str]) -> None:
@@ -145,7 +149,7 @@ def test_variants_are_rows_labelled_by_what_differs(path: str, value: Any, label
 def test_recipes_tuned_per_dataset_share_a_row() -> None:
     (table,) = build_comparisons([record(60.0), record(80.0, "svhn", config__recipe__lr=5e-3)])
     (row,) = table.rows
-    assert row.label == "lora"
+    assert (row.label, row.code) == ("LoRA", "lora")
     assert row.cells == {"cifar100": [60.0], "svhn": [80.0]}
 
 
@@ -164,8 +168,8 @@ def test_best_test_epoch_is_a_row_of_its_own_and_is_not_ranked() -> None:
 
     text = markdown(build_comparisons([literature("lora", 60.0, 66.0), literature("ssf", 50.0, 70.0)]))
     shown = {row[0]: row[-1] for row in markdown_rows(text)}
-    assert shown["lora"] == "**60.0**" and shown["ssf"] == "<u>50.0</u>"
-    assert shown["lora [best test epoch]"] == "66.0" and shown["ssf [best test epoch]"] == "70.0"
+    assert shown["LoRA"] == "**60.0**" and shown["SSF"] == "<u>50.0</u>"
+    assert shown["LoRA [best test epoch]"] == "66.0" and shown["SSF [best test epoch]"] == "70.0"
     assert "chosen on the test split" in text and "it is not the result" in text
 
 
@@ -175,15 +179,16 @@ def test_versions_of_the_code_are_named() -> None:
     known = [record(60.0, **first), record(61.0, seed=1, git=first["git"]), record(40.0, method="linear", **first)]
     assert not any("versions" in note for note in build_comparisons(known)[0].notes)
     apart = [*known[:2], record(40.0, method="linear", **second)]
-    (note,) = build_comparisons(apart)[0].notes
+    (*_, note) = build_comparisons(apart)[0].notes
     assert note == "The records were made by 2 versions of the code, aaaaaaaa (2), bbbbbbbb (1); each row is of one."
     mixed = [*known, record(62.0, seed=2, git={"commit": "1" * 40, "dirty": True}), record(63.0, seed=3)]
     (table,) = build_comparisons(mixed)
     assert table.notes == [
+        WEIGHTS,
         "The records were made by 3 versions of the code, aaaaaaaa (3), 11111111 with changes (1), unknown (1); "
-        "rows of several: lora."
+        "rows of several: LoRA.",
     ]
-    assert f"{table.notes[0]}\n" in markdown([table]) and "rows of several: lora" in text_tables(mixed)
+    assert f"{table.notes[1]}\n" in markdown([table]) and "rows of several: LoRA" in text_tables(mixed)
 
 
 def test_validation_scores_are_called_so() -> None:
@@ -195,8 +200,11 @@ def test_validation_scores_are_called_so() -> None:
 def test_copies_of_training_images_are_named_below_a_table() -> None:
     with_copies = record(60.0, "svhn", data__copies=12)
     (table,) = build_comparisons([with_copies, record(60.0, data__copies=0), record(61.0, seed=1)])
-    (note,) = table.notes
-    assert note == "Images of test that are training images too, pixel for pixel: svhn 12 of 10,000."
+    note, weights = table.notes
+    assert (
+        note == "Images of test that are training images too, pixel for pixel: svhn 12 of 10,000."
+        and weights == WEIGHTS
+    )
 
 
 def test_layout_of_vtab1k() -> None:
@@ -216,7 +224,7 @@ def test_a_mean_over_an_incomplete_row_is_missing() -> None:
     (table,) = build_comparisons([record(50.0, name) for name in VTAB if name != "svhn"])
     header, row = markdown_rows(to_markdown([accuracy_table(table)]))
     shown = dict(zip(header, row, strict=True))
-    assert [shown[name] for name in ("svhn", "natural mean", "mean", "mean of groups")] == ["missing"] * 4
+    assert [shown[name] for name in ("SVHN", "natural mean", "mean", "mean of groups")] == ["missing"] * 4
     assert shown["structured mean"] == "50.0"
 
 
@@ -233,12 +241,12 @@ def test_settings_of_one_method_are_an_ablation() -> None:
     (grid,) = ablation_tables(*build_comparisons([*found, record(50.0, method="ssf", **PACK)]))
     assert [column.name for column in grid.columns] == ["method", "rank", "trained", "with head", "cifar100"]
     assert [[cell.text for cell in row] for row in grid.blocks[0].rows] == [
-        ["lora_matched", "1", "32,256", "109,156", "62.0"],
-        ["lora", "8", "294,912", "371,812", "60.0"],
+        ["LoRA r=1", "1", "32,256", "109,156", "62.0"],
+        ["LoRA", "8", "294,912", "371,812", "60.0"],
     ]
 
 
 def test_a_terminal_shows_the_same_cells() -> None:
     shown = text_tables([record(60.0, **PACK), record(62.0, seed=1, **PACK)])
     assert "61.0 ± 1.4" in shown
-    assert "vit_b16_in21k, protocol clean, 224 px" in " ".join(shown.split())
+    assert "ViT-B/16 (IN-21k), protocol clean, 224 px" in " ".join(shown.split())

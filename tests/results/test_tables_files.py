@@ -65,7 +65,7 @@ method & \rotatebox{90}{x\_1} & \rotatebox{90}{y*} & m \\
 a \& b & \textbf{61.0}{\tiny$\pm$1.4} & \underline{50.0} & missing \\
 \midrule
 \multicolumn{4}{l}{\itshape published: \textless{}B\textgreater{}} \\
-AOFT\dag{}\textsuperscript{a} & n/a & 1,234 & 7.0 \\
+AOFT$\dagger$\textsuperscript{a} & n/a & 1,234 & 7.0 \\
 \bottomrule
 \end{tabular}}
 \par\smallskip\raggedright\footnotesize {[}a] 5 \# of $\lambda$.
@@ -219,9 +219,9 @@ def test_every_file_is_written_and_whole(tables: dict[str, str]) -> None:
     (aoft,) = [line for line in long if (line["row"], line["column"], line["official"]) == ("aoft", "svhn", "true")]
     assert (aoft["mean"], aoft["n"], aoft["seeds"], aoft["mark"]) == ("67.5", "2", "0 1", "best")
     assert "published, not ranked with ours" in texts["accuracy.md"]  # the network is ViT-B/16
-    assert "| lora_matched | 1 |" in texts["ablations.md"]
+    assert "| LoRA r=1 | 1 |" in texts["ablations.md"]
     assert re.search(
-        r"\| aoft \| lora_matched \| 19 \| 19 \| 0 \| 0 \| 1\.0 \| 0\.\d to 1\.\d \|", texts["statistics.md"]
+        r"\| LoRA\+AOFT† \| LoRA r=1 \| 19 \| 19 \| 0 \| 0 \| 1\.0 \| 0\.\d to 1\.\d \|", texts["statistics.md"]
     )
 
 
@@ -303,6 +303,7 @@ def test_the_committed_tables_are_those_of_the_committed_records(tmp_path: Path,
     not_committed = shutil.ignore_patterns("*.safetensors", "*.predictions.npz")
     for folder in (results / "records", ROOT / "results" / "published"):
         shutil.copytree(folder, tmp_path / "results" / folder.name, ignore=not_committed)
+    shutil.copy(results / "titles.yaml", tmp_path / "results")
     assert cli("tables").code == 0
     for path in sorted((tmp_path / "results" / "tables").iterdir()):
         assert path.read_text() == (results / "tables" / path.name).read_text(), f"make tables changes {path.name}"
@@ -312,11 +313,30 @@ def test_shipped_records_are_shown_until_there_are_others(tmp_path: Path, cli: C
     shipped = tmp_path / "results" / "shipped"
     write(shipped, record(60.0))
     first = cli("tables")
-    assert first.code == 0 and "this is results/shipped, the project's" in first.err and "-> results/shipped/" in first.out
+    assert (
+        first.code == 0 and "this is results/shipped, the project's" in first.err and "-> results/shipped/" in first.out
+    )
     write(tmp_path / "results", record(70.0))
     own = cli("tables")
     assert own.code == 0 and not own.err and "1 records -> results/tables" in own.out
     both = cli("tables", "beside=results/shipped")
     assert both.code == 0 and "2 records -> results/tables" in both.out
     rows = {row[0]: row[3] for row in markdown_rows(both.out)}
-    assert rows["lora"] == "**70.0**" and rows["lora [shipped]"] == "<u>60.0</u>"
+    assert rows["LoRA"] == "**70.0**" and rows["LoRA [shipped]"] == "<u>60.0</u>"
+
+
+def test_one_setting_for_a_paper(tmp_path: Path, cli: Command) -> None:
+    root = tmp_path / "results"
+    write(root, record(60.0))
+    write(root, record(50.0, config__recipe__epochs=20))
+    done = cli("tables", "--only", "20ep")
+    assert done.code == 0, done.err
+    (file,) = (root / "tables").iterdir()
+    assert file.name.startswith("vtab1k-vit_b16_in21k-clean-224px-20ep-") and file.suffix == ".tex"
+    text = file.read_text()
+    assert r"\caption{VTAB-1k: ViT-B/16" in text and "& 50.0 &" in text and "20 epochs" in text
+    assert "100 epochs" not in text and "20 epochs" in done.out
+    for name, said in (("ep", "--only ep fits 2 settings: give one of vtab1k-"), ("30ep", "unknown setting '30ep'")):
+        wrong = cli("tables", "--only", name)
+        assert wrong.code == 2 and wrong.err.count("\n") == 1 and said in wrong.err
+    assert [*(root / "tables").iterdir()] == [file]

@@ -44,13 +44,13 @@ def fgvc_table(top1: float = 80.0, **changes: Any) -> Comparison:
     return table
 
 
-GOLDEN = r"""### FGVC: vit_b16_in21k, protocol clean, 224 px, 100 epochs
+GOLDEN = r"""### FGVC: ViT-B/16 (IN-21k), protocol clean, 224 px, 100 epochs
 
-Top-1 in % on test, last epoch, seed 0; 100 epochs, 224 px bicubic, mean 0.5, std 0.5, fp32, weights aaaaaaaaaaaa; images: fgvc, not official.
+Top-1 in % on test, last epoch, seed 0; 100 epochs, 224 px bicubic, mean 0.5, std 0.5, fp32; images: fgvc, not official.
 
-| method | trained (M) | with head (M) | cub\* | nabirds\* | flowers\* | dogs\* | cars\* | mean |
+| method | trained (M) | with head (M) | CUB-200-2011\* | NABirds\* | Oxford Flowers\* | Stanford Dogs\* | Stanford Cars\* | mean |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
-| lora | 0.295 | 0.372 | 80.0 | 80.0 | 80.0 | 80.0 | 80.0 | 80.0 |
+| LoRA | 0.295 | 0.372 | 80.0 | 80.0 | 80.0 | 80.0 | 80.0 | 80.0 |
 | *published, not ranked with ours: a paper* |  |  |  |  |  |  |  |  |
 | ARC [a] | 0.25 | n/a | 86.0 | 87.0 | 88.0 | 89.0 | 90.0 | 88.0 |
 | SSF [b,c,d] | n/a | n/a | 86.0 | 87.0 | 88.0 | 89.0 | 90.0 | 88.0 |
@@ -58,6 +58,8 @@ Top-1 in % on test, last epoch, seed 0; 100 epochs, 224 px bicubic, mean 0.5, st
 | RLRR [a] | 0.25 | n/a | 86.0 | 87.0 | 88.0 | 89.0 | 90.0 | 88.0 |
 
 \* not the official images or splits (unproven): not comparable with published rows.
+
+Weights: vit_b16_in21k, SHA-256 aaaaaaaaaaaa.
 
 [a] images not stated (ours: not official, from fgvc).
 
@@ -83,7 +85,7 @@ def test_a_higher_published_number_takes_no_mark_from_ours() -> None:
     (table,) = build_comparisons([record(80.0, "cub", **UNPROVEN), record(70.0, "cub", method="ssf", **UNPROVEN)])
     grid = accuracy_table(table, [published()])
     marks = {row[0].text: row[3].mark for block in grid.blocks for row in block.rows}
-    assert marks == {"lora": "best", "ssf": "second", "ARC": ""}
+    assert marks == {"LoRA": "best", "SSF": "second", "ARC": ""}
 
 
 @pytest.mark.parametrize(
@@ -168,7 +170,7 @@ def test_aofts_own_means_are_shown_without_cells() -> None:
     header, _, _, cells = markdown_rows(to_markdown([accuracy_table(table, [row])]))
     shown = dict(zip(header, cells, strict=True))
     means = [shown[name] for name in ("natural mean", "specialized mean", "structured mean", "mean", "mean of groups")]
-    assert means == ["81.4", "83.9", "59.4", "72.7", "n/a"] and shown["cifar100"] == "n/a"
+    assert means == ["81.4", "83.9", "59.4", "72.7", "n/a"] and shown["CIFAR-100"] == "n/a"
 
 
 HEADER = b"method,params_m,cub200,reported_mean,source\n"

@@ -21,7 +21,7 @@ def to_long_csv(tables: Sequence[Table]) -> str:
                 lines.append(
                     {
                         **line,
-                        "row": first.text,
+                        "row": table.codes.get(first.text, first.text),
                         "column": column.name,
                         "mean": f"{statistics.fmean(values):.6g}" if values else "",
                         "std": f"{statistics.stdev(values):.6g}" if len(values) > 1 else "",
@@ -39,7 +39,8 @@ def to_wide_csv(tables: Sequence[Table]) -> str:
     for table, line, entries in _rows(tables):
         for entry, column in zip(entries, table.columns, strict=True):
             note = f" [{entry.note}]" if entry.note else ""
-            line[column.name] = (entry.without_separators or entry.text) + note
+            text = table.codes.get(entry.text, entry.text) if column.text else entry.text
+            line[column.name] = (entry.without_separators or text) + note
             if entry.spread:
                 line[f"{column.name} std"] = entry.spread
         lines.append(line)
@@ -51,7 +52,11 @@ def _rows(tables: Sequence[Table]) -> Iterator[tuple[Table, dict[str, Any], Sequ
     for table in tables:
         for block in table.blocks:
             for entries in block.rows:
-                yield table, {"table": table.title, **table.shared, "block": block.heading}, entries
+                yield (
+                    table,
+                    {"table": table.title, **table.shared, "block": table.codes.get(block.heading, block.heading)},
+                    entries,
+                )
 
 
 def csv_of(lines: Sequence[dict[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""Names of the files of figures."""
+"""Names of settings, as the files of figures and tables have them."""
 
 import hashlib
 import json
