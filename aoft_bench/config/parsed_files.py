@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult, ConfigSource
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from aoft_bench.config.schema import TITLE
 
@@ -58,6 +58,6 @@ def _parsed(path: Path, *version: int) -> tuple[dict[str, str | None], bytes]:
     """(header, pickled content) of a file. version: what changes with its content."""
     header = ConfigSource._get_header_dict(path.read_text(encoding="utf-8")[:512])
     content = OmegaConf.load(path)
-    if path.parent.name in ("method", "backbone"):
+    if path.parent.name in ("method", "backbone") and isinstance(content, DictConfig):
         content.pop(TITLE, None)
     return header, pickle.dumps(content)

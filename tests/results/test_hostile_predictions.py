@@ -166,7 +166,7 @@ def test_each_is_left_out_by_name_and_the_others_count(hostile: tuple[Path, list
     lines = (done.out + done.err).splitlines()
     assert all(line.isprintable() for line in lines)
     assert command == "report" or sum("left out" in line for line in lines) == len(paths)
-    assert command == "report" or ("| aoft |" in text and "| lora |" in text and "| ssf |" not in text)
+    assert command == "report" or ("| LoRA+AOFT† |" in text and "| LoRA |" in text and "| SSF |" not in text)
 
 
 def test_figures_are_of_the_others(hostile: tuple[Path, list[Path]]) -> None:
