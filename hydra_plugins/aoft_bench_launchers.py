@@ -48,16 +48,17 @@ class CellSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> NoReturn:
         """Run the cells and print their summary. arguments: the words of the command line, which win over `params`."""
-        from aoft_bench.cli.run import end_of_sweep
+        from aoft_bench.cli.run import end_of_sweep, skip_done
         from aoft_bench.config.compose import first_of_each_choice, jobs_of
 
         jobs = jobs_of(self.params, arguments)
-        self.validate_batch_is_legal(first_of_each_choice(jobs, self.hydra_context.config_loader.list_groups("")))
+        done, left = skip_done(self.config, jobs)
+        self.validate_batch_is_legal(first_of_each_choice(left, self.hydra_context.config_loader.list_groups("")))
         notes = self._make_folder()
         size = max(0, self.max_batch_size or 0) or len(jobs)
-        for start in range(0, len(jobs), size):
-            self.launcher.launch(jobs[start : start + size], initial_job_idx=start)
-        sys.exit(end_of_sweep(notes, jobs))
+        for start in range(0, len(left), size):
+            self.launcher.launch(left[start : start + size], initial_job_idx=start)
+        sys.exit(end_of_sweep(notes, left, done))
 
     def _make_folder(self) -> Path:
         """Make the sweep's folder, and in it one for the notes of its cells, who are told by an override of Hydra's.

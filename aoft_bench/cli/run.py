@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aoft_bench.cli import HELP_FLAGS, method_class
 from aoft_bench.config.command_line import read_command_line
-from aoft_bench.config.compose import parse_override, register_plugins
+from aoft_bench.config.compose import Composer, parse_override, register_plugins
 from aoft_bench.config.interpolations import resolved
 from aoft_bench.config.schema import conf_dir, from_dict
 from aoft_bench.experiments.sweep import Job, note, read_notes, records_of, summary
@@ -28,7 +29,7 @@ from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.streams import steady_streams
 
 if TYPE_CHECKING:
-    from aoft_bench.experiments.run import Outcome
+    from aoft_bench.experiments.done import Outcome
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -96,20 +97,53 @@ def run_job(tree: DictConfig) -> None:
         job = Job(overrides, "failed", problem=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
         _refuse(f"[{job.name}] {job.problem} (the failure's record has the traceback)")
     else:
-        job = Job(overrides, outcome.kind, record=str(outcome.path.absolute()) if outcome.path else None)
+        job = _ended(overrides, outcome)
         _report(outcome, job)
     if not single:
         note(Path(of_hydra.sweeper.notes), of_hydra.job.num, job)
 
 
-def end_of_sweep(notes: Path, planned: list[list[str]]) -> int:
+def skip_done(sweep: DictConfig, planned: list[list[str]]) -> tuple[list[Job], list[list[str]]]:
+    """(the cells of a sweep that are done already, with a line printed for each, the overrides of the others).
+
+    Here cells that choose the same files are composed together, as for `aoft-bench status`; each of the others is
+    composed again where it runs. What cannot be composed here is left to that, and so is all of it where cells have
+    folders or options of Hydra's of their own.
+
+    sweep: the configuration of the sweep, with Hydra's options; planned: the overrides of each cell.
+    """
+    from aoft_bench.backbones.choice import completed
+    from aoft_bench.experiments.done import Finder
+    from aoft_bench.records.unfinished import remove_finished
+
+    root = Path(str(sweep.results.root))
+    of_their_own = any(word.lstrip("+~").startswith("hydra") for words in planned for word in words)
+    if sweep.hydra.job.chdir or of_their_own or not next((root / "records").rglob("*.json"), None):
+        return [], planned
+    given = [source.path for source in sweep.hydra.runtime.config_sources if source.provider == "command-line"]
+    composer, finder = Composer([Path(path) for path in given]), Finder()
+    done: list[Job] = []
+    left = list(planned)
+    with suppress(UserError):
+        remove_finished(root)
+        trees = composer.compose_jobs(str(sweep.hydra.job.config_name), planned)
+        for words, tree in zip(planned, trees, strict=True):
+            with suppress(UserError):  # of this cell alone, which will say so
+                if outcome := finder.done_before(completed(tree)):
+                    done.append(_ended(words, outcome))
+                    left.remove(words)
+                    _report(outcome, done[-1])
+    return done, left
+
+
+def end_of_sweep(notes: Path, launched: list[list[str]], done: list[Job]) -> int:
     """Print the table of a sweep and how its cells ended; exit code 2 if any failed or is missing.
 
-    notes: the folder of the notes; planned: the overrides of each cell.
+    notes: the folder of the notes; launched: the overrides of each cell that was to run; done: those that were not.
     """
     from aoft_bench.results.files import text_tables
 
-    jobs = read_notes(notes, planned)
+    jobs = done + read_notes(notes, launched)
     records, left_out = records_of(jobs)
     for text in left_out:
         _refuse(f"left out {text}")
@@ -136,9 +170,20 @@ def _run_cell(tree: DictConfig, command: str, *, wait: bool) -> "Outcome":
     options = resolved(plain)
     _check_results(options)
     from aoft_bench.backbones.choice import completed
-    from aoft_bench.experiments.run import run
+    from aoft_bench.experiments.done import Finder
+    from aoft_bench.records.unfinished import remove_finished
 
-    return run(from_dict(completed(options), method_class), command, wait=wait)
+    whole = completed(options)
+    if outcome := Finder().done_before(whole):
+        remove_finished(Path(options["results"]["root"]))
+        return outcome
+    from aoft_bench.experiments.run import run  # imports torch
+
+    return run(from_dict(whole, method_class), command, wait=wait)
+
+
+def _ended(overrides: list[str], outcome: "Outcome") -> Job:
+    return Job(overrides, outcome.kind, record=str(outcome.path.absolute()) if outcome.path else None)
 
 
 def _command(of_hydra: Any, overrides: list[str]) -> str:

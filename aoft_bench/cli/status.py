@@ -53,10 +53,8 @@ def main(arguments: Sequence[str]) -> int:
 def survey(arguments: Sequence[str]) -> list[CellStatus]:
     """The status of each cell that `aoft-bench run` would run with these arguments, in that order."""
     from aoft_bench.backbones.choice import completed
-    from aoft_bench.config.added_options import added_options, without_added
     from aoft_bench.config.command_line import read_command_line
     from aoft_bench.config.compose import jobs_of
-    from aoft_bench.config.schema import from_dict
 
     line = read_command_line(arguments, method_class, Path("sweeps") if Path("sweeps").is_dir() else None)
     composer = line.composer
@@ -64,15 +62,13 @@ def survey(arguments: Sequence[str]) -> list[CellStatus]:
     jobs = jobs_of(composer.sweep_params(line.name), words)
     varying = _varying(jobs)
     trees = composer.compose_jobs(line.name, jobs)
-    from aoft_bench.experiments.locate import Locator
+    from aoft_bench.experiments.done import Finder
 
-    locator, added = Locator(), added_options(Path(__file__).parents[1] / "methods")
-    found = []
-    for job, tree in zip(jobs, trees, strict=True):
-        # without the methods' classes: they import torch, which takes most of the time and memory
-        config = from_dict(without_added(completed(tree), added))
-        found.append(_status_of(config, [word for word in job if word in varying], locator))
-    return found
+    finder = Finder()  # without the methods' classes: they import torch, which takes most of the time and memory
+    return [
+        _status_of(finder.config(completed(tree)), [word for word in job if word in varying], finder.locator)
+        for job, tree in zip(jobs, trees, strict=True)
+    ]
 
 
 def _varying(jobs: list[list[str]]) -> set[str]:

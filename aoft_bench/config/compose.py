@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
 from hydra.core.plugins import Plugins
@@ -179,17 +180,20 @@ class Composer:
     @contextmanager
     def _hydra(self) -> Iterator[None]:
         """Hydra's global state, in which `compose` finds the files, as long as the context lasts. It can be entered
-        again inside, also by processes that are forked there."""
+        again inside, also by processes that are forked there, and within a run of hydra.main, whose state is put back.
+        """
         with self.user_errors():
             if _folders.get() == self.folders[1:]:
                 yield
                 return
             register_plugins()
             token = _folders.set(self.folders[1:])
+            of_sweep, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
             try:
                 with initialize_config_dir(str(self.folders[0]), version_base="1.3"):
                     yield
             finally:
+                GlobalHydra.instance().hydra = of_sweep
                 _folders.reset(token)
 
 

@@ -2,18 +2,15 @@
 
 import re
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
 
 from aoft_bench import data
 from aoft_bench.backbones.layout import VIT_B16
 from aoft_bench.config.schema import RunConfig
 from aoft_bench.experiments.device import device_of, processes_of
+from aoft_bench.experiments.done import Outcome, skipped
 from aoft_bench.experiments.experiment import prepare_experiment, run_experiment
 from aoft_bench.methods import Handle
 from aoft_bench.records.code_version import code_digest, git_state
-from aoft_bench.records.files import read_record
 from aoft_bench.records.unfinished import (
     note_failure,
     refuse_other_code,
@@ -27,15 +24,6 @@ from aoft_bench.training.model import build_model
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import check_writable, user_path
 from aoft_bench.utils.locks import claim
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended. "elsewhere": another process runs this cell. record: the content of its file, if any."""
-
-    kind: Literal["done", "skipped", "elsewhere", "dry run"]
-    path: Path | None
-    record: dict[str, Any] | None
 
 
 def run(config: RunConfig, command: str, *, wait: bool = True) -> Outcome:
@@ -55,7 +43,7 @@ def run(config: RunConfig, command: str, *, wait: bool = True) -> Outcome:
     root = user_path(config.results.root, "results.root")
     remove_finished(root)
     if files.record.is_file() and not force:
-        return _skipped(files.record)
+        return skipped(files.record)
     if config.results.mode == "only-cached":
         raise UserError(f"{experiment.label} has no record at {files.record}; results.mode=missing runs it")
     for path in (files.record, files.trained, files.predictions, files.lock):
@@ -66,7 +54,7 @@ def run(config: RunConfig, command: str, *, wait: bool = True) -> Outcome:
             return Outcome("elsewhere", files.record, None)
         if files.record.is_file() and not force:  # another process has written it meanwhile
             remove_unfinished(files)
-            return _skipped(files.record)
+            return skipped(files.record)
         remove_leftovers(files)
         with worker_noted(files.worker):
             try:
@@ -76,14 +64,6 @@ def run(config: RunConfig, command: str, *, wait: bool = True) -> Outcome:
                 raise
         remove_unfinished(files)
     return Outcome("done", files.record, record)
-
-
-def _skipped(path: Path) -> Outcome:
-    """The outcome for a cell that has a record. Raises `UserError` for a record that cannot be used."""
-    try:
-        return Outcome("skipped", path, read_record(path))
-    except UserError as error:
-        raise UserError(f"{error}, or replace it by results.mode=force") from None
 
 
 def dry_run(config: RunConfig) -> None:
