@@ -48,11 +48,12 @@ def main(arguments: Sequence[str]) -> int:
 @dataclass(frozen=True)
 class MethodChoice:
     """One choice of `method=`. method: with the options of its YAML; count: of trained parameters on ViT-B/16 without
-    the head; setting: what it changes of another choice, or empty if it is a method with its defaults."""
+    the head, None where the training images decide it; setting: what it changes of another choice, or empty if it is a
+    method with its defaults."""
 
     name: str
     method: "Method"
-    count: int
+    count: int | None
     setting: str
 
 
@@ -67,9 +68,6 @@ def method_choices() -> Iterator[MethodChoice]:
         name, options = (choice, {}) if choice in methods.names() else choices.read(choice)
         method = methods.build(name, options)
         count = method.count(VIT_B16)  # a formula, which the tests compare with what is attached
-        if count is None:
-            handle = methods.attach(_meta_backbone("vit_b16_in21k"), method, prepared={})
-            count = handle.trainable_parameters(head=False)
         defaults = dataclasses.asdict(methods.build(name, {}))  # type: ignore[call-overload]
         changed = [f"{key}={value}" for key, value in options.items() if defaults[key] != value]
         yield MethodChoice(choice, method, count, "" if choice == name else f"{name} with {', '.join(changed)}")
@@ -81,7 +79,8 @@ def methods_table() -> Table:
     for choice in method_choices():
         text = inspect.getdoc(inspect.getmodule(type(choice.method))) or ""
         what = choice.setting or f"{text.splitlines()[0]}\n{choice.method.source}"
-        table.add_row(choice.name, f"{choice.count:,}", _yes(choice.method.mergeable), what)
+        count = "by the images" if choice.count is None else f"{choice.count:,}"
+        table.add_row(choice.name, count, _yes(choice.method.mergeable), what)
     table.caption = "without the head, with the options of conf/method/NAME.yaml"
     return table
 
@@ -105,8 +104,12 @@ def methods_markdown() -> str:
             on_swin = False
         title = BUILT_IN.method(choice.name)
         published = f"ours: {choice.setting}" if choice.setting else method.published
+        count = choice.count
+        if count is None:  # of a choice of the same budget
+            handle = methods.attach(_meta_backbone("vit_b16_in21k"), method, prepared={})
+            count = handle.trainable_parameters(head=False)
         answers = map(_yes, (method.mergeable, method.starts_at_backbone, on_swin))
-        lines.append(f"| {' | '.join([f'`{choice.name}`', title, f'{choice.count:,}', published, *answers])} |")
+        lines.append(f"| {' | '.join([f'`{choice.name}`', title, f'{count:,}', published, *answers])} |")
     return "\n".join(lines)
 
 
