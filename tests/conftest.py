@@ -1,6 +1,7 @@
 """What several test modules share: the option --method, the command line in this process, the embedded network."""
 
 import contextlib
+import gc
 import io
 import os
 import re
@@ -34,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a --method that is not registered."""
+    gc.disable()  # until `pytest_collection_finish`: nearly all that imports and collecting make stays
     if name := config.getoption("--method"):
         from aoft_bench import methods
         from aoft_bench.utils.errors import UserError
@@ -70,6 +72,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Leave the million objects that are there by now out of every later garbage collection."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def method_of(item: pytest.Item) -> Any:

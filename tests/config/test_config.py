@@ -1,6 +1,7 @@
 """Every file of conf/ and sweeps/ composes, is checked, and says what it is for; who wins over whom."""
 
 import dataclasses
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,36 @@ from aoft_bench.utils.errors import UserError
 CONF = conf_dir()
 SWEEPS = CONF.parent / "sweeps"
 GROUPS = ("dataset", "backbone", "method", "protocol", "trainer", "logger", "experiment", "hparams")
+# a file of hparams that starts from no other: of those in one folder the first is composed, see PLAIN_FOLDERS
+PLAIN = re.compile(r"# @package _global_\n(?:#.*\n)*(?:(?:method|recipe):\n(?:(?:  |#).*\n)+)+")
+
+
+def plain_files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.glob("*.yaml")) if PLAIN.fullmatch(path.read_text("utf-8"))]
+
+
+PLAIN_FOLDERS = [path for path in sorted((CONF / "hparams").rglob("*")) if path.is_dir() and len(plain_files(path)) > 1]
+ALIKE = {path for folder in PLAIN_FOLDERS for path in plain_files(folder)[1:]}
 CHOICES = [
     (group, str(path.relative_to(CONF / group).with_suffix("")))
     for group in GROUPS
     for path in sorted((CONF / group).rglob("*.yaml"))
-    if "nothing is tuned" not in path.read_text("utf-8")  # select's, which refuse: tests/test_select_whole_way.py
+    if path not in ALIKE
+    and "nothing is tuned" not in path.read_text("utf-8")  # select's, which refuse: tests/test_select_whole_way.py
 ]
+ADDED = added_options(Path(methods.__file__).parent)
 FILES = sorted([*CONF.rglob("*.yaml"), *SWEEPS.glob("*.yaml")])
 
 
 def tree(*overrides: str, name: str = "config") -> dict[str, Any]:
     """The composed configuration as plain dictionaries."""
     return Composer([SWEEPS]).compose(name, overrides)
+
+
+@functools.cache
+def tree_of_method(choice: str) -> dict[str, Any]:
+    """That of a method without settings for the default dataset, which nobody may change."""
+    return tree(f"method={choice}", "hparams=none")
 
 
 def config_of(*overrides: str, name: str = "config") -> RunConfig:
@@ -43,19 +62,23 @@ def test_all_groups_were_found() -> None:
     assert {path.name for path in CONF.iterdir() if path.is_dir()} <= {*GROUPS, "hydra"}
 
 
+def words_of_hparams(choice: str) -> list[str]:
+    """The method and dataset whose cells use a file of hparams by its place."""
+    *budget, method, dataset = choice.split("/")  # or a budget and a method
+    of_all = not budget and method in ("full", "short")
+    return [f"method={dataset}"] if of_all else [f"method={method}", f"dataset={dataset}"]
+
+
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=["/".join(c) for c in CHOICES])
 def test_every_choice_composes_and_is_valid(group: str, choice: str) -> None:
     # what a file of hparams stands for is applied to its own method and dataset
     words = [f"{group}={choice}"]
     if group == "hparams" and "/" in choice:
-        *budget, method, dataset = choice.split("/")  # or a budget and a method
-        of_all = not budget and method in ("full", "short")
-        words += [f"method={dataset}"] if of_all else [f"method={method}", f"dataset={dataset}"]
-    if group == "method":
-        words.append("hparams=none")  # which may set options for the default dataset
+        words += words_of_hparams(choice)
     if (group, choice) == ("backbone", "timm"):
         words.append("backbone.timm=vit_tiny_patch16_224.augreg_in21k")
-    config = config_of(*words)
+    composed = tree_of_method(choice) if group == "method" else tree(*words)
+    config = from_dict(completed(composed), methods.get)
     assert isinstance(config, RunConfig)
     if group in ("dataset", "protocol", "logger"):
         assert getattr(config, group).name == choice
@@ -64,8 +87,20 @@ def test_every_choice_composes_and_is_valid(group: str, choice: str) -> None:
         assert (config.method.name, dataclasses.asdict(config.method.options)) == (name, options)
         assert config.method.label == choice or name == "peft"
         # `status` makes the same hashes without importing torch
-        added = added_options(Path(methods.__file__).parent)
-        assert from_dict(without_added(Composer().compose("config", words), added)).as_dict() == config.as_dict()
+        assert from_dict(without_added(composed, ADDED)).as_dict() == config.as_dict()
+
+
+@pytest.mark.parametrize("folder", PLAIN_FOLDERS, ids=lambda path: str(path.relative_to(CONF / "hparams")))
+def test_every_other_file_of_a_folder_is_valid(folder: Path) -> None:
+    """Its values put into a composed tree, which takes a thirtieth of composing; the dataset's file is its name."""
+    for path in plain_files(folder)[1:]:
+        method, *dataset = words_of_hparams(str(path.relative_to(CONF / "hparams").with_suffix("")))
+        assert (CONF / "dataset" / f"{path.stem}.yaml").is_file() == bool(dataset)
+        base = tree_of_method(method.removeprefix("method="))
+        values: Any = OmegaConf.to_container(OmegaConf.load(path))
+        merged = base | {name: base[name] | given for name, given in values.items()}
+        config = from_dict(completed(merged), methods.get)
+        assert {name: getattr(config.recipe, name) for name in values.get("recipe", {})} == values.get("recipe", {})
 
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted(SWEEPS.glob("*.yaml")) if "reproduce_" not in path.stem])

@@ -71,6 +71,7 @@ def test_a_single_cell_waits_for_the_process_that_runs_it(pack: dict[str, str], 
     with start(options, tmp_path) as first:
         while not files(tmp_path, ".ckpt"):
             assert first.poll() is None
+            time.sleep(0.05)
         with start(options, tmp_path) as second:
             out, err = second.communicate(timeout=600)
             assert second.returncode == 0

@@ -1,5 +1,6 @@
 """Every sweep: its jobs are valid cells, as many as its header says, of the tasks that it is about."""
 
+import functools
 import itertools
 import math
 import re
@@ -30,9 +31,12 @@ EIGHT = {"linear", "aoft", "aoft_without_lambda", "aoft_adapter", "lora", "lora_
 COMPOSER = Composer([SWEEPS])
 
 
+sweep_params = functools.cache(COMPOSER.sweep_params)
+
+
 def jobs(name: str, *overrides: str) -> list[list[str]]:
     """The overrides of each job of a sweep."""
-    return jobs_of(COMPOSER.sweep_params(name), overrides)
+    return jobs_of(sweep_params(name), overrides)
 
 
 def config(name: str, job: list[str]) -> RunConfig:
