@@ -1,5 +1,6 @@
 """Cells that are done already. They are found without torch, whose import takes longer than all of them together."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +28,10 @@ class Finder:
 
     def __init__(self) -> None:
         self.locator = Locator()
-        self._added = added_options(Path(__file__).parents[1] / "methods")
 
     def config(self, tree: Mapping[str, Any]) -> RunConfig:
         """The configuration of a cell, but for the options of its method, which are not checked: that needs torch."""
-        return from_dict(without_added(tree, self._added))
+        return from_dict(without_added(tree, _added()))
 
     def done_before(self, tree: Mapping[str, Any]) -> Outcome | None:
         """The outcome of a cell that has a record and is not to run again; None for any other.
@@ -56,3 +56,9 @@ def skipped(path: Path) -> Outcome:
         return Outcome("skipped", path, read_record(path))
     except UserError as error:
         raise UserError(f"{error}, or replace it by results.mode=force") from None
+
+
+@functools.cache
+def _added() -> dict[str, dict[str, Any]]:
+    """Those of the methods' files, which are read once, as an import reads them."""
+    return added_options(Path(__file__).parents[1] / "methods")

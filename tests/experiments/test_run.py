@@ -261,7 +261,7 @@ def test_a_labelled_setting_is_a_row_of_its_own(linear_probe: tuple[Path, dict[s
     record = read_record(one)
     assert record["method"] == "lora_matched" and record["config"]["method"]["name"] == "lora"
     assert from_dict(record["config"], methods.get).method.label == "lora_matched"
-    assert "│ lora_matched │" in both.out and "│ lora_tiny" in both.out
+    assert "│ LoRA r=1 " in both.out and "│ lora_tiny" in both.out
     again = call("evaluate", str(one), cwd=tmp_path)
     assert again.code == 0 and "equal" in again.out
     assert call(*words(options | {"method": "lora"}), f"{label}!", cwd=tmp_path).code == 2
