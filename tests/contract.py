@@ -5,6 +5,7 @@ networks.py: `vit` and `swin`.
 """
 
 import copy
+import dataclasses
 import fnmatch
 import functools
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import aoft_bench
-from aoft_bench.backbones.layout import classifiers, image_size
+from aoft_bench.backbones.layout import acted_on, acting_on, classifiers, image_size
 from aoft_bench.methods import Handle, Method
 from aoft_bench.training.shards import Shard, ShardObjective
 
@@ -118,13 +119,41 @@ def check_gradients(method: Method, network: Network = vit) -> None:
 def check_count(method: Method) -> None:
     """count() is the number of trained parameters without the head, on a ViT of other proportions, and head_inputs()
     what the head reads."""
-    model = vit(depth=3, mlp_ratio=2.0)
-    shape = shape_of(model)
+    model = _three_blocks()
+    shape = method.chosen_shape(shape_of(model))
     formula = method.count(shape)
     counted = attached(model, method).trainable_parameters(head=False)
     assert formula in (counted, None), f"count() says {formula:,} parameters on {shape}, but {counted:,} are trained"
     told, read = method.head_inputs(shape), model.get_classifier().in_features
     assert told == read, f"head_inputs() says {told:,} on {shape}, but the head reads {read:,}"
+
+
+def check_blocks(method: Method, blocks: str | list[int] = "last:1") -> None:
+    """With some blocks chosen, nothing before the first of them is trained or changed, nothing is trained in another
+    one, and count() is what is trained."""
+    chosen = dataclasses.replace(method, blocks=blocks)
+    model, plain = _three_blocks(), untouched(_three_blocks)
+    with acting_on(plain, blocks):
+        acts = acted_on(plain)
+    numbers = [number for number in range(3) if acts(f"blocks.{number}")]
+    handle = attached(model, chosen)
+    perturb(handle)
+    others = tuple(f"blocks.{number}." for number in {0, 1, 2} - set(numbers))
+    for name, _ in handle.trained():
+        outside = name.startswith(others) or not name.startswith(("blocks.", "norm.", "head."))
+        assert not outside, f"{name} is trained, but method.blocks={blocks} leaves it out"
+    before = []
+    for network in (model, plain):
+        block = network.get_submodule(f"blocks.{numbers[0]}")
+        with block.register_forward_pre_hook(lambda _, inputs: before.append(inputs[0])):
+            network(batch(16)[0])
+    assert torch.equal(before[0], before[1]), f"what stands before method.blocks={blocks} is changed"
+    assert not before[0].requires_grad, f"something before method.blocks={blocks} is trained"
+    check_count(chosen)
+
+
+def _three_blocks() -> nn.Module:
+    return vit(depth=3, mlp_ratio=2.0)
 
 
 def check_merging(method: Method, network: Network = vit) -> None:
@@ -295,8 +324,10 @@ def check_loss(method: Method, network: Network = vit) -> None:
 def declared_names(method: Method, network: Network) -> set[str]:
     """Names of the backbone's parameters that `tunes` declares."""
     model = untouched(network)
-    patterns = method.tunes(model)
-    return {name for name, _ in model.named_parameters() if any(fnmatch.fnmatchcase(name, p) for p in patterns)}
+    with acting_on(model, method.blocks):
+        patterns, acts = method.tunes(model), acted_on(model)
+    names = (name for name, _ in model.named_parameters() if acts(name))
+    return {name for name in names if any(fnmatch.fnmatchcase(name, p) for p in patterns)}
 
 
 @contextmanager

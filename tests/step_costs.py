@@ -1,5 +1,6 @@
 """What a training step does, counted: operations, memory made, memory kept for the backward pass. No clock."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,11 @@ def counted(method: str | None, depth: int, width: int = 32, images: int = 4, **
     else:
         aoft_bench.attach(model, method, **options)
     inputs, labels = batch(16, images)
+    return counts_of(model, lambda: F.cross_entropy(model(inputs), labels))
+
+
+def counts_of(model: nn.Module, loss: Callable[[], Tensor]) -> Counts:
+    """What a forward pass that gives a loss, and its backward pass, do."""
     kept: dict[int, int] = {}
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
 
@@ -56,9 +62,9 @@ def counted(method: str | None, depth: int, width: int = 32, images: int = 4, **
         return tensor
 
     with _Watch() as watch, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = F.cross_entropy(model(inputs), labels)
+        value = loss()
         saved = sum(kept.values())
-        loss.backward()
+        value.backward()
     return Counts(watch.operations, watch.made, saved)
 
 

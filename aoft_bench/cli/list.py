@@ -67,7 +67,7 @@ def method_choices() -> Iterator[MethodChoice]:
         # the file of a method itself has the defaults of its class, which the tests hold
         name, options = (choice, {}) if choice in methods.names() else choices.read(choice)
         method = methods.build(name, options)
-        count = method.count(VIT_B16)  # a formula, which the tests compare with what is attached
+        count = method.count(method.chosen_shape(VIT_B16))  # a formula, which the tests compare with what is attached
         defaults = dataclasses.asdict(methods.build(name, {}))  # type: ignore[call-overload]
         changed = [f"{key}={value}" for key, value in options.items() if defaults[key] != value]
         yield MethodChoice(choice, method, count, "" if choice == name else f"{name} with {', '.join(changed)}")

@@ -1,7 +1,7 @@
 """Options of methods that are declared with `added`, read from the source: the classes themselves import torch."""
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ def added_options(folder: Path) -> dict[str, dict[str, Any]]:
     if not any("added(" in text for text in texts):
         return {}
     classes = {node.name: node for text in texts for node in ast.parse(text).body if isinstance(node, ast.ClassDef)}
-    found = {_method_name(node): dict(_added(node, classes)) for node in classes.values() if _method_name(node)}
+    found = {_method_name(node): _added(node, classes) for node in classes.values() if _method_name(node)}
     return {name: options for name, options in found.items() if options}
 
 
@@ -37,14 +37,19 @@ def _method_name(node: ast.ClassDef) -> str:
     return ""
 
 
-def _added(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> Iterator[tuple[str, Any]]:
-    """(option, default) of a class and of those of its base classes that are among `classes`, bases first."""
+def _added(node: ast.ClassDef, classes: Mapping[str, ast.ClassDef]) -> dict[str, Any]:
+    """Option -> default of a class and of those of its base classes that are among `classes`. A class that declares an
+    option again says anew whether it was added."""
+    found: dict[str, Any] = {}
     for base in node.bases:
         if isinstance(base, ast.Name) and base.id in classes:
-            yield from _added(classes[base.id], classes)
+            found |= _added(classes[base.id], classes)
     for field in node.body:
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and _is_added(field.value):
-            yield field.target.id, ast.literal_eval(field.value.args[0])  # type: ignore[union-attr]
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            found.pop(field.target.id, None)
+            if _is_added(field.value):
+                found[field.target.id] = ast.literal_eval(field.value.args[0])  # type: ignore[union-attr]
+    return found
 
 
 def _is_added(value: ast.expr | None) -> bool:

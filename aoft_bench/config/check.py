@@ -102,7 +102,8 @@ def _reason(error: Any) -> str:
         return f"must have at least {context['min_length']} item"
     if kind == "list_type":
         return "must be a list, as in [q,v]"
-    return str(error["msg"]).lower()
+    message = str(error["msg"])
+    return message if message[:1].islower() else message.lower()  # ours are written as they are to be read
 
 
 def _names(expected: str) -> list[str]:

@@ -199,8 +199,8 @@ class _Checks:
         if not having:
             options = sorted({option for cls in classes for option in _fields(cls)})
             which = f"method {names[0]}" if len(names) == 1 else "the methods"
-            if not options:
-                return [f"unknown option of {which} {name!r}: it has no options"]
+            if options == ["blocks"]:  # which all have
+                return [f"unknown option of {which} {name!r}: it has no options but method.blocks"]
             return [unknown_text(f"option of {which}", name, options)]
         if entry:
             return []  # of a dictionary; checked with the whole

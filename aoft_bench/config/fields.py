@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+import itertools
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
@@ -31,6 +33,25 @@ def _count_or_all(value: Any) -> int | str:
 
 
 CountOrAll = Annotated[int | str, PlainValidator(_count_or_all)]  # one reason, where a union would give two
+
+
+def _blocks(value: Any) -> str | list[int]:
+    if isinstance(value, str) and re.fullmatch(r"all|last:[1-9]\d{0,5}", value):
+        return value
+    rising = isinstance(value, list) and value and all(type(number) is int and number >= 0 for number in value)
+    if rising and all(one < other for one, other in itertools.pairwise(value)):
+        return value  # type: ignore[no-any-return]
+    raise PydanticCustomError("blocks", "give all, last:N (the last N), or numbers from 0, rising, as in [10,11]")
+
+
+def _blocks_or_last(value: Any) -> int | str | list[int]:
+    return value if type(value) is int and 1 <= value <= 10**6 else _blocks(value)
+
+
+Blocks = Annotated[int | str | list[int], PlainValidator(_blocks)]
+BlocksOrLast = Annotated[
+    int | str | list[int], PlainValidator(_blocks_or_last)
+]  # N is last:N, as older records have it
 
 
 def added(default: Any) -> Any:

@@ -132,8 +132,10 @@ class TrainerOptions:
     devices: how many train one cell together, each in a process of its own that has its share of every batch; null:
     all GPUs; cuda_graphs: on one GPU, launch a training step as a whole; compile: the blocks by torch.compile, for
     training; deterministic: on a GPU, refuse operations whose result differs from run to run; frozen_cache: keep the
-    activations of training images that nothing can change; frozen_cache_gib: how much memory they may take before a
-    file does, null: a quarter of what is free. Those from devices on have defaults, since older records lack them."""
+    activations of training images that nothing can change, and share them on disk: auto under the protocol `tune`,
+    shared always; frozen_cache_gib: how much memory they may take before a file does, null: a quarter of what is free;
+    frozen_shared_gib: what those of all runs may take on disk. Those from devices on have defaults, since older records
+    lack them."""
 
     accelerator: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "fp32", "bf16"]
@@ -144,8 +146,9 @@ class TrainerOptions:
     cuda_graphs: bool = True
     compile: bool = False
     deterministic: bool = True
-    frozen_cache: Literal["auto", "off"] = added("auto")
+    frozen_cache: Literal["auto", "shared", "off"] = added("auto")
     frozen_cache_gib: NotNegative | None = added(None)
+    frozen_shared_gib: NotNegative = added(20.0)
 
 
 @dataclass(frozen=True, config=STRICT)

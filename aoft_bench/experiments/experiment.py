@@ -43,6 +43,7 @@ from aoft_bench.training.shards import Shard
 from aoft_bench.training.trained_file import write_trained
 from aoft_bench.training.wandb import EpochLogger, Mirror
 from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.files import user_path
 
 TrainingBatches = DeviceBatches | StreamedBatches | CroppedBatches
 PACKAGES = ("aoft_bench", "torch", "torchvision", "timm", "pytorch-lightning", "hydra-core", "numpy", "pillow", "peft")
@@ -135,7 +136,16 @@ class Experiment:
             score_batches=self.score_batches() if self.protocol.every_epoch else None,
             logger=logger,
             shard=shard,
+            shared=self._shared_folder,
         )
+
+    @property
+    def _shared_folder(self) -> Path | None:
+        """Where runs of a task share frozen activations: by default those that tune."""
+        asked = self.config.trainer.frozen_cache
+        if asked == "shared" or (asked == "auto" and self.config.protocol.name == "tune"):
+            return user_path(self.config.data.cache, "data.cache") / ".frozen"
+        return None
 
 
 def ordered_batches(split: Split, config: RunConfig, device: torch.device) -> StreamedBatches | CroppedBatches:

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 
 from aoft_bench import data
-from aoft_bench.backbones.layout import VIT_B16
+from aoft_bench.backbones.layout import VIT_B16, chosen_blocks
 from aoft_bench.config.schema import RunConfig
 from aoft_bench.experiments.device import device_of, processes_of
 from aoft_bench.experiments.done import Outcome, skipped
@@ -74,6 +74,11 @@ def dry_run(config: RunConfig) -> None:
     title = f"{config.method.label} on {config.backbone.name}, {classes} classes"
     if config.method.options.prepares and config.method.options.count(VIT_B16) is None:
         title += "\nwhat is trained is chosen by the images; these sizes are of a choice of the same budget"
+    blocks = config.method.options.blocks
+    if blocks != "all":
+        numbers = ", ".join(map(str, chosen_blocks(adapted.model, blocks)))
+        last = len(chosen_blocks(adapted.model, "all")) - 1
+        title += f"\nmethod.blocks={blocks}: it acts on block {numbers} of 0 to {last}, and on what stands behind"
     print(parameter_table(adapted.handle, title))
 
 

@@ -1,14 +1,18 @@
 """The base class of all methods, and what a method must and may define."""
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import torch
+from pydantic.dataclasses import dataclass as checked_dataclass
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from aoft_bench.backbones.layout import Shape as Shape
+from aoft_bench.backbones.layout import last_blocks
+from aoft_bench.config.fields import Blocks, added
 
 Batches = Iterable[tuple[Tensor, Tensor]]  # (normalized images (B, C, S, S), labels (B,) int64), the same in every pass
 Prepared = dict[str, Tensor]  # what `Method.prepare` chose, by the names that it has as buffers of the adapted model
@@ -56,8 +60,14 @@ class Trained(Protocol):
     objective: Objective
 
 
+@checked_dataclass(frozen=True, kw_only=True)
 class Method:
     """Base class of methods. `@method` makes a subclass a pydantic dataclass; its fields are the options of its YAML.
+
+    blocks: an option of all methods, the blocks of the backbone that it acts on: all, last:N, or their numbers from 0.
+    With last:N and numbers nothing before the first of them is changed, also what is in no block (patch embedding,
+    tokens); what stands behind is the method's as before (final norm, head). `attach` does this: within a method's own
+    functions `backbones.layout` shows those blocks only.
 
     A subclass must define `source` and `count`, and `attach` if it inserts modules. The rest has defaults.
 
@@ -67,6 +77,8 @@ class Method:
 
     source: ClassVar[str]
     published: ClassVar[str] = "not printed"
+
+    blocks: Blocks = added("all")
 
     def attach(self, model: nn.Module) -> None:
         """Insert modules into a frozen timm model, in place.
@@ -110,6 +122,14 @@ class Method:
         """Number of trained parameters without the head, as a formula of the backbone's `Shape`; None where `Shape`
         does not determine it."""
         raise NotImplementedError(f"{type(self).__name__} must define count()")
+
+    def chosen_shape(self, shape: Shape) -> Shape:
+        """The sizes of what the method acts on in a network of `shape`, for `count` and `head_inputs`: as many blocks
+        as `blocks` names."""
+        if self.blocks == "all":
+            return shape
+        depth = len(self.blocks) if isinstance(self.blocks, list) else last_blocks(self.blocks)
+        return dataclasses.replace(shape, depth=depth, from_pixels=False)
 
     def head_inputs(self, shape: Shape) -> int:
         """How many numbers of an image the head reads, by default the token width. A method that has more gives the

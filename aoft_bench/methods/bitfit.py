@@ -33,4 +33,4 @@ class BitFit(Method):
         return bias_patterns(model)
 
     def count(self, shape: Shape) -> int:
-        return shape.depth * (7 * shape.width + shape.hidden) + 2 * shape.width
+        return shape.depth * (7 * shape.width + shape.hidden) + (1 + shape.from_pixels) * shape.width

@@ -65,5 +65,5 @@ class DiffFit(Method):
                 matrix.replace_layer(ScaledOutput(matrix.layer))
 
     def count(self, shape: Shape) -> int:
-        biases = shape.depth * (7 * shape.width + shape.hidden) + 2 * shape.width
+        biases = shape.depth * (7 * shape.width + shape.hidden) + (1 + shape.from_pixels) * shape.width
         return biases + shape.depth * 4 * shape.width + shape.width

@@ -33,6 +33,7 @@ from aoft_bench.backbones.layout import (
     prefix_tokens,
     replace,
     require,
+    require_neighbours,
 )
 from aoft_bench.methods.parts.side import Carried
 from aoft_bench.methods.registry import Method, Shape, method
@@ -105,6 +106,7 @@ class DTL(Method):
 
     def attach(self, model: nn.Module) -> None:
         blocks = block_paths(model)
+        require_neighbours(model, "dtl", to_the_end=True)
         first = len(blocks) // 2 + 1 if self.write_from is None else self.write_from
         if first > len(blocks):
             raise UserError(

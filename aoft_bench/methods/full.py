@@ -24,4 +24,4 @@ class Full(Method):
         return ["*"]
 
     def count(self, shape: Shape) -> int | None:
-        return shape.parameters
+        return shape.parameters if shape.from_pixels else shape.of_blocks

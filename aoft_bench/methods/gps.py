@@ -155,4 +155,6 @@ class GPS(Method):
         return inputs
 
     def count(self, shape: Shape) -> int:
-        return (self.per_neuron + 1) * (shape.depth * (5 * shape.width + shape.hidden) + shape.width)
+        return (self.per_neuron + 1) * (
+            shape.depth * (5 * shape.width + shape.hidden) + shape.from_pixels * shape.width
+        )

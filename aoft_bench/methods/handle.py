@@ -1,6 +1,5 @@
 """`attach` and the handle it returns: what was trained, how to save it, how to fold it back into the backbone."""
 
-import dataclasses
 import fnmatch
 import hashlib
 from collections.abc import Iterator
@@ -10,7 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout import fix_running_statistics, head_parameters, image_size, is_known, replace
+from aoft_bench.backbones.layout import (
+    acted_on,
+    acting_on,
+    fix_running_statistics,
+    head_parameters,
+    image_size,
+    is_known,
+    replace,
+)
+from aoft_bench.config.fields import plain_values
 from aoft_bench.methods import registry
 from aoft_bench.methods.base import Batches, Factors, Method, Objective, Prepared
 from aoft_bench.methods.parts.mergeable import Mergeable
@@ -50,7 +58,7 @@ def attach(
     original = {_storage(tensor) for _, tensor in _tensors(model)}
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     known = is_known(model)
-    with _memory(chosen):
+    with _memory(chosen), acting_on(model, chosen.blocks):
         chosen.attach_prepared(model, prepared)
     if not known and any(_storage(tensor) not in original for _, tensor in _tensors(model)):
         _try_out(model, chosen)
@@ -91,7 +99,7 @@ def _memory(method: Method) -> Iterator[None]:
     except RuntimeError as error:
         if not any(said in str(error) for said in NO_MEMORY):
             raise
-        options = ", ".join(f"{name}={shown(value)}" for name, value in dataclasses.asdict(method).items())  # type: ignore[call-overload]
+        options = ", ".join(f"{name}={shown(value)}" for name, value in plain_values(method).items())
         raise UserError(
             f"{type(method).__name__} with {options} asks for more memory than there is; give less"
         ) from None
@@ -108,7 +116,8 @@ def prepare(model: nn.Module, method: Method, batches: Batches | None) -> Prepar
         )
     training, required = model.training, [parameter.requires_grad for parameter in model.parameters()]
     try:
-        found = method.prepare(model.eval().requires_grad_(True), batches)
+        with acting_on(model, method.blocks):
+            found = method.prepare(model.eval().requires_grad_(True), batches)
     finally:
         model.train(training)
         for parameter, was in zip(model.parameters(), required, strict=True):
@@ -119,7 +128,8 @@ def prepare(model: nn.Module, method: Method, batches: Batches | None) -> Prepar
 
 def _tuned(model: nn.Module, method: Method) -> set[str]:
     """Names of the backbone's own parameters that the method trains; a pattern without a match is an error."""
-    patterns = method.tunes(model)
+    with acting_on(model, method.blocks):
+        patterns, acts = method.tunes(model), acted_on(model)
     names = [name for name, _ in model.named_parameters()]
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
@@ -127,7 +137,7 @@ def _tuned(model: nn.Module, method: Method) -> set[str]:
                 f"cannot adapt a {type(model).__name__}: it has no parameter called {pattern!r}, which "
                 f"{type(method).__name__} trains; use a plain ViT"
             )
-    return {name for pattern in patterns for name in fnmatch.filter(names, pattern)}
+    return {name for pattern in patterns for name in fnmatch.filter(names, pattern) if acts(name)}
 
 
 def _storage(tensor: Tensor) -> int:

@@ -18,14 +18,14 @@ Differs from the code: the noise of the logits is drawn by the loss, not in the 
 left out. Dropout inside the feed-forward parts, off by default here and there, differs between the two passes.
 """
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from aoft_bench.backbones.layout import block_paths, check_rank, drop_paths, layers, replace
+from aoft_bench.backbones.layout import block_paths, check_rank, chosen_blocks, drop_paths, layers, replace
 from aoft_bench.methods.base import Trained, at_least_fp32
 from aoft_bench.methods.parts.mergeable import Mergeable, plain_linear
 from aoft_bench.methods.registry import Method, Shape, method
@@ -81,18 +81,19 @@ class NoisyLinear(Mergeable):
 class TwinDropPath(Mergeable):
     """Stochastic depth that drops the branches of the same images in both halves of a batch."""
 
-    def __init__(self, base: nn.Module, rate: float) -> None:
+    def __init__(self, base: nn.Module) -> None:
         super().__init__()
-        self.base, self.rate = base, rate
+        self.base: Any = base  # its rate may be changed later, as recipe.drop_path_from=trained does
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or not self.rate:
+        rate = float(self.base.drop_prob)
+        if not self.training or not rate:
             return x
-        mask = kept((len(x) + 1) // 2, self.rate, x).repeat(2)[: len(x)]
+        mask = kept((len(x) + 1) // 2, rate, x).repeat(2)[: len(x)]
         return x * (mask / (mask.mean() + 1e-12)).view(-1, *(1 for _ in x.shape[1:]))
 
     def merged(self) -> nn.Module:
-        return self.base
+        return self.base  # type: ignore[no-any-return]
 
 
 @method("pace")
@@ -117,8 +118,8 @@ class PACE(Method):
             made = NoisyLinear(layer, self.rank, self._sigma(at, len(blocks)))
             replace(model, path, made.to(layer.weight).train(layer.training))
         if self.strength:
-            for path, dropping, rate in drop_paths(model):
-                replace(model, path, TwinDropPath(dropping, rate).train(dropping.training))
+            for path, dropping, _ in drop_paths(model):
+                replace(model, path, TwinDropPath(dropping).train(dropping.training))
 
     def _sigma(self, at: int, blocks: int) -> float:
         """Of the block `at`, from 0; `blocks` stands for the logits."""
@@ -138,7 +139,7 @@ class PACE(Method):
         logits: Tensor = at_least_fp32(model(images))
         if not model.training or not self.sigma:
             return logits
-        count = len(block_paths(model))
+        count = len(chosen_blocks(model, self.blocks))
         return logits * (1 + self._sigma(count, count) * noise_of(tuple(logits.shape), logits))
 
     def count(self, shape: Shape) -> int:

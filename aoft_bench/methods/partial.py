@@ -9,32 +9,27 @@ table 1; KMnP/vpt at 4410440, src/models/vit_models.py ("partial-1", which train
 Differs from the paper: nothing that is trained; the recipe is the common one.
 """
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field
 from torch import nn
 
 from aoft_bench.backbones.layout import block_paths, final_norm
+from aoft_bench.config.fields import BlocksOrLast
 from aoft_bench.methods.registry import Method, Shape, method
-from aoft_bench.utils.errors import UserError
 
 
 @method("partial")
 class Partial(Method):
-    """Options of partial fine-tuning. blocks: how many of the last blocks are trained."""
+    """Options of partial fine-tuning. blocks: which are trained, as for other methods; a number k is the last k."""
 
-    blocks: Annotated[int, Field(ge=1)] = 1
+    blocks: BlocksOrLast = 1
 
     source: ClassVar[str] = "arXiv 2203.12119 table 1; KMnP/vpt@4410440 src/models/vit_models.py"
     published: ClassVar[str] = "not printed; the last block and the final norm"
     mergeable: ClassVar[bool] = True
 
     def tunes(self, model: nn.Module) -> list[str]:
-        paths = [path for path, _ in block_paths(model)]
-        if self.blocks > len(paths):
-            raise UserError(f"method.blocks is too large: got {self.blocks}, the backbone has {len(paths)} blocks")
-        return [*(f"{path}.*" for path in paths[-self.blocks :]), f"{final_norm(model)}.*"]
+        return [*(f"{path}.*" for path, _ in block_paths(model)), f"{final_norm(model)}.*"]
 
     def count(self, shape: Shape) -> int:
-        d, h = shape.width, shape.hidden
-        return self.blocks * (4 * d * d + 2 * d * h + 9 * d + h) + 2 * d
+        return self.chosen_shape(shape).of_blocks

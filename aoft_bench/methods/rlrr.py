@@ -127,6 +127,6 @@ class RLRR(Method):
                 rescale(model, path, layer, self.init)
 
     def count(self, shape: Shape) -> int:
-        other_layers = 2 * (2 * shape.width + 2 * shape.depth * shape.width)
+        other_layers = 2 * (1 + shape.from_pixels + 2 * shape.depth) * shape.width
         # in + 2 out of each matrix: q, k, v and proj, then fc1 and fc2
         return other_layers + shape.depth * (12 * shape.width + 3 * (shape.width + shape.hidden))

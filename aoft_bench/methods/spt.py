@@ -39,6 +39,7 @@ from torch.nn.functional import cross_entropy, linear
 
 from aoft_bench.backbones.layout import (
     CLASS_TOKEN,
+    acted_on,
     block_paths,
     check_rank,
     classes_of,
@@ -128,7 +129,8 @@ class SPT(Method):
         return self.form == "lora"
 
     def tunes(self, model: nn.Module) -> list[str]:
-        return [name for name, _ in model.named_parameters() if name == CLASS_TOKEN]
+        acts = acted_on(model)
+        return [name for name, _ in model.named_parameters() if name == CLASS_TOKEN and acts(name)]
 
     def scales(self, name: str) -> tuple[float, float]:
         return 1.0, float(name.endswith(("down.weight", "up.weight")))
@@ -150,7 +152,7 @@ class SPT(Method):
         if not all(square.isfinite().all() for square in squares):
             raise UserError("spt cannot choose: gradients of training images are not finite; the backbone is broken")
         parts = [part for part, _ in found]
-        fixed = sum(p.numel() for name, p in model.named_parameters() if name == CLASS_TOKEN)
+        fixed = sum(model.get_parameter(name).numel() for name in self.tunes(model))
         step = min(STEP, max(1, self.budget // 10))  # smaller for networks that are
         return self._named(parts, allocate(torch.cat(squares), parts, fixed, self.budget, step))
 

@@ -90,7 +90,7 @@ class SSF(Method):
                 rescale(model, path, layer, self.init)
 
     def count(self, shape: Shape) -> int:
-        return 2 * (2 * shape.width + shape.depth * (7 * shape.width + shape.hidden))
+        return 2 * ((1 + shape.from_pixels) * shape.width + shape.depth * (7 * shape.width + shape.hidden))
 
 
 def _weight(layer: nn.Module) -> Tensor:

@@ -156,6 +156,8 @@ def _variants(records: list[Record]) -> list[tuple[str, list[Record]]]:
     differing = sorted(k for k in keys if len({str(shown.get(k, "-")) for shown, _ in groups}) > 1)
     labelled = []
     for shown, members in groups:
-        label = ", ".join(f"{key}={value_text(shown[key])}" for key in differing if key in shown)
+        # the blocks that are left out are part of what a row is called; partial's number is what it is by itself
+        named = [*differing, *({"blocks"} - set(differing) if isinstance(shown.get("blocks"), str | list) else ())]
+        label = ", ".join(f"{key}={value_text(shown[key])}" for key in sorted(named) if key in shown)
         labelled.append((f" ({label})" if label else "", members))
     return sorted(labelled, key=lambda pair: pair[0])

@@ -17,7 +17,7 @@ from torch import nn
 from aoft_bench.backbones.layout import block_paths
 from aoft_bench.training.checkpoint import CheckpointFiles, EpochCheckpoint, usable_checkpoint
 from aoft_bench.training.cuda_graph import CudaGraphStep
-from aoft_bench.training.frozen_cache import frozen_cache
+from aoft_bench.training.frozen_fill import frozen_cache
 from aoft_bench.training.hardware import deterministic
 from aoft_bench.training.job import TrainingJob, TrainingResult
 from aoft_bench.training.module import FineTuning

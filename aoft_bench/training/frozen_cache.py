@@ -7,9 +7,7 @@ blocks beside which a side network runs are frozen as a whole, so the tokens of 
 """
 
 import shutil
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,12 +19,14 @@ from torch import Tensor
 
 from aoft_bench.data.loader import DeviceBatches
 from aoft_bench.data.transforms import normalize
-from aoft_bench.training.frozen_part import FrozenPart, frozen_part, head_of
+from aoft_bench.training.frozen_part import FrozenPart, head_of
+from aoft_bench.training.frozen_store import FrozenStore
 from aoft_bench.training.hardware import autocast, free_memory
 from aoft_bench.training.job import TrainingJob
 
 SHARE = 4  # of the free memory, the part that the cache may take is 1 / SHARE; on the disk too
-TOLERANCE = {"fp32": 1e-4, "bf16": 3e-2}  # of the logits with and without the cache, relative to the largest logit
+TOLERANCE = {"fp32": 1e-4, "bf16": 3e-2}  # of what is kept and what is computed, relative to the largest value
+CHECKED = 8  # images that both are compared for
 
 
 class _SeenError(Exception):
@@ -54,8 +54,9 @@ class FrozenCache:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     @property
-    def bytes(self) -> int:
-        return sum(values.numel() * values.element_size() for values in self._values.values())
+    def in_file(self) -> bool:
+        """Whether the tensors are in a mapped file, since they are too large for the memory."""
+        return self._folder is not None
 
     def select(self, rows: Tensor) -> None:
         """Choose the rows (B,) of the next step."""
@@ -81,9 +82,11 @@ class FrozenCache:
                 del module.forward
 
     def _replay(self, path: str) -> Any:
-        if path in self._values:
-            return lambda tokens, **options: self._lookup(path)
-        return lambda tokens, **options: tokens  # the next block ignores them
+        def replay(tokens: Tensor, **options: Any) -> Tensor:
+            assert len(tokens) == self._count, "the model is called with other images than those of the batch"
+            return self._lookup(path) if path in self._values else tokens  # which the next block ignores
+
+        return replay
 
     def _lookup(self, path: str) -> Tensor:
         values, rows = self._values[path], self._rows[: self._count]
@@ -93,22 +96,83 @@ class FrozenCache:
 
     @torch.no_grad()
     def fill(self) -> None:
-        """Compute the rows, in the precision of training and the batch size of scoring. Raises `_NoRoomError`."""
+        """Compute the rows, in the precision of training and the batch size of scoring. Raises `NoRoomError`."""
         job, batches = self._job, self.batches.batches
         count, size = len(batches.images), job.trainer.eval_batch_size
-        copies = 2 if batches.random_flip else 1
-        training, start_time = self._model.training, time.monotonic()
+        self._values.clear()
+        for copy in range(self._copies):
+            for start in range(0, count, size):
+                images = batches.images[start : start + size]
+                seen = self._seen(images.flip(-1) if copy else images)
+                self._values = self._values or self._allocate(seen, self._copies * count)
+                for path, values in seen.items():
+                    first = copy * count + start
+                    self._values[path][first : first + len(values)] = values
+
+    @property
+    def _copies(self) -> int:
+        """Of each image: itself, and its mirror image."""
+        return 2 if self.batches.batches.random_flip else 1
+
+    def fill_from(self, store: FrozenStore) -> str:
+        """`read` from a store, else `fill` and `write` to it. Returns what a user should know, or an empty text."""
+        with store.locked():
+            values, problem = store.read()
+            if values:
+                self._values = {path: tensor.to(self._job.device) for path, tensor in values.items()}
+                if self._difference_of_kept() <= TOLERANCE[self._job.precision]:
+                    return ""
+                problem = "holds other activations than this network computes"
+            self.fill()
+            if self.in_file:
+                return "frozen activations are not shared: they do not fit into the memory"
+            not_kept = store.write(self._values)
+        if not_kept:
+            return f"frozen activations are not shared: {not_kept}"
+        return f"{store.path} {problem}; it was made again" if problem else ""
+
+    @torch.no_grad()
+    def difference(self) -> float:
+        """Largest difference, over the largest value, of what is kept of the first images and of what the head reads,
+        with and without it. The logits say nothing before training, when the head is zero."""
+        images = self.batches.batches.images[: min(CHECKED, len(self._rows))]
+        self.select(torch.arange(len(images), device=self._job.device))
+        expected = self._head_inputs(images)
+        with self.replaying():
+            got = self._head_inputs(images)
+        return max(self._difference_of_kept(), _apart(got, expected))
+
+    @torch.no_grad()
+    def _difference_of_kept(self) -> float:
+        images, count = self.batches.batches.images[:CHECKED], len(self.batches.batches.images)
+        found = [0.0]
+        for copy in range(self._copies):
+            seen = self._seen(images.flip(-1) if copy else images)
+            if seen.keys() != self._values.keys():
+                return float("inf")
+            rows = slice(copy * count, copy * count + len(images))
+            found += [_apart(self._values[path][rows].to(values.device), values) for path, values in seen.items()]
+        return max(found)
+
+    def _head_inputs(self, images: Tensor) -> Tensor:
+        seen: dict[str, Tensor] = {}
+        head = head_of(self._model)
+        with head.register_forward_pre_hook(lambda _, inputs: seen.update({"": inputs[0].detach()})):
+            self._run(images)
+        return seen[""]
+
+    def _run(self, images: Tensor) -> None:
+        """A forward pass in evaluation mode, in the precision of training."""
+        training = self._model.training
         self._model.eval()
         try:
-            for copy in range(copies):
-                for start in range(0, count, size):
-                    images = batches.images[start : start + size]
-                    self._fill(images.flip(-1) if copy else images, copy * count + start, copies * count)
+            with autocast(self._job.device, self._job.precision):
+                self._model(normalize(images, self._job.adapted.mean, self._job.adapted.std))
         finally:
             self._model.train(training)
-        self.seconds = time.monotonic() - start_time
 
-    def _fill(self, images: Tensor, start: int, rows: int) -> None:
+    def _seen(self, images: Tensor) -> dict[str, Tensor]:
+        """What is constant for these images, computed."""
         seen: dict[str, Tensor] = {}
         hooks = []
         if self.part.features:
@@ -122,17 +186,13 @@ class FrozenCache:
                 )
             )
         try:
-            with autocast(self._job.device, self._job.precision):
-                self._model(normalize(images, self._job.adapted.mean, self._job.adapted.std))
+            self._run(images)
         except _SeenError:
             pass
         finally:
             for hook in hooks:
                 hook.remove()
-        if not self._values:
-            self._values = self._allocate(seen, rows)
-        for path, values in seen.items():
-            self._values[path][start : start + len(values)] = values
+        return seen
 
     def _allocate(self, like: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
         """Room for `rows` of tensors like these (B, ...): on the device, else in a file."""
@@ -144,7 +204,7 @@ class FrozenCache:
         folder = self._job.checkpoint.parent
         folder.mkdir(parents=True, exist_ok=True)
         if needed > shutil.disk_usage(folder).free // SHARE:
-            raise _NoRoomError(needed, room, folder)
+            raise NoRoomError(needed, room, folder)
         self._folder = tempfile.TemporaryDirectory(prefix=".frozen-", dir=folder, ignore_cleanup_errors=True)
         return {
             path: _mapped(Path(self._folder.name) / str(number), rows, tensor)
@@ -158,7 +218,7 @@ class FrozenCache:
             self._folder.cleanup()
 
 
-class _NoRoomError(Exception):
+class NoRoomError(Exception):
     def __init__(self, needed: int, room: int, folder: Path) -> None:
         gib = 2**30
         super().__init__(
@@ -201,62 +261,9 @@ def _mapped(path: Path, rows: int, like: Tensor) -> Tensor:
     return torch.from_numpy(memory).view(like.dtype).view(shape)
 
 
-@contextmanager
-def frozen_cache(job: TrainingJob) -> Iterator[FrozenCache | None]:
-    """The filled cache of a job on its device, or None where there is nothing to keep, or it is off.
-
-    Says on stderr why there is none, unless nothing is frozen before what is trained. The logits of the first images
-    with and without it are compared before it is used.
-    """
-    cache, why_not = (None, "") if job.trainer.frozen_cache == "off" else _filled(job)
-    if why_not and job.is_main_process:
-        print(f"{job.label}: frozen activations are computed in every step: {why_not}", file=sys.stderr, flush=True)
-    try:
-        yield cache
-    finally:
-        if cache is not None:
-            cache.close()
-
-
-def _filled(job: TrainingJob) -> tuple[FrozenCache | None, str]:
-    """The filled cache, or None and the reason that a user can change, if there is one."""
-    if job.recipe.epochs <= (2 if job.batches.random_flip else 1):
-        return None, ""  # filling it would cost what it saves
-    job.adapted.model.to(job.device)
-    images = normalize(next(iter(job.batches))[0][:1], job.adapted.mean, job.adapted.std)
-    part = frozen_part(job.adapted.model, images)
-    if not part:
-        return None, part.why_not
-    if not isinstance(job.batches, DeviceBatches):
-        return None, "the training images are cropped at random, or too many for the device"
-    if job.shard is not None:
-        return None, "several processes train one model"
-    if job.trainer.compile:
-        return None, "trainer.compile=true"
-    cache = FrozenCache(job, part)
-    try:
-        cache.fill()
-    except _NoRoomError as error:
-        cache.close()
-        return None, str(error)
-    if (difference := _difference(cache, job)) > TOLERANCE[job.precision]:
-        cache.close()
-        return None, f"the logits would differ by {difference:.1e} of the largest"
-    return cache, ""
-
-
-@torch.no_grad()
-def _difference(cache: FrozenCache, job: TrainingJob) -> float:
-    """Largest difference of the logits of the first images with and without the cache, over the largest logit."""
-    model, training = job.adapted.model, job.adapted.model.training
-    images = normalize(cache.batches.batches.images[:8], job.adapted.mean, job.adapted.std)
-    model.eval()
-    try:
-        with autocast(job.device, job.precision):
-            expected = model(images).float()
-            cache.select(torch.arange(len(images), device=job.device))
-            with cache.replaying():
-                got = model(images).float()
-    finally:
-        model.train(training)
-    return float((got - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
+def _apart(one: Tensor, other: Tensor) -> float:
+    """Largest difference over the largest value; infinite for other shapes."""
+    if one.shape != other.shape:
+        return float("inf")
+    one, other = one.float(), other.float()
+    return float((one - other).abs().max() / other.abs().max().clamp(min=1e-12))

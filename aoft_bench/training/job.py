@@ -21,7 +21,7 @@ class TrainingJob:
     "fp32" or "bf16" (mixed). checkpoint: file that is written after each epoch, and from which a stopped run goes on.
     scored: split whose accuracy is the result ("val200" or "test"). score_batches: its images, to be scored after each
     epoch; None under the protocol `clean`. logger: the W&B run. shard: the part of this process in every batch, where
-    several train one model together.
+    several train one model together. shared: folder in which runs share frozen activations, if they do.
     """
 
     label: str
@@ -36,6 +36,7 @@ class TrainingJob:
     score_batches: StreamedBatches | CroppedBatches | None = None
     logger: EpochLogger | None = None
     shard: Shard | None = None
+    shared: Path | None = None
 
     @property
     def is_main_process(self) -> bool:

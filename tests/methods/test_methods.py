@@ -20,6 +20,7 @@ from aoft_bench.config.schema import conf_dir
 from aoft_bench.utils.errors import UserError
 
 CASES = [(name, {}) for name in methods.names()] + VARIANTS
+BLOCKS = sorted({*methods.names()} - {"linear"})  # which trains nothing in them
 NAMES = pytest.mark.parametrize("method", methods.names())
 # a new method may refuse a Swin; these may not
 ON_SWIN = {
@@ -66,6 +67,28 @@ def adapted(method: str, options: dict, model: nn.Module | None = None, seed: in
 @pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
 def test_on_a_vit(check, method, options):
     check(methods.build(method, options))
+
+
+# these go from each block to the next, so blocks that are no neighbours are refused
+NEIGHBOURS = {"dtl", "lst", "res_tuning", "synqt", "vpt_shallow", "vqt"}
+
+
+@pytest.mark.parametrize("method", BLOCKS)
+def test_chosen_blocks(method):
+    made = methods.build(method, {})
+    contract.check_blocks(made)
+    if method in NEIGHBOURS:
+        with pytest.raises(UserError, match=rf"{method} goes from each block to the next.*method\.blocks=\[0, 2\]"):
+            adapted(method, {"blocks": [0, 2]}, vit(depth=3))
+    else:
+        contract.check_blocks(made, [0, 2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", BLOCKS)
+@pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
+def test_on_the_last_block(check, method):
+    check(methods.build(method, {"blocks": "last:1"}))
 
 
 @each([(name, {}) for name in methods.names()] + SWIN_VARIANTS)
@@ -206,7 +229,7 @@ def test_counts_on_vit_b16(method, options, expected, vit_b16):
     handle = aoft_bench.attach(model, method, prepared={}, **options)
     assert handle.trainable_parameters(head=False) == expected
     assert handle.trainable_parameters() == expected + (handle.method.head_inputs(shape) + 1) * 100
-    assert handle.method.count(shape) in (expected, None)
+    assert handle.method.count(handle.method.chosen_shape(shape)) in (expected, None)
     assert all(p.is_meta for p in handle.model.parameters())
 
 
@@ -218,6 +241,8 @@ def test_every_yaml_is_a_method_or_a_labelled_setting_of_one(choice):
     name, options = choices.read(choice)
     label = OmegaConf.load(conf_dir() / "method" / f"{choice}.yaml").method.get("label")
     defaults = dataclasses.asdict(methods.build(name, {}))
+    if "blocks" not in options:  # of all methods, in conf/config.yaml
+        assert defaults.pop("blocks") == "all"
     if choice == name:
         assert options == defaults
     else:

@@ -32,17 +32,6 @@ _WITHOUT = {
 }
 
 
-def block_paths(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """(path, block) of every block, first to last: those of `FAMILIES`, and others with an `attn` and an `mlp`."""
-    blocks = [(path, module) for path, module in model.named_modules() if family_of(module) is not None]
-    if not blocks:
-        raise UserError(
-            f"cannot adapt a {type(model).__name__}: it has no transformer blocks with `attn` and `mlp`, and is of no "
-            "other known family; docs/networks.md says which methods act on what (method=full and method=linear on all)"
-        )
-    return blocks
-
-
 def the_family_of(block: nn.Module) -> Family:
     """The entry of a block; `UserError` for another module."""
     family = family_of(block)

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from torch import nn
 
-from aoft_bench.backbones.layout.blocks import block_paths, put, require, the_family_of
+from aoft_bench.backbones.layout.blocks import put, require, the_family_of
+from aoft_bench.backbones.layout.chosen import block_paths
 from aoft_bench.backbones.layout.families import Family
 from aoft_bench.utils.errors import UserError
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from aoft_bench.backbones.layout.blocks import block_paths, put
+from aoft_bench.backbones.layout.blocks import put
+from aoft_bench.backbones.layout.chosen import acted_on, all_blocks, block_paths
 from aoft_bench.backbones.layout.families import UNKNOWN, Family, family_of
 from aoft_bench.utils.errors import UserError
 
@@ -93,12 +94,14 @@ def head_parameters(model: nn.Module) -> set[str]:
 
 def layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """(path, layer) of every linear layer, layer norm and convolution with a weight that sees tokens or pixels, except
-    in the head."""
+    in the head, and outside the chosen blocks."""
     head = {id(module) for classifier in classifiers(model) for module in classifier.modules()}
+    acts = acted_on(model)
     return [
         (path, module)
         for path, module in model.named_modules()
         if isinstance(module, nn.Linear | nn.LayerNorm | nn.Conv2d)
+        and acts(path)
         and isinstance(module.weight, Tensor)
         and id(module) not in head
         and not any(part in OF_POSITIONS for part in path.split("."))
@@ -135,14 +138,16 @@ def bias_patterns(model: nn.Module, under: str = "") -> list[str]:
 
 
 def norm_paths(model: nn.Module) -> list[str]:
-    """Paths of all layer norms with a weight; `UserError` if the network has no blocks."""
+    """Paths of all layer norms with a weight that a method acts on; `UserError` if the network has no blocks."""
     block_paths(model)
-    return [path for path, module in model.named_modules() if isinstance(module, nn.LayerNorm) and _has_weight(module)]
+    acts = acted_on(model)
+    norms = (path for path, module in model.named_modules() if isinstance(module, nn.LayerNorm) and _has_weight(module))
+    return [path for path in norms if acts(path)]
 
 
 def final_norm(model: nn.Module) -> str:
     """Path of the first layer norm after the last block; `UserError` if there is none."""
-    blocks = [path for path, _ in block_paths(model)]
+    blocks = [path for path, _ in all_blocks(model)]
     paths = [path for path, _ in model.named_modules()]
     norms = set(norm_paths(model))
     after = paths[paths.index(blocks[-1]) :]

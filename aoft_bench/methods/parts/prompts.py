@@ -23,6 +23,7 @@ from aoft_bench.backbones.layout import (
     prefix_tokens,
     replace,
     require,
+    require_neighbours,
     width_of,
 )
 
@@ -67,6 +68,8 @@ def insert_prompts(
     method: name to show in errors; prompts: tokens a block, n; make(D): module that gives them, (n, D).
     """
     blocks = block_paths(model)
+    if not deep:
+        require_neighbours(model, method, to_the_end=False)
     for _, block in blocks:
         require(block, method, "sequence", "more tokens")
     prefix = prefix_tokens(model, method)

@@ -16,6 +16,7 @@ from aoft_bench.backbones.layout import (
     replace,
     require,
     require_class_token,
+    require_neighbours,
     require_plain_attention,
 )
 
@@ -45,6 +46,7 @@ def put_beside(
 ) -> None:
     """Put step(index, block) beside every block of a plain ViT, in place, and finish() after the last."""
     blocks = block_paths(model)
+    require_neighbours(model, method, to_the_end=True)
     for _, block in blocks:
         require(block, method, "sequence")
     for index, (path, block) in enumerate(blocks):
@@ -60,6 +62,7 @@ def blocks_to_ask(model: nn.Module, method: str) -> tuple[list[tuple[str, nn.Mod
     the class token.
     """
     blocks = block_paths(model)
+    require_neighbours(model, method, to_the_end=True)
     for _, block in blocks:
         require_plain_attention(block, method)
     require_class_token(model, method)
