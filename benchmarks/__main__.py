@@ -15,7 +15,7 @@ from benchmarks import cells, optable, peak, scoring, several, steps
 from benchmarks.machine import Workload, describe
 from benchmarks.report import markdown
 
-SECTIONS = ("steps", "scoring", "data path", "operations", "start-up", "several cells", "growth")
+SECTIONS = ("steps", "frozen", "scoring", "data path", "operations", "start-up", "several cells", "growth")
 
 
 def main() -> int:
@@ -48,6 +48,8 @@ def _measured(name: str, setting: Workload, options: argparse.Namespace, before:
     cuda = setting.device.type == "cuda"
     if name == "steps":
         return steps.measure(setting, options.every_method)
+    if name == "frozen":
+        return steps.frozen(setting)
     if name == "scoring":
         return scoring.measure(setting, 128 if cuda else setting.batch, 12 if cuda else 2)
     if name == "data path":

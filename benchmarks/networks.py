@@ -1,7 +1,10 @@
 """ViTs with random weights, random images, and the cases whose steps are timed."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -9,8 +12,11 @@ from torch import Tensor, nn
 
 import aoft_bench
 from aoft_bench.backbones.networks import NANO
+from aoft_bench.data.loader import DeviceBatches
 from aoft_bench.data.transforms import NORMALIZATIONS, normalize
 from aoft_bench.training.cuda_graph import CudaGraphStep
+from aoft_bench.training.frozen_cache import FrozenCache
+from aoft_bench.training.frozen_part import frozen_part
 from aoft_bench.training.hardware import autocast, prefer_fast_attention
 from aoft_bench.utils.fast_imports import import_timm
 
@@ -42,11 +48,13 @@ def batch(count: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Case:
-    """A model whose step is timed. adapt: turns a ViT into it. optimized: whether the step includes the optimizer's."""
+    """A model whose step is timed. adapt: turns a ViT into it. optimized: whether the step includes the optimizer's;
+    kept: whether frozen activations are looked up, as a run does."""
 
     name: str
     adapt: Callable[[nn.Module], nn.Module]
     optimized: bool = True
+    kept: bool = False
 
 
 def floor(model: nn.Module) -> nn.Module:
@@ -84,6 +92,22 @@ def others() -> list[Case]:
     return [*cases, Case("aoft q v fc1 fc2", ours("aoft", learn_lambda=False))]
 
 
+def below() -> list[Case]:
+    """What is below the floor: frozen activations computed in every step, and looked up."""
+    made = {
+        "linear": ours("linear"),
+        "partial": ours("partial"),
+        "lora last:4": ours("lora", targets=ALL, blocks="last:4"),
+        "aoft† last:4": ours("aoft", blocks="last:4"),
+        "lst": ours("lst"),
+        "res_tuning": ours("res_tuning"),
+    }
+    return [Case(f"{name}, {how}", adapt, kept=how == "kept") for name, adapt in made.items() for how in STEPS]
+
+
+STEPS = ("computed", "kept")
+
+
 @dataclass
 class Training:
     """A case with its data and optimizer. graphs: step as CUDA graphs, as a run does on a GPU."""
@@ -96,6 +120,7 @@ class Training:
     images: Tensor
     labels: Tensor
     run: Any = field(init=False)
+    cache: FrozenCache | None = field(init=False, default=None)
     _optimizer: Any = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -103,13 +128,39 @@ class Training:
         if self.case.optimized:
             trained = [p for p in self.model.parameters() if p.requires_grad]
             self._optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True)
+        if self.case.kept:
+            self.cache = self._filled()
         self.run = CudaGraphStep(self.loss, self.model, self.precision) if self.graphs else self.loss
+
+    def _filled(self) -> FrozenCache:
+        mean, std = NORMALIZATIONS["half"]
+        part = frozen_part(self.model, normalize(self.images[:1], mean, std))
+        adapted: Any = SimpleNamespace(model=self.model, mean=mean, std=std)
+        trainer: Any = SimpleNamespace(eval_batch_size=len(self.images), frozen_cache_gib=None)
+        job: Any = SimpleNamespace(
+            adapted=adapted,
+            batches=DeviceBatches(self.images, self.labels, len(self.images)),
+            trainer=trainer,
+            device=self.device,
+            precision=self.precision,
+            checkpoint=Path("checkpoint"),
+        )
+        cache = FrozenCache(job, part)
+        cache.fill()
+        cache.select(torch.arange(len(self.images), device=self.device))
+        return cache
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         return nn.functional.cross_entropy(self.model(normalize(images, *NORMALIZATIONS["half"])).float(), labels)
 
-    def step(self) -> None:
+    @torch.no_grad()
+    def forward(self) -> None:
+        """One forward pass of the images."""
         with autocast(self.device, self.precision):
+            self.model(normalize(self.images, *NORMALIZATIONS["half"]))
+
+    def step(self) -> None:
+        with self.cache.replaying() if self.cache else nullcontext(), autocast(self.device, self.precision):
             loss = self.run(self.images, self.labels)
         loss.backward()
         if self._optimizer:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ import torch
 from aoft_bench.training import hardware
 from aoft_bench.training.cuda_graph import CudaGraphStep
 from benchmarks.machine import Workload
-from benchmarks.networks import FLOOR, MAIN, Case, Training, batch, others, vit
+from benchmarks.networks import FLOOR, MAIN, Case, Training, batch, below, others, vit
 from benchmarks.timing import alternate, forget
 
 
@@ -31,6 +32,20 @@ def measure(setting: Workload, every_method: bool) -> list[dict[str, Any]]:
         del reference
         forget(setting.device)
     return rows
+
+
+def frozen(setting: Workload) -> dict[str, Any]:
+    """Steps below the floor, and what a linear probe of 100 epochs costs in forward passes of its training images."""
+    reference = training(FLOOR, setting, graphs=False)
+    rows = [row_of(case, reference, setting, graphs=False) for case in [FLOOR, *below()]]
+    del reference
+    probe = training(next(case for case in below() if case.name == "linear, kept"), setting, graphs=False)
+    assert probe.cache is not None
+    times = alternate(probe.step, probe.cache.fill, setting.rounds, setting.steps, setting.device)
+    plain = training(replace(FLOOR, adapt=lambda model: model.requires_grad_(False)), setting, graphs=False)
+    forward = alternate(probe.cache.fill, plain.forward, setting.rounds, setting.steps, setting.device)
+    passes = forward.ratio + 100 * times.ratio * forward.ratio
+    return {"steps": rows, "linear probe": [{"case": "100 epochs", "filling": forward.ratio, "forward_passes": passes}]}
 
 
 def row_of(case: Case, reference: Training, setting: Workload, graphs: bool) -> dict[str, Any]:
@@ -76,7 +91,7 @@ def peak_of(case: Case, setting: Workload, graphs: bool) -> int:
 
 def print_peak(name: str, setting: Workload) -> None:
     """Print the peak memory of a case: what the process that `peak_of` starts does."""
-    case = next(c for c in [FLOOR, *MAIN, *others()] if c.name == name)
+    case = next(c for c in [FLOOR, *MAIN, *below(), *others()] if c.name == name)
     found = training(case, setting, graphs=False)
     for _ in range(2):
         found.step()

@@ -84,7 +84,7 @@ def test_every_choice_composes_and_is_valid(group: str, choice: str) -> None:
         assert getattr(config, group).name == choice
     if group == "method":
         name, options = choices.read(choice)
-        assert (config.method.name, dataclasses.asdict(config.method.options)) == (name, options)
+        assert (config.method.name, dataclasses.asdict(config.method.options)) == (name, {"blocks": "all"} | options)
         assert config.method.label == choice or name == "peft"
         # `status` makes the same hashes without importing torch
         assert from_dict(without_added(composed, ADDED)).as_dict() == config.as_dict()

@@ -21,6 +21,7 @@ def test_plain_values_are_those_that_were_given() -> None:
     given = tree("method=lora_matched", "recipe.lr=1", "recipe.min_lr=0", "method.alpha=4")
     plain = from_dict(given, methods.get).as_dict()
     assert {name: list(values) for name, values in plain["method"].items() if name == "targets"}
+    assert given["method"].pop("blocks") == "all"  # newer than some records
     assert list(plain["method"].items()) == list(given["method"].items())
     added = [field.name for field in dataclasses.fields(RecipeOptions) if field.metadata.get("added")]
     assert str(plain["recipe"]) == str({k: v for k, v in given["recipe"].items() if k not in added})
@@ -29,7 +30,7 @@ def test_plain_values_are_those_that_were_given() -> None:
 
 def test_options_that_a_record_lacks_stay_away() -> None:
     given = tree("method=aoft")
-    for name in ("lambda_lr", "orthogonal", "keep_bias", "detach_q0"):  # the last two are left out at their default
+    for name in ("lambda_lr", "orthogonal", "keep_bias", "detach_q0", "blocks"):  # the last three at their default
         given["method"].pop(name)
     assert from_dict(given, methods.get).as_dict()["method"] == given["method"]
 
@@ -87,6 +88,7 @@ def test_an_option_added_to_a_method_is_left_out_at_its_default() -> None:
         places: list[str] = added([])
 
     before = tree("method=lora")
+    before["method"].pop("blocks")
 
     def plain(**more: Any) -> dict[str, Any]:
         given = before | {"method": before["method"] | more}
