@@ -146,6 +146,16 @@ def test_variants_are_rows_labelled_by_what_differs(path: str, value: Any, label
     assert all(len(row.cells["cifar100"]) == 1 for row in table.rows)
 
 
+@pytest.mark.parametrize(
+    ("blocks", "label"), [("last:4", "LoRA (blocks=last:4)"), ([3, 11], "LoRA (blocks=3+11)"), (1, "LoRA")]
+)
+def test_a_row_says_which_blocks_a_method_acts_on(blocks: Any, label: str) -> None:
+    """Also where no other row has the method on other blocks. A number is the option of partial fine-tuning alone."""
+    (table,) = build_comparisons([record(60.0, config__method__blocks=blocks)])
+    assert [row.label for row in table.rows] == [label]
+    assert [row.code for row in table.rows] == [label.replace("LoRA", "lora")]
+
+
 def test_recipes_tuned_per_dataset_share_a_row() -> None:
     (table,) = build_comparisons([record(60.0), record(80.0, "svhn", config__recipe__lr=5e-3)])
     (row,) = table.rows
