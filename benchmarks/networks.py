@@ -151,7 +151,9 @@ class Training:
         return cache
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(self.model(normalize(images, *NORMALIZATIONS["half"])).float(), labels)
+        unread = self.cache is not None and self.cache.part.features  # as in aoft_bench.training.module
+        pixels = images if unread else normalize(images, *NORMALIZATIONS["half"])
+        return nn.functional.cross_entropy(self.model(pixels).float(), labels)
 
     @torch.no_grad()
     def forward(self) -> None:

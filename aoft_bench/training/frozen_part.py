@@ -88,8 +88,12 @@ def frozen_part(model: nn.Module, images: Tensor) -> FrozenPart:
 def is_random(module: nn.Module) -> bool:
     """Whether a module drops something at random in training. Norms of batches use the statistics of pre-training."""
     rate = next((getattr(module, name) for name in ("p", "drop_prob", "prob") if hasattr(module, name)), 0.0)
-    drops = isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__ in ("DropPath", "PatchDropout")
-    return drops and bool(rate)
+    return can_drop(module) and bool(rate)
+
+
+def can_drop(module: nn.Module) -> bool:
+    """Whether a module is a dropout or the like, at any rate."""
+    return isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__ in ("DropPath", "PatchDropout")
 
 
 def _blocks(model: nn.Module) -> dict[str, nn.Module]:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from aoft_bench.backbones.layout import block_paths
 from aoft_bench.data.loader import DeviceBatches
-from aoft_bench.training.frozen_part import FrozenPart
+from aoft_bench.training.frozen_part import FrozenPart, can_drop
 from aoft_bench.training.hardware import describe
 from aoft_bench.training.job import TrainingJob
 from aoft_bench.utils.errors import UserError
@@ -121,7 +121,7 @@ def _key(job: TrainingJob, part: FrozenPart) -> str:
         "images": [list(images.shape), job.batches.random_flip],
         "part": [part.features, part.blocks, part.kept],
         "network": [type(model).__name__, getattr(model, "global_pool", None)],
-        "modules": [f"{path}: {module}" for path, module in _modules(model, part)],
+        "modules": list(_modules(model, part)),
     }
     digest = hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode())
     digest.update(images.cpu().contiguous().numpy().data)
@@ -134,15 +134,19 @@ def _key(job: TrainingJob, part: FrozenPart) -> str:
     return digest.hexdigest()
 
 
-def _modules(model: nn.Module, part: FrozenPart) -> Iterator[tuple[str, nn.Module]]:
-    """The modules that compute the activations, beside trained ones and other blocks."""
-    for path in part.blocks:
-        yield path, model.get_submodule(path)
+def _modules(model: nn.Module, part: FrozenPart) -> Iterator[str]:
+    """What the modules are that compute the activations: not trained ones, not other blocks, not dropouts, which act in
+    training only and are without effect in what is constant."""
+    found = {path: model.get_submodule(path) for path in part.blocks}
     for name, child in model.named_children():
         inside = {id(module) for module in child.modules()}
         has_blocks = not part.features and any(id(block) in inside for _, block in block_paths(model))
         if not has_blocks and not any(parameter.requires_grad for parameter in child.parameters()):
-            yield name, child
+            found[name] = child
+    for path, module in found.items():
+        for name, one in module.named_modules():
+            if not isinstance(one, nn.Identity) and not can_drop(one):
+                yield f"{path} {name} {type(one).__name__} {one.extra_repr()}"
 
 
 def _bytes(tensor: Tensor) -> bytes:

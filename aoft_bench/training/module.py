@@ -59,7 +59,8 @@ class FineTuning(pl.LightningModule):
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """The method's loss of a batch; by default the mean cross-entropy."""
-        return self.job.adapted.handle.loss(self._normalized(images), labels)
+        unread = self.cache is not None and self.cache.part.features  # the features are looked up
+        return self.job.adapted.handle.loss(images if unread else self._normalized(images), labels)
 
     def on_train_start(self) -> None:
         if isinstance(self.logger, EpochLogger):
