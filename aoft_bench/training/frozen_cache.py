@@ -119,7 +119,9 @@ class FrozenCache:
         with store.locked():
             values, problem = store.read()
             if values:
-                self._values = {path: tensor.to(self._job.device) for path, tensor in values.items()}
+                fits = sum(tensor.nbytes for tensor in values.values()) <= self._room()
+                # else they stay where they were read, in a file that is mapped into memory
+                self._values = {path: t.to(self._job.device) if fits else t for path, t in values.items()}
                 if self._difference_of_kept() <= TOLERANCE[self._job.precision]:
                     return ""
                 problem = "holds other activations than this network computes"
@@ -197,8 +199,7 @@ class FrozenCache:
     def _allocate(self, like: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
         """Room for `rows` of tensors like these (B, ...): on the device, else in a file."""
         needed = sum(rows * tensor[0].numel() * tensor.element_size() for tensor in like.values())
-        device, budget = self._job.device, self._job.trainer.frozen_cache_gib
-        room = free_memory(device) // SHARE if budget is None else int(budget * 2**30)
+        room = self._room()
         if needed <= room:
             return {path: tensor.new_empty(rows, *tensor.shape[1:]) for path, tensor in like.items()}
         folder = self._job.checkpoint.parent
@@ -210,6 +211,11 @@ class FrozenCache:
             path: _mapped(Path(self._folder.name) / str(number), rows, tensor)
             for number, (path, tensor) in enumerate(like.items())
         }
+
+    def _room(self) -> int:
+        """Bytes of memory that may be taken."""
+        budget = self._job.trainer.frozen_cache_gib
+        return free_memory(self._job.device) // SHARE if budget is None else int(budget * 2**30)
 
     def close(self) -> None:
         """Free the memory, and delete the file if there is one."""

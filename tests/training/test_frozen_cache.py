@@ -79,7 +79,7 @@ def run(folder: Path, options: dict[str, str], **more: str) -> tuple[dict[str, A
     return read_record(path), load_file(path.with_suffix(".safetensors")), result.err
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("lst", "linear")]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("lst", "linear", "lora method.blocks=last:2")]
 
 
 @pytest.mark.parametrize("method", ["partial", *SLOW])
@@ -87,7 +87,13 @@ def test_a_run_ends_where_it_ends_without_the_cache(
     method: str, nano_pack: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also from a file instead of memory, and after a stop."""
-    options = nano_pack | RECIPE | {"method": method, "recipe.mlp_dropout": "0.1" if method == "partial" else "0"}
+    method, *more = method.split()
+    options = (
+        nano_pack
+        | RECIPE
+        | dict(word.split("=") for word in more)
+        | {"method": method, "recipe.mlp_dropout": "0.1" if method == "partial" else "0"}
+    )
     options["recipe.drop_path_from"] = "trained"
     for name in ("off", "memory", "file"):
         (tmp_path / name).mkdir()

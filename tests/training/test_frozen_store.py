@@ -47,6 +47,8 @@ def test_the_second_run_reads_what_the_first_one_computed(tmp_path: Path, filled
     assert first["blocks.1"].shape == (24, 17, 32)  # images and their mirror images
     again, count, said = filled(job(tmp_path, blocks="last:1"))
     assert (count, said) == (0, "") and same(again, first)
+    small, count, said = filled(job(tmp_path, blocks="last:1", of_trainer={"frozen_cache_gib": 0.0}))
+    assert (count, said) == (0, "") and same(small, first)  # read from the file in every step
     # of another method, with another rate, the same blocks are before what is trained
     made = job(tmp_path, "adapter", blocks="last:1", of_recipe={"lr": 1e-4}, of_network={"drop_path_rate": 0.1})
     spare_frozen_blocks(made.adapted.model)
