@@ -21,7 +21,7 @@ def test_conf_wins_over_a_further_folder(tmp_path: Path) -> None:
         (tmp_path / f"method/{name}.yaml").write_text("# @package _global_\nmethod: {name: lora, rank: 77}\n")
     composer = Composer([tmp_path])
     assert composer.compose("config", ["method=lora"])["method"]["rank"] == 8
-    assert composer.compose("config", ["method=mine"])["method"] == {"name": "lora", "rank": 77}
+    assert composer.compose("config", ["method=mine"])["method"] == {"blocks": "all", "name": "lora", "rank": 77}
     assert "mine" in composer.choices("method") and "mine" not in Composer().choices("method")
 
 
