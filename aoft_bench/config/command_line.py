@@ -6,6 +6,7 @@ Hydra stops at the first one. Here each override is held against the files of co
 
 import argparse
 import dataclasses
+import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -201,7 +202,11 @@ class _Checks:
             which = f"method {names[0]}" if len(names) == 1 else "the methods"
             if options == ["blocks"]:  # which all have
                 return [f"unknown option of {which} {name!r}: it has no options but method.blocks"]
-            return [unknown_text(f"option of {which}", name, options)]
+            # the one option that all methods have is not shown before those that this one has
+            if difflib.get_close_matches(name, ["blocks"], cutoff=0.5):
+                return [unknown_text(f"option of {which}", name, options)]
+            own = [option for option in options if option != "blocks"]
+            return [unknown_text(f"option of {which}", name, own, "all methods have method.blocks too")]
         if entry:
             return []  # of a dictionary; checked with the whole
         return _wrong(override, lambda value: check_value(having[0], name, value, "method"))
