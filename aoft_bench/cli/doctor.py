@@ -35,7 +35,7 @@ USAGE = f"""{__doc__}
                            with FGVC's json files, `tfds` or `folder` (as with data.source=tfds or folder): these are
                            prepared into the cache first
   --csv FILE               a line for each image pair: split, positions, labels, id, mean absolute error in grey levels
-  dataset=cifar100,svhn    tasks; suites: vtab1k, manyshot, fgvc, embedded; default: all
+  dataset=cifar100,svhn    tasks; suites: vtab1k, manyshot, fgvc, domainshift, embedded; default: all
   data.cache=DIR           where prepared images are kept
   data.root=DIR  data.tfds_dir=DIR  data.manual_dir=DIR  data.source=tfds|folder  backbone=NAME    as for a run"""
 

@@ -54,6 +54,10 @@ def main(arguments: Sequence[str]) -> int:
         f"recorded   {recorded['split']} top-1 {recorded['top1']:.4f} % ({recorded['correct']} of {recorded['total']})"
     )
     print(f"reproduced {recorded['split']} top-1 {100 * correct / total:.4f} % ({correct} of {total})")
+    for name, one in recorded.get("shifts", {}).items():
+        again = score.shifts[name]
+        same = same and (one["correct"], one["total"]) == (again.correct, again.total)
+        print(f"{name}: recorded {one['correct']} of {one['total']}, reproduced {again.correct} of {again.total}")
     if kept is not None:
         classes, largest = differences(kept, score.predictions)
         same = same and not classes and largest <= SAME

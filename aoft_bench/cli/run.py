@@ -202,10 +202,11 @@ def _report(outcome: "Outcome", job: "Job") -> None:
     if record is None:
         return
     metrics, parameters, seconds = record["metrics"], record["parameters"], record["cost"].get("train_seconds")
+    shifts = "".join(f"{name} {one['top1']:.2f} %, " for name, one in metrics.get("shifts", {}).items())
     print(
         f"{record['method']} · {record['dataset']} · {record['backbone']} · seed {record['seed']}: "
         f"{metrics['split']} top-1 {metrics['top1']:.2f} % ({metrics['correct']:,} of {metrics['total']:,}), "
-        f"{parameters['trained']:,} + head {parameters['head']:,} trained, "
+        f"{shifts}{parameters['trained']:,} + head {parameters['head']:,} trained, "
         f"{'time not recorded' if seconds is None else f'{seconds:.0f} s'}"
         f"{' (done before)' if outcome.kind == 'skipped' else ''}"
     )

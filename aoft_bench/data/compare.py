@@ -11,7 +11,6 @@ import numpy as np
 
 from aoft_bench.data.manifest import ManifestRow
 from aoft_bench.data.prepared_task import PreparedTask
-from aoft_bench.data.tasks import SPLITS
 from aoft_bench.utils.text import csv_cell
 
 # grey levels. JPEG copies of quality 50 to 95 have a median error of 1 to 8 (eurosat, cifar100), the worst images up to
@@ -63,7 +62,7 @@ class SplitComparison:
 
 @dataclass(frozen=True)
 class CacheComparison:
-    """All splits.
+    """All splits that both have.
 
     overlaps: (split of A, another split of B) to the number of images in both, where there are any. pixels: why pixels
     were not compared, "" if they were.
@@ -85,12 +84,13 @@ def compare(a: PreparedTask, b: PreparedTask) -> CacheComparison:
     """
     rows_a, rows_b = a.read_manifest(), b.read_manifest()
     pixels = _why_no_pixels(a, b)
-    splits = tuple(_compare_split(a, b, split, rows_a[split], rows_b[split], not pixels) for split in SPLITS)
-    digests = {split: {row.digest for row in rows_b[split]} for split in SPLITS}
+    common = [split for split in rows_a if split in rows_b]
+    splits = tuple(_compare_split(a, b, split, rows_a[split], rows_b[split], not pixels) for split in common)
+    digests = {split: {row.digest for row in rows_b[split]} for split in common}
     overlaps = {
         (of_a, of_b): count
-        for of_b in SPLITS
-        for of_a in SPLITS
+        for of_b in common
+        for of_a in common
         if of_a != of_b and (count := sum(row.digest in digests[of_b] for row in rows_a[of_a]))
     }
     return CacheComparison(splits, overlaps, pixels)

@@ -1,6 +1,6 @@
 """Batches of crops from images of different sizes, which are on the device or in a memory map."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -44,9 +44,9 @@ class CroppedBatches(EpochSeeded):
         self.size, self.shuffle, self.seed = size, shuffle, seed
         self.random_crop, self.random_flip = random_crop, random_flip
         if resident is None:
-            resident = self.device.type == "cuda" and len(images.flat) < torch.cuda.mem_get_info(self.device)[0] // 2
+            resident = self.device.type == "cuda" and images.offsets[-1] < torch.cuda.mem_get_info(self.device)[0] // 2
         self.resident = resident
-        self._rows = _rows_on(images.flat, size, self.device) if resident else None
+        self._rows = _rows_on(images.flats, size, self.device) if resident else None
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         generator = self.generator()
@@ -91,10 +91,13 @@ class CroppedBatches(EpochSeeded):
             yield torch.from_numpy(cut).to(self.device)
 
 
-def _rows_on(flat: np.ndarray, size: int, device: torch.device) -> Tensor:
+def _rows_on(flats: Sequence[np.ndarray], size: int, device: torch.device) -> Tensor:
     """Pixels on the device as a view (total - 3 size + 1, 3 size): entry i is the row of a crop that starts at i."""
-    pixels = torch.empty(len(flat), dtype=torch.uint8, device=device)
-    for start in range(0, len(flat), _MOVED):
-        # np.array copies: torch needs writable memory, and the memory map is read-only
-        pixels[start : start + _MOVED] = torch.from_numpy(np.array(flat[start : start + _MOVED])).to(device)
+    pixels, before = torch.empty(sum(map(len, flats)), dtype=torch.uint8, device=device), 0
+    for flat in flats:
+        for start in range(0, len(flat), _MOVED):
+            # np.array copies: torch needs writable memory, and the memory map is read-only
+            part = torch.from_numpy(np.array(flat[start : start + _MOVED]))
+            pixels[before : before + len(part)] = part.to(device)
+            before += len(part)
     return pixels.unfold(0, 3 * size, 1)

@@ -17,7 +17,7 @@ The rules are stratified and seeded, and depend on the names of the images and n
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,21 +43,13 @@ class _Pool(NamedTuple):
 def complete(source: Source, wanted: Draw) -> Source:
     """`source` with three splits, and those of its training images that are wanted.
 
-    It is returned as it is where it has three splits and all images are wanted. Raises `UserError` where there are
-    too few images.
+    It is returned as it is where it has three splits and all images are wanted, and where it drew them itself. Raises
+    `UserError` where there are too few images.
     """
-    missing = tuple(split for split in SPLITS if split not in source.sizes)
-    if not missing and not wanted.given:
+    if source.drawn or (not wanted.given and all(split in source.sizes for split in SPLITS)):
         return source
     assert source.listed is not None, "only listed images are drawn"
-    chosen = drawn(source.listed, source.classes, wanted, source.class_names)
-    seed = f"seed {wanted.seed}"
-    texts = [f"{' and '.join(missing)} drawn by rule"] if missing else []
-    texts += [f"{wanted.given} drawn by rule"] if wanted.given else []
-    few = _short_classes(source.listed, chosen["train800"], source.classes, wanted.shots)
-    texts += [f"{few:,} classes have fewer than {wanted.shots} images"] if few else []
-    about = {"rule": _RULE, "seed": wanted.seed, "splits": list(missing), "pool": source.stamp}
-    about |= {name: value for name in ("train", "shots") if (value := getattr(wanted, name))}
+    chosen, texts, about = choose_images(source.listed, source.classes, wanted, source.class_names, source.stamp)
     rule = f"{_RULE} {wanted.train} {wanted.shots} {wanted.seed}"
 
     def native_sizes() -> dict[str, np.ndarray]:
@@ -67,7 +59,7 @@ def complete(source: Source, wanted: Draw) -> Source:
 
     return replace(
         source,
-        note=f"{source.note}; {', '.join(texts)}, {seed}",
+        note=f"{source.note}; {', '.join(texts)}, seed {wanted.seed}",
         official_note="; ".join([source.official_note, *texts]),
         stamp=hashlib.sha256(f"{source.stamp} {rule}".encode()).hexdigest(),
         sizes={split: len(some) for split, some in chosen.items()},
@@ -76,6 +68,29 @@ def complete(source: Source, wanted: Draw) -> Source:
         drawn=about,
         part=_part(source, Draw(seed=wanted.seed), chosen) if wanted.given else None,
     )
+
+
+class Chosen(NamedTuple):
+    """members: of each split of `SPLITS`; texts: what was drawn, in words; about: the same for the record."""
+
+    members: dict[str, list[Member]]
+    texts: list[str]
+    about: dict[str, Any]
+
+
+def choose_images(
+    listed: Mapping[str, Listed], classes: int, wanted: Draw, class_names: Sequence[str] | None, pool: str
+) -> Chosen:
+    """The images of each split, see `drawn`. pool: a digest of all images that are drawn from."""
+    chosen = drawn(listed, classes, wanted, class_names)
+    missing = [split for split in SPLITS if split not in listed]
+    texts = [f"{' and '.join(missing)} drawn by rule"] if missing else []
+    texts += [f"{wanted.given} drawn by rule"] if wanted.given else []
+    few = _short_classes(listed, chosen["train800"], classes, wanted.shots)
+    texts += [f"{few:,} classes have fewer than {wanted.shots} images"] if few else []
+    about = {"rule": _RULE, "seed": wanted.seed, "splits": missing, "pool": pool}
+    about |= {name: value for name in ("train", "shots") if (value := getattr(wanted, name))}
+    return Chosen(chosen, texts, about)
 
 
 def _part(

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aoft_bench.data.image_list import Images
 from aoft_bench.data.transforms import draw_mirrored, flip, mirror, resize
 
 _READ = 256  # images moved to the device at a time
 
 
-def to_device(images: np.ndarray, size: int, interpolation: str, device: torch.device | str = "cpu") -> Tensor:
+def to_device(images: Images, size: int, interpolation: str, device: torch.device | str = "cpu") -> Tensor:
     """Images (N, H, W, C) uint8, possibly memory-mapped, as (N, C, size, size) uint8 on `device`, resized there."""
     count, _, _, channels = images.shape
     out = torch.empty((count, channels, size, size), dtype=torch.uint8, device=device)
@@ -113,16 +114,16 @@ class DeviceBatches(EpochSeeded):
 class StreamedBatches(EpochSeeded):
     """Batches from arrays that are too large for the device: a test split, or many training images.
 
-    Reads `images` (N, H, W, C) uint8, a memory map, one batch ahead, moves them to `device` and resizes them there.
+    Reads `images` (N, H, W, C) uint8, of memory maps, one batch ahead, moves them to `device` and resizes them there.
     Yields (images (B, C, size, size) uint8, labels (B,) int64), the batches of `DeviceBatches` with the same options,
     bit for bit.
     """
 
-    images: np.ndarray
+    images: Images
 
     def __init__(
         self,
-        images: np.ndarray,
+        images: Images,
         labels: Tensor | np.ndarray,
         batch_size: int,
         *,
@@ -161,7 +162,7 @@ class StreamedBatches(EpochSeeded):
 
 
 def drawn_batches(
-    images: np.ndarray,
+    images: Images,
     labels: Tensor | np.ndarray,
     batch_size: int,
     *,

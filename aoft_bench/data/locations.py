@@ -20,6 +20,10 @@ OWN_LAYOUTS = (
     f"a folder pack ({LAYOUT}), an ImageFolder (train/<class>/<image>), a .csv or .parquet file, or a folder that "
     "Hugging Face's save_to_disk has written"
 )
+IMAGENET_LAYOUT = (
+    "imagenet/train and imagenet/val with a folder for each class, imagenetv2-matched-frequency-format-val, sketch, "
+    "imagenet-a and imagenet-r, as their archives unpack"
+)
 JSON_LISTS = dict(zip(SPLITS, ("train.json", "val.json", "test.json"), strict=True))
 
 
@@ -150,8 +154,11 @@ def _default_folders(task: Task) -> list[Path]:
 
 
 def _layout(task: Task) -> str:
-    return JSON_LAYOUT if "json" in task.sources else LAYOUT
+    return {"json": JSON_LAYOUT, "imagenet": IMAGENET_LAYOUT}.get(task.sources[0], LAYOUT)
 
 
 def _lists(task: Task) -> list[str]:
+    """What the folder of a task holds: its lists, or the folder of its images."""
+    if "imagenet" in task.sources:
+        return ["imagenet"]
     return list(JSON_LISTS.values()) if "json" in task.sources else [f"{split}.txt" for split in SPLITS]

@@ -1,7 +1,7 @@
 """Prepare a task once into the uint8 cache, and open it."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ import numpy as np
 
 from aoft_bench.data import cache as store
 from aoft_bench.data import manifest as manifests
-from aoft_bench.data.image_list import ImageList, joined
+from aoft_bench.data.image_list import ImageList, Images, joined
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.resample import INTERPOLATIONS
 from aoft_bench.data.sources.base import Source
@@ -21,6 +21,7 @@ from aoft_bench.data.write_cache import unwritable, write_all, write_part
 from aoft_bench.utils.errors import UserError, unknown
 from aoft_bench.utils.locks import preparing
 
+CROPPED = ("json", "imagenet")  # sources whose images are cropped when they are used
 CROPPED_BY = ("bicubic", "bilinear")
 TRAIN_SPLITS = ("train800", "val200", "train800val200")
 
@@ -28,7 +29,7 @@ TRAIN_SPLITS = ("train800", "val200", "train800val200")
 class Split(NamedTuple):
     """Images (N, H, W, C) uint8, C in {1, 3}, or an `ImageList`, perhaps read-only memory maps; labels (N,) int64."""
 
-    images: np.ndarray | ImageList
+    images: Images | ImageList
     labels: np.ndarray
 
 
@@ -89,11 +90,8 @@ class PreparedTask:
     def train(self, split: str) -> Split:
         """Open one of `TRAIN_SPLITS`, verified; raises `UserError` for a damaged cache or another name."""
         if split == "train800val200":
-            first, second = self.read("train800"), self.read("val200")
-            labels = np.concatenate([first.labels, second.labels])
-            if isinstance(first.images, ImageList) and isinstance(second.images, ImageList):
-                return Split(joined(first.images, second.images), labels)
-            return Split(np.concatenate([first.images, second.images]), labels)
+            first, second = self._read("train800"), self._read("val200")
+            return Split(joined(first[0], second[0]), np.concatenate([first[1], second[1]]))
         if split not in TRAIN_SPLITS:
             raise unknown("training split", split, TRAIN_SPLITS)
         return self.read(split)
@@ -102,9 +100,17 @@ class PreparedTask:
         """Open the test split, verified. A run opens it once, after training."""
         return self.read("test")
 
+    def open_shifts(self) -> Iterator[tuple[str, Split]]:
+        """Open the further test sets of the task one after the other, verified. A run does it once, after training."""
+        for split in self.task.shifts:
+            yield split, self.read(split)
+
     def read(self, split: str) -> Split:
-        """Open any of `SPLITS`, verified; runs use `train` and `open_test`."""
-        return Split(*store.read_split(self.directory, self.meta, split))
+        """Open any split, verified; runs use `train`, `open_test` and `open_shifts`."""
+        return Split(*self._read(split))
+
+    def _read(self, split: str) -> tuple[np.ndarray | ImageList, np.ndarray]:
+        return store.read_split(self.directory, self.meta, split)
 
     def read_manifest(self) -> manifests.Manifest:
         """Ids, labels and digests of every image, those of the test split too: training does not read it."""
@@ -137,11 +143,11 @@ def prepare(task: Task, locations: Locations, *, image_size: int, interpolation:
     """Make sure that `<cache>/<task>/<key>` holds the task for a model of `image_size` pixels, and open it.
 
     Images stay at native size where all share one and neither side exceeds `image_size`. Otherwise they are squashed
-    (no crop) to image_size x image_size; those of FGVC are resized to a short side of 256 / 224 image_size. The key is
-    made of the lists and the names and the content of the images (for TFDS: of builder, slices and label map), so that
-    an unchanged source is decoded once and a changed one is noticed; see `digests`. Images from TFDS are first
-    downloaded and prepared, in another process. Of several processes that prepare one task, one works and the others
-    wait.
+    (no crop) to image_size x image_size; those of FGVC and ImageNet are resized to a short side of 256 / 224
+    image_size. The key is made of the lists and the names and the content of the images (for TFDS: of builder, slices
+    and label map), so that an unchanged source is decoded once and a changed one is noticed; see `digests`. Images from
+    TFDS are first downloaded and prepared, in another process. Of several processes that prepare one task, one works
+    and the others wait.
     Raises `UserError` for missing or wrong data, a damaged cache, and a cache that cannot be written.
     """
     if interpolation not in INTERPOLATIONS:
@@ -191,7 +197,7 @@ def source_of(task: Task, locations: Locations, image_size: int, interpolation: 
         path.is_dir() for path in cache_directories(task, locations, process.stamp(task), image_size, interpolation)
     )
     kind = choose(task, locations, cached)
-    if kind == "json" and interpolation not in CROPPED_BY:
+    if kind in CROPPED and interpolation not in CROPPED_BY:
         raise UserError(
             f"{task.name} is resized by its short side, for which data.interpolation={interpolation} is not defined; "
             f"choose {' or '.join(CROPPED_BY)}"

@@ -8,7 +8,7 @@ from aoft_bench.data.cache import map_array
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.prepared_task import PreparedTask, cache_directories, source_of, stamp_of
 from aoft_bench.data.resample import short_side_for_crop
-from aoft_bench.data.sources.choose import choose, place_of
+from aoft_bench.data.sources.choose import PACKS, choose, place_of
 from aoft_bench.data.tasks import Task
 from aoft_bench.data.tfds import process
 from aoft_bench.data.tfds.builders import facts
@@ -115,7 +115,7 @@ def _source_state(task: Task, locations: Locations, source: str, problem: str, c
         return TaskState(task.name, "can be generated", "", "generator in aoft_bench", command)
     if source and source != "tfds":
         place = place_of(source, task, locations)
-        what = "pack found" if source in ("folder", "json") else "images found"
+        what = "pack found" if source in PACKS else "images found"
         return TaskState(task.name, what, "", str(place or locations.hf), command)
     try:
         expected = source or choose(task, locations, False)

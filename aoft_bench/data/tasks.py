@@ -8,7 +8,7 @@ from types import MappingProxyType
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.text import shown
 
-SUITES = ("vtab1k", "manyshot", "fgvc", "embedded", "own")
+SUITES = ("vtab1k", "manyshot", "fgvc", "domainshift", "embedded", "own")
 OWN = "folder"  # the entry for images of the user's own
 OWN_SOURCES = ("folder", "image_folder", "table", "hf")  # of images of the user's own
 SPLITS = ("train800", "val200", "test")  # the names stay, whatever the number of images
@@ -20,9 +20,10 @@ class Task:
 
     title: what papers call it; empty for images of the user's own. suite, group: where the paper's tables list it.
     classes, sizes: the number of classes, and of images in each split of `SPLITS`; 0 and empty where they depend on the
-    user's own images. sources: what its images can be read from, the keys of `sources.choose.SOURCES`. builder, slices:
-    TFDS name with the accepted versions and the slice of each split, None for a task that is not in TFDS. label_map: a
-    name in `tfds.labels.LABEL_MAPS`; for other tasks a sentence.
+    user's own images; sizes has further splits where there are more test sets, see `shifts`. sources: what its images
+    can be read from, the keys of `sources.choose.SOURCES`. builder, slices: TFDS name with the accepted versions and
+    the slice of each split, None for a task that is not in TFDS. label_map: a name in `tfds.labels.LABEL_MAPS`; for
+    other tasks a sentence.
     folders: names that the folder of the images may have, that of the published pack first. source: the reference.
     """
 
@@ -39,12 +40,17 @@ class Task:
     folders: tuple[str, ...]
     source: str
 
+    @property
+    def shifts(self) -> tuple[str, ...]:
+        """Further test sets, of images unlike those of training, that are scored after the test split."""
+        return tuple(split for split in self.sizes if split not in SPLITS)
+
     def deviations(self, sizes: Mapping[str, int], classes: int, untrained: int = 0) -> list[str]:
         """How images of these sizes and classes differ from the task, in words; `untrained`: classes without a
         training image."""
         found = []
         if dict(sizes) != dict(self.sizes):
-            got, wanted = ("/".join(str(counts[split]) for split in SPLITS) for counts in (sizes, self.sizes))
+            got, wanted = ("/".join(str(counts[split]) for split in self.sizes) for counts in (sizes, self.sizes))
             found.append(f"sizes {got} instead of {wanted}")
         if classes != self.classes:
             found.append(f"{classes} classes instead of {self.classes}")
@@ -124,6 +130,15 @@ def _fgvc(name: str, title: str, classes: int, sizes: tuple[int, int, int], *fol
     return _other(
         name, title, "fgvc", "json", classes, sizes, label_map, source, tuple(dict.fromkeys([*folders, name]))
     )
+
+
+def _imagenet() -> Task:
+    """ImageNet at 16 images of each class, and the test sets that NOAH scores besides its val."""
+    sizes = {"train800": 16000, "val200": 16000, "test": 50000, "v2": 10000, "sketch": 50889, "a": 7500, "r": 30000}
+    label_map = "place of the wnid among the 1,000; A and R have 200 of them, and are scored among these"
+    source = "ILSVRC 2012; V2 (Recht et al. 2019), Sketch (Wang et al. 2019), A and R (Hendrycks et al. 2021)"
+    task = _other("imagenet", "ImageNet", "domainshift", "imagenet", 1000, (), label_map, source, ("domainshift",))
+    return replace(task, sizes=MappingProxyType(sizes))
 
 
 def _shapes(name: str, title: str, classes: int, label_map: str) -> Task:
@@ -241,6 +256,7 @@ def _tasks() -> list[Task]:
         _fgvc("flowers", "Oxford Flowers", 102, (1020, 1020, 6149), "OxfordFlower"),
         _fgvc("dogs", "Stanford Dogs", 120, (10800, 1200, 8580), "Stanford-dogs", "StanfordDogs"),
         _fgvc("cars", "Stanford Cars", 196, (7329, 815, 8041), "Stanford-cars", "StanfordCars"),
+        _imagenet(),
         _other("digits", "Digits", "embedded", "embedded", 10, (800, 200, 797), "the digit", digits),
         _shapes("shapes_count", "Shapes/count", 8, "number of shapes - 1"),
         _shapes("shapes_location", "Shapes/location", 16, "x position in 16 bins of 1.5 pixels"),
@@ -262,6 +278,8 @@ def _tasks() -> list[Task]:
 
 
 TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in _tasks()})
+# further test sets -> their names, in the order of tables
+SHIFTS = {"v2": "ImageNetV2", "sketch": "ImageNet-Sketch", "a": "ImageNet-A", "r": "ImageNet-R"}
 
 
 def own_task(name: str) -> Task:

@@ -12,7 +12,7 @@ from aoft_bench.data import cache as store
 from aoft_bench.data import manifest as manifests
 from aoft_bench.data.manifest import Manifest, ManifestRow
 from aoft_bench.data.prepared_task import PreparedTask
-from aoft_bench.data.tasks import SPLITS, Task
+from aoft_bench.data.tasks import Task
 from aoft_bench.data.tfds import official
 from aoft_bench.utils.errors import UserError
 
@@ -69,7 +69,7 @@ def verify(task: Task, directory: Path) -> Verdict:
     except UserError as error:
         problems.append(str(error))
     native = meta["squashed_by"] is None
-    for split in SPLITS:
+    for split in meta["sizes"]:
         try:
             problems += _check_split(directory, meta, split, rows.get(split) if rows else None, native)
         except UserError as error:

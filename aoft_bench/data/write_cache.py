@@ -107,7 +107,7 @@ def _write(
                 sizes[split] if sizes else None,
                 source.blocks(split, fit, shape is None, advance),
             )
-            for split in SPLITS
+            for split in (*SPLITS, *task.shifts)
         }
         write_files(directory, task.name, splits, _about(source, squashed_by))
     return directory
@@ -123,7 +123,7 @@ def write_part(task: Task, source: Source, places: tuple[Path, Path], whole: Pat
     directory = places[0] if meta["squashed_by"] is None else places[1]
     remove_leftovers(directory)
     rows = manifests.read(whole / manifests.NAME, meta["manifest"])
-    images = {split: store.read_split(whole, meta, split)[0] for split in SPLITS}
+    images = {split: store.read_split(whole, meta, split)[0] for split in meta["sizes"]}
     shape = store.shape_of(meta)
 
     def blocks(members: Sequence[Member]) -> Iterator[ImageBlock]:

@@ -5,11 +5,13 @@
 
 import datetime
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from aoft_bench import data
@@ -38,7 +40,7 @@ from aoft_bench.training.fit import fit
 from aoft_bench.training.job import TrainingJob, TrainingResult
 from aoft_bench.training.model import AdaptedModel, build_model
 from aoft_bench.training.progress import with_progress
-from aoft_bench.training.score import diverged, predict
+from aoft_bench.training.score import Shift, diverged, predict, score_shift
 from aoft_bench.training.shards import Shard
 from aoft_bench.training.trained_file import write_trained
 from aoft_bench.training.wandb import EpochLogger, Mirror
@@ -151,7 +153,7 @@ class Experiment:
 def ordered_batches(split: Split, config: RunConfig, device: torch.device) -> StreamedBatches | CroppedBatches:
     """Batches of a split in order, for a model that is not trained by them: streamed, and resized on the device.
 
-    Images that are cropped (FGVC) are cropped at their center.
+    Images that are cropped (FGVC, ImageNet) are cropped at their center.
     """
     images, labels = split
     batch_size, size = config.trainer.eval_batch_size, config.backbone.img_size
@@ -162,11 +164,13 @@ def ordered_batches(split: Split, config: RunConfig, device: torch.device) -> St
 
 
 class Score(NamedTuple):
-    """What a trained model predicts. merged: whether the method was merged into the backbone for it."""
+    """What a trained model predicts. merged: whether the method was merged into the backbone for it. shifts: what is
+    right of the further test sets of the task, by name; none where the test split is not scored."""
 
     predictions: Predictions
     merged: bool
     seconds: float
+    shifts: Mapping[str, Shift]
 
     @property
     def correct(self) -> int:
@@ -264,9 +268,29 @@ def score_model(experiment: Experiment, adapted: AdaptedModel) -> Score:
     if broken_logits:
         split = experiment.protocol.score
         raise diverged(f"the logits of {broken_logits:,} of {images:,} {split} images are not finite", recipe)
+    shifts = dict(_score_shifts(experiment, adapted)) if experiment.protocol.score == "test" else {}
     if merged:
         handle.unmerge()
-    return Score(predictions, merged, time.monotonic() - start)
+    return Score(predictions, merged, time.monotonic() - start, shifts)
+
+
+def _score_shifts(experiment: Experiment, adapted: AdaptedModel) -> Iterator[tuple[str, Shift]]:
+    """The name and the score of each further test set of the task. Each is opened here only, after training."""
+    config, device = experiment.config, experiment.device
+    for name, split in experiment.prepared.open_shifts():
+        batches, images = ordered_batches(split, config, device), len(split.labels)
+        shift, broken = score_shift(
+            adapted.model,
+            with_progress(batches, config.trainer.progress, f"{experiment.label}: scoring {name}", images),
+            torch.from_numpy(np.unique(split.labels)),
+            mean=adapted.mean,
+            std=adapted.std,
+            device=device,
+            precision=experiment.precision,
+        )
+        if broken:
+            raise diverged(f"the logits of {broken:,} of {images:,} images of {name} are not finite", config.recipe)
+        yield name, shift
 
 
 def describe(
@@ -275,11 +299,20 @@ def describe(
     """The record of an experiment: what was measured, on which data, with which code, on which hardware."""
     config, prepared, protocol = experiment.config, experiment.prepared, experiment.protocol
     correct, total = score.correct, score.total
-    metrics = {"split": protocol.score, "top1": 100 * correct / total, "correct": correct, "total": total}
+    metrics: dict[str, Any] = {
+        "split": protocol.score,
+        "top1": 100 * correct / total,
+        "correct": correct,
+        "total": total,
+    }
     per_epoch = trained.curves.get(f"{protocol.score}_top1", [])
     if protocol.best_test_epoch:
         best = max(per_epoch)
         metrics |= {"best_test_epoch_top1": best, "best_test_epoch": 1 + per_epoch.index(best)}
+    if score.shifts:
+        metrics["shifts"] = {
+            name: {"top1": 100 * shift.correct / shift.total, **shift._asdict()} for name, shift in score.shifts.items()
+        }
     choice = adapted.handle.choice_digest()
     return {
         "schema": SCHEMA,
@@ -323,7 +356,7 @@ def describe(
             "train_seconds": round(trained.seconds, 3),
             "train_images_per_second": round(trained.images_per_second, 2),
             "score_seconds": round(score.seconds, 3),
-            "score_images_per_second": round(total / score.seconds, 2),
+            "score_images_per_second": round((total + sum(s.total for s in score.shifts.values())) / score.seconds, 2),
             "peak_memory_bytes": max(trained.peak_memory_bytes, hardware.peak_memory_bytes(experiment.device)),
             "resumed": trained.resumed,
         },

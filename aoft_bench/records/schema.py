@@ -45,14 +45,26 @@ class Named(Section):
     name: Word
 
 
+class Shift(Section):
+    """The result on a further test set. top1, correct: among its `classes`; correct_of_all: among all classes."""
+
+    top1: Percent
+    correct: Count
+    correct_of_all: Count
+    total: Count
+    classes: Positive
+
+
 class Metrics(Section):
-    """The result. top1: in %, of the last epoch; best_test_epoch_top1: see `Protocol.best_test_epoch`."""
+    """The result. top1: in %, of the last epoch; best_test_epoch_top1: see `Protocol.best_test_epoch`; shifts: further
+    test sets, by name."""
 
     split: Word
     top1: Percent
     correct: Count
     total: Count
     best_test_epoch_top1: Percent | None = None
+    shifts: dict[str, Shift] = {}
 
 
 class Parameters(Section):
@@ -249,6 +261,12 @@ def _contradictions(record: RecordSchema, values: Record) -> Iterator[str]:
     top1, right, total = metrics.top1, metrics.correct, metrics.total
     if right > total or not total or abs(top1 - 100 * right / total) > 1e-6:
         yield f"metrics.top1 is {top1:g}, but {right:,} of {total:,} are right"
+    for name, one in metrics.shifts.items():
+        sizes = record.data.sizes
+        if not one.correct_of_all <= one.correct <= one.total or abs(one.top1 - 100 * one.correct / one.total) > 1e-6:
+            yield f"metrics.shifts.{name}.top1 is {one.top1:g}, but {one.correct:,} of {one.total:,} are right"
+        if sizes.get(name) != one.total:
+            yield f"metrics.shifts.{name}.total is {one.total:,}, but data.sizes.{name} is {sizes.get(name)}"
     protocol, split = PROTOCOLS.get(config.protocol.name), metrics.split
     if protocol and split != protocol.score:
         yield f"metrics.split is {shown(split)}, but protocol {protocol.name} scores {protocol.score}"

@@ -4,8 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from statistics import fmean
 
-from aoft_bench.data.tasks import find
+from aoft_bench.data.tasks import SHIFTS, find
 from aoft_bench.results.published import PublishedRow, differences
 from aoft_bench.results.ranking import rounded
 from aoft_bench.results.rows import Row, group_mean, means
@@ -141,11 +142,40 @@ def _score_columns(
         if vtab:
             printed = partial(_printed_group, group)
             columns.append(column(f"{group} mean", partial(_group_score, datasets, group), above, published=printed))
+    if layout == "domainshift":
+        return [*columns, *_shift_columns(column)]
     if vtab or len(datasets) > 1:
         columns.append(column(FLAT, partial(_mean_score, datasets, 0), published=partial(_printed_mean, "mean19")))
     if vtab or len(set(sizes.values())) > 1:  # else it is the flat mean
         columns.append(column(GROUPED, partial(_mean_score, datasets, 1), published=partial(_printed_mean, "group3")))
     return columns
+
+
+def _shift_columns(column: Callable[..., AccuracyColumn]) -> list[AccuracyColumn]:
+    """Columns of the further test sets, scored with the same weights, and of their mean."""
+    above = "shifted"
+    found = [
+        column(title, partial(_shift_score, name), above, published=partial(_printed_score, name))
+        for name, title in SHIFTS.items()
+    ]
+    return [*found, column("mean of shifted", _shift_mean, above, published=_printed_shift_mean)]
+
+
+def _shift_score(name: str, row: Row) -> Entry:
+    records = tuple(record for record in row.records if name in record["metrics"].get("shifts", {}))
+    values = [record["metrics"]["shifts"][name]["top1"] for record in records]
+    return mean_entry(values, [record["seed"] for record in records], records=records)
+
+
+def _shift_mean(row: Row) -> Entry:
+    means_of_sets = [_shift_score(name, row).number for name in SHIFTS]
+    known = [mean for mean in means_of_sets if mean is not None]
+    return _over_all(fmean(known) if len(known) == len(SHIFTS) else None, row)
+
+
+def _printed_shift_mean(row: PublishedRow) -> Entry:
+    known = [row.cells[name] for name in SHIFTS if name in row.cells]
+    return number_entry(fmean(known) if len(known) == len(SHIFTS) else None, absent=NOT_AVAILABLE)
 
 
 def _score(name: str, row: Row) -> Entry:

@@ -24,7 +24,7 @@ def fewshot_tables(comparisons: Sequence[Comparison]) -> list[Table]:
     """A table for each setting that was run with several numbers of images of a class, or with one."""
     settings: dict[Setting, dict[int, Comparison]] = defaultdict(dict)
     for one in comparisons:
-        if one.setting.subset.endswith(SHOTS):
+        if one.setting.subset.endswith(SHOTS) and one.setting.suite != "domainshift":  # that has a table of its own
             settings[replace(one.setting, subset="")][count_of(one.setting.subset)] = one
     return [_table(dict(sorted(some.items()))) for some in settings.values()]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aoft_bench.data.tasks import TASKS
+from aoft_bench.data.tasks import SHIFTS, TASKS
 from aoft_bench.results.collect import LeftOut
 from aoft_bench.results.ranking import rounded
 from aoft_bench.results.rows import group_mean, means
@@ -20,6 +20,14 @@ UNKNOWN = "not stated"
 BEST_EPOCH, LAST_EPOCH = "best test epoch", "last epoch"
 
 _LARGEST = 2**24  # bytes of a file
+_FILES_OF = {  # file -> its benchmark; a line of aoft.csv says which
+    "aoft": "",
+    "vtab": "vtab1k",
+    "vtab_other_backbones": "vtab1k",
+    "manyshot": "manyshot",
+    "fgvc": "fgvc",
+    "domainshift": "domainshift",
+}
 _COLUMNS = {"method", "source", "params_m", "reported_mean"}
 _FACTORS = {
     "checkpoint": (LAST_EPOCH, BEST_EPOCH),
@@ -45,8 +53,8 @@ _FILES = {"orig_in21k": "IN-21k sup. (orig)", "augreg_in21k": "IN-21k AugReg"}
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """A line that somebody printed. cells: task -> top-1 in %, empty where only means are known; groups, mean: as
-    printed; checkpoint, images, normalization: how the numbers came about, or `UNKNOWN`."""
+    """A line that somebody printed. cells: task, or further test set -> top-1 in %, empty where only means are known;
+    groups, mean: as printed; checkpoint, images, normalization: how the numbers came about, or `UNKNOWN`."""
 
     method: str
     benchmark: str
@@ -107,8 +115,8 @@ def _deviation(printed: float, what: str, computed: float) -> list[str]:
 
 def beside(rows: Iterable[PublishedRow], comparison: Comparison) -> list[PublishedRow]:
     """The canonical rows of the benchmark and the kind of network of a comparison; none for the plain layout, and for a
-    part of the training images."""
-    if comparison.setting.subset:
+    part of the training images where that is not what the benchmark trains on."""
+    if comparison.setting.subset and comparison.layout != "domainshift":
         return []
     kinds = tuple(kind for name, kind in _ARCHITECTURES.items() if comparison.timm.startswith(name))
     return [
@@ -134,7 +142,7 @@ def load(root: Path) -> Published:
     if folder is None:
         return found
     factors = _factors(folder / "factors.csv", found.left_out)
-    for name, benchmark in (("aoft", ""), ("vtab", "vtab1k"), ("vtab_other_backbones", "vtab1k"), ("fgvc", "fgvc")):
+    for name, benchmark in _FILES_OF.items():
         path, wrong = folder / f"{name}.csv", []
         lines = lines_of(path, _COLUMNS if benchmark else {*_COLUMNS, "benchmark"}, found.left_out)
         for number, line in lines:
@@ -221,7 +229,8 @@ def _row(line: dict[str, str], benchmark: str, factors: Sequence[dict[str, str]]
     if None in line or None in line.values():
         raise ValueError("it has more or fewer values than there are columns")
     method, source = line["method"], line["source"]
-    cells = {_NAMES.get(name, name): value for name, value in line.items() if _NAMES.get(name, name) in TASKS and value}
+    known_names = {*TASKS, *SHIFTS}
+    cells = {task: value for name, value in line.items() if (task := _NAMES.get(name, name)) in known_names and value}
     printed = ("printed_N", "printed_S", "printed_X")
     groups = {name: line.get(column, "") for name, column in zip(_GROUPS, printed, strict=True)}
     if not cells:  # else these columns were computed from the cells

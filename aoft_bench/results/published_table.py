@@ -54,7 +54,7 @@ def _published_table(title: str, rows: Sequence[PublishedRow], layout: Layout) -
 def _printed_table(title: str, rows: Sequence[PublishedRow], layout: Layout) -> Table:
     columns: list[Column[PublishedRow]] = [
         Column("method", lambda row: Entry(row.method), text=True),
-        *(Column(name, partial(_score, name), rotated=True) for name in _datasets(layout)),
+        *(Column(name, partial(_score, name), rotated=True) for name in [*_datasets(layout), *_shifts(layout)]),
         Column("printed mean", _mean),
         Column("parameters (M)", lambda row: NOTHING if row.params_m is None else Entry(f"{row.params_m:g}")),
         Column("checkpoint", lambda row: Entry(row.checkpoint), text=True),
@@ -67,6 +67,10 @@ def _printed_table(title: str, rows: Sequence[PublishedRow], layout: Layout) -> 
 
 def _datasets(layout: Layout) -> list[str]:
     return [name for name, task in TASKS.items() if task.suite == layout]
+
+
+def _shifts(layout: Layout) -> list[str]:
+    return [shift for name in _datasets(layout) for shift in TASKS[name].shifts]
 
 
 def _score(name: str, row: PublishedRow) -> Entry:

@@ -19,12 +19,18 @@ from aoft_bench.results.rows import Row, build_rows
 from aoft_bench.results.rules import Proofs, broken_rules
 from aoft_bench.results.titles import BUILT_IN, Titles
 
-Layout = Literal["vtab1k", "fgvc", "plain"]
-BENCHMARKS: dict[Layout, str] = {"vtab1k": "VTAB-1k", "fgvc": "FGVC"}
+Layout = Literal["vtab1k", "manyshot", "fgvc", "domainshift", "plain"]
+BENCHMARKS: dict[Layout, str] = {
+    "vtab1k": "VTAB-1k",
+    "manyshot": "Many-shot",
+    "fgvc": "FGVC",
+    "domainshift": "Shifts of domain",
+}
 _SUITES = {
     "vtab1k": "Tasks of VTAB-1k",
     "manyshot": "Many-shot",
     "fgvc": "FGVC",
+    "domainshift": "Shifts of domain",
     "embedded": "Embedded tasks",
     "own": "Own data",
 }
@@ -79,9 +85,9 @@ class Setting:
 class Comparison:
     """All rows of one setting, which are ranked together.
 
-    datasets: all 19 tasks in the `vtab1k` layout and all 5 in `fgvc`, else those that have records; unofficial: those
-    that are marked, since they may not be compared with published rows; notes: what a reader must know, made from the
-    records; kept: the predictions beside the records.
+    datasets: all of a suite in its layout, such as all 19 tasks of `vtab1k`; in `plain` those that have records;
+    unofficial: those that are marked, since they may not be compared with published rows; notes: what a reader must
+    know, made from the records; kept: the predictions beside the records.
     """
 
     title: str
@@ -222,7 +228,8 @@ def _layout(setting: Setting, present: set[str]) -> Layout:
     whole = sum(task.suite == "vtab1k" for task in TASKS.values())
     if setting.suite == "vtab1k" and (setting.official or 2 * len(present) > whole):
         return "vtab1k"
-    return "fgvc" if setting.suite == "fgvc" else "plain"
+    others: dict[str, Layout] = {"manyshot": "manyshot", "fgvc": "fgvc", "domainshift": "domainshift"}
+    return others.get(setting.suite, "plain")
 
 
 def _titled(comparisons: list[Comparison]) -> list[Comparison]:

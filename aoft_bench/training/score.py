@@ -1,6 +1,7 @@
-"""What a model predicts of a split, its accuracy, and the error for a model that has none."""
+"""What a model predicts of a split, its accuracy on further test sets, and the error for a model that has none."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +65,45 @@ def predict(
     for name in ("label", "predicted"):
         arrays[name] = arrays[name].astype(index_type(classes))
     return Predictions(**arrays), broken
+
+
+class Shift(NamedTuple):
+    """How many images of a further test set are right: of its own classes the likeliest one, and of all classes."""
+
+    correct: int
+    correct_of_all: int
+    total: int
+    classes: int
+
+
+@torch.inference_mode()
+def score_shift(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    present: Tensor,
+    *,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    device: torch.device,
+    precision: str,
+) -> tuple[Shift, int]:
+    """What is right of a test set that has only the classes `present` (C,), in rising order, and how many images have
+    a logit that is not finite. ImageNet-A and -R are scored among their own 200 classes, as their authors do.
+
+    batches: see `predict`. The model's mode is restored afterwards.
+    """
+    training = model.training
+    model.eval()
+    present = present.to(device)
+    among, of_all = (torch.zeros(3, dtype=torch.int64, device=device) for _ in range(2))
+    for images, labels in batches:
+        with autocast(device, precision):
+            logits = model(normalize(images, mean, std))
+        of_all += counts_of(logits, labels)
+        among += counts_of(logits[:, present], torch.searchsorted(present, labels))
+    model.train(training)
+    correct_of_all, total, broken = of_all.tolist()
+    return Shift(int(among[0]), correct_of_all, total, len(present)), broken
 
 
 def _predicted(logits: Tensor, labels: Tensor, keep_logits: bool) -> dict[str, Tensor]:

@@ -151,6 +151,7 @@ class Mirror:
         metrics = record["metrics"]
         summary: dict[str, Any] = {f"{metrics['split']}/top1": metrics["top1"]}
         summary |= {name: value for name, value in metrics.items() if name.startswith("best_test_epoch")}
+        summary |= {f"{name}/top1": shift["top1"] for name, shift in metrics.get("shifts", {}).items()}
         summary |= {f"parameters/{name}": count for name, count in record["parameters"].items()}
         summary |= {f"cost/{name}": value for name, value in record["cost"].items()}
         self.logger.summarize(summary)

@@ -59,13 +59,24 @@ def test_an_image_list_gives_views_of_each_image():
     assert held.offsets[:4].tolist() == [0, 768, 1776, 2880]  # 3 * 16 * 16, 3 * 16 * 21, 3 * 23 * 16
     for image, one in zip(IMAGES, held, strict=True):
         np.testing.assert_array_equal(image, one)
-        assert np.shares_memory(one, held.flat)
+        assert np.shares_memory(one, held.flats[0])
     np.testing.assert_array_equal(held[-1], IMAGES[-1])
     with pytest.raises(IndexError):
         held[N]
-    both = joined(image_list(IMAGES[:4]), image_list(IMAGES[4:]))
-    np.testing.assert_array_equal(both.flat, held.flat)
-    np.testing.assert_array_equal(both.offsets, held.offsets)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_two_lists_are_one_without_a_copy_and_give_its_batches(resident):
+    whole, parts = image_list(IMAGES), (image_list(IMAGES[:4]), image_list(IMAGES[4:]))
+    both = joined(*parts)
+    assert len(both) == N and both.offsets.tolist() == whole.offsets.tolist()
+    for index, image in enumerate(IMAGES):
+        np.testing.assert_array_equal(both[index], image)
+        assert np.shares_memory(both[index], parts[index >= 4].flats[0])
+    options = {"size": 16, "device": "cpu", "shuffle": True, "random_flip": True, "seed": 3, "resident": resident}
+    one, two = (CroppedBatches(images, np.arange(N), 4, **options) for images in (whole, both))
+    for (images, labels), (others, their_labels) in zip(one, two, strict=True):
+        assert torch.equal(images, others) and torch.equal(labels, their_labels)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +86,7 @@ def test_an_image_list_gives_views_of_each_image():
         (np.zeros(12, np.float32), [[2, 2]], "flat must be .* got .12,. float32"),
         (np.zeros((2, 2, 3), np.uint8), [[2, 2]], "flat must be"),
         (np.zeros(12, np.uint8), [2, 2], "sizes must be"),
+        ([np.zeros(6, np.uint8), np.zeros(6, np.uint8)], [[2, 2]], "lies in two arrays"),
     ],
 )
 def test_arrays_that_do_not_belong_together_are_refused(flat, sizes, says):
@@ -145,12 +157,12 @@ def test_resize_and_centre_crop_equal_torchvision_for_odd_sizes(shape, resident)
 
 def test_the_device_and_the_memory_map_give_the_same_batches(tmp_path: Path):
     whole = image_list(IMAGES)
-    np.save(tmp_path / "flat.npy", whole.flat)
+    np.save(tmp_path / "flat.npy", whole.flats[0])
     mapped = ImageList(np.load(tmp_path / "flat.npy", mmap_mode="r"), whole.sizes)
     options = {"size": SIZE, "device": "cpu", "shuffle": True, "random_flip": True, "seed": 4}
     streamed = CroppedBatches(mapped, LABELS, 4, resident=False, **options)
     resident = CroppedBatches(mapped, LABELS, 4, resident=True, **options)
-    assert isinstance(mapped.flat, np.memmap) and resident.resident and not streamed.resident
+    assert isinstance(mapped.flats[0], np.memmap) and resident.resident and not streamed.resident
     assert not CroppedBatches(mapped, LABELS, 4, **options).resident  # the memory map is as near to a CPU
     assert len(streamed) == len(resident) == 6
     for epoch in range(3):

@@ -10,7 +10,7 @@ import torch
 
 from aoft_bench.data import loader as loader_module
 from aoft_bench.data.crops import CroppedBatches
-from aoft_bench.data.image_list import ImageList
+from aoft_bench.data.image_list import ImageList, JoinedArrays, joined
 from aoft_bench.data.loader import DeviceBatches, StreamedBatches, drawn_batches, to_device
 from aoft_bench.data.transforms import resize
 
@@ -116,9 +116,11 @@ def test_streamed_batches_equal_those_on_the_device(tmp_path):
 
 
 def test_training_images_are_streamed_where_the_device_has_no_room_for_them(tmp_path, monkeypatch):
-    """The same batches, bit for bit, in every epoch: order, mirrored images, the smaller last batch."""
-    np.save(tmp_path / "images.npy", IMAGES)
-    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    """The same batches, bit for bit, in every epoch: order, mirrored images, the smaller last batch; and those of two
+    splits are those of one array."""
+    for name, part in (("train800", IMAGES[:14]), ("val200", IMAGES[14:])):
+        np.save(tmp_path / f"{name}.npy", part)
+    mapped = joined(*(np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("train800", "val200")))
 
     def drawn() -> DeviceBatches | StreamedBatches:
         options = {"shuffle": True, "random_flip": True, "seed": 7}
@@ -135,10 +137,22 @@ def test_training_images_are_streamed_where_the_device_has_no_room_for_them(tmp_
     for epoch in (0, 3):
         resident.set_epoch(epoch)
         streamed.sampler.set_epoch(epoch)
-        for (images, labels), (others, their_labels) in zip(streamed, resident, strict=True):
-            assert torch.equal(images, others) and torch.equal(labels, their_labels)
+        whole = batches(shuffle=True, random_flip=True, seed=7)
+        whole.set_epoch(epoch)
+        for (images, labels), (others, their_labels), (expected, _) in zip(streamed, resident, whole, strict=True):
+            assert torch.equal(images, others) and torch.equal(labels, their_labels) and torch.equal(images, expected)
         seen.append(order(streamed))
     assert seen[0] != seen[1] and sorted(seen[0]) == list(range(N))
+
+
+def test_joined_arrays_give_their_images_in_any_order_and_by_slices():
+    both = JoinedArrays([IMAGES[:5], IMAGES[5:6], IMAGES[6:]])
+    assert len(both) == N and both.shape == IMAGES.shape
+    for part in (np.array([22, 5, 0, 4, 6, 5]), slice(3, 9), slice(20, 40), np.array([], np.int64)):
+        np.testing.assert_array_equal(both[part], IMAGES[part])
+    np.testing.assert_array_equal(both[-1], IMAGES[-1])
+    with pytest.raises(ValueError, match="2 kinds of images"):
+        JoinedArrays([IMAGES, IMAGES[:, :4]])
 
 
 def test_wrong_lengths_and_batch_sizes_are_refused():

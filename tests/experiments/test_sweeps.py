@@ -94,6 +94,7 @@ def test_the_header_has_its_own_command_and_each_is_accepted(name: str, monkeypa
         ("fgvc", "fgvc"),
         ("fewshot", "fgvc"),
         ("manyshot", "manyshot"),
+        ("domainshift", "domainshift"),
         ("embedded", "embedded"),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from aoft_bench.training.score import counts_of, predict
+from aoft_bench.training.score import counts_of, predict, score_shift
 
 
 class Given(nn.Module):
@@ -59,3 +59,19 @@ def test_a_logit_that_is_not_finite_is_counted() -> None:
     options = {"mean": half, "std": half, "device": torch.device("cpu"), "precision": "fp32"}
     found, broken = predict(Given([logits]), [(images, torch.zeros(3, dtype=torch.int64))], **options)
     assert broken == 2 and len(found) == 3 and found.logits is None
+
+
+def test_a_set_of_few_classes_is_scored_among_these_and_among_all() -> None:
+    """The likeliest of all classes is 2 everywhere, which the set has not; of its own, 1 and 3, it is 1."""
+    logits = torch.tensor([[0.0, 3.0, 4.0, 2.0, 1.0]]).repeat(3, 1)
+    batches = [(torch.zeros(n, 3, 2, 2, dtype=torch.uint8), part) for n, part in ((2, [1, 3]), (1, [1]))]
+    batches = [(images, torch.tensor(part)) for images, part in batches]
+    half = (0.5, 0.5, 0.5)
+    options = {"mean": half, "std": half, "device": torch.device("cpu"), "precision": "fp32"}
+    model = Given([logits[:2], logits[2:]])
+    assert score_shift(model, batches, torch.tensor([1, 3]), **options) == ((2, 0, 3, 2), 0) and model.training
+    model = Given([logits[:2], logits[2:]])
+    assert score_shift(model, batches, torch.arange(5), **options) == ((0, 0, 3, 5), 0)
+    broken = logits.clone()
+    broken[2, 4] = torch.inf
+    assert score_shift(Given([broken[:2], broken[2:]]), batches, torch.tensor([1, 3]), **options)[1] == 1

@@ -27,7 +27,7 @@ from aoft_bench.data.packs.readme import readme
 from aoft_bench.data.prepared_task import PreparedTask, prepare
 from aoft_bench.data.sources.base import Example
 from aoft_bench.data.sources.choose import open_source
-from aoft_bench.data.tasks import SPLITS, Task
+from aoft_bench.data.tasks import Task
 from aoft_bench.data.tfds import process
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import no_empty_folder, refuse_existing, unwritable, user_path
@@ -36,7 +36,7 @@ from aoft_bench.utils.progress_bar import progress
 WHAT = "the pack"
 Read = Callable[[str, int], Example]  # (split, index) to an image at native size
 
-LISTS = {split: (split,) for split in SPLITS} | {"train800val200": ("train800", "val200")}
+JOINT = {"train800val200": ("train800", "val200")}  # a list of both
 
 _THREADS = 4  # Pillow encodes without holding the interpreter lock
 _BLOCK = 256  # images between two updates of the progress bar
@@ -106,7 +106,7 @@ def write_pack(ready: PreparedTask, read: Read, target: Path) -> None:
 
 def _cached(ready: PreparedTask) -> Read:
     """Reads the images from a cache at native size."""
-    splits = {split: ready.read(split) for split in SPLITS}
+    splits = {split: ready.read(split) for split in ready.sizes}
 
     def read(split: str, index: int) -> Example:
         images, labels = splits[split]
@@ -134,7 +134,7 @@ def _write_images(ready: PreparedTask, image: Callable[[str, int], np.ndarray], 
     with ThreadPoolExecutor(_THREADS) as pool:
         _check_space(ready, image, folder, pool)
         with progress(f"exporting {ready.task.name}", sum(ready.sizes.values())) as advance:
-            for split in SPLITS:
+            for split in ready.sizes:
                 (folder / "images" / split).mkdir(parents=True)
 
                 def one(index: int, split: str = split) -> None:
@@ -149,7 +149,7 @@ def _check_space(
     ready: PreparedTask, image: Callable[[str, int], np.ndarray], folder: Path, pool: ThreadPoolExecutor
 ) -> None:
     """Fail within seconds if the disk is too small, by the size of a sample of the images."""
-    every = [(split, index) for split in SPLITS for index in range(ready.sizes[split])]
+    every = [(split, index) for split in ready.sizes for index in range(ready.sizes[split])]
     sample = every[:: -(-len(every) // _SAMPLE)]
     clusters = pool.map(lambda which: -(-len(_png(image(*which))) // _CLUSTER), sample)
     needed = sum(clusters) * _CLUSTER * len(every) / len(sample)
@@ -171,7 +171,7 @@ def _name(split: str, index: int) -> str:
 
 def _write_texts(ready: PreparedTask, rows: manifest.Manifest, folder: Path) -> None:
     texts = {"README.txt": readme(ready)}
-    for name, splits in LISTS.items():
+    for name, splits in ({split: (split,) for split in ready.sizes} | JOINT).items():
         lines = [f"{_name(split, index)} {row.label}\n" for split in splits for index, row in enumerate(rows[split])]
         texts[f"{name}.txt"] = "".join(lines)
     if ready.class_names:

@@ -13,6 +13,7 @@ from aoft_bench.data.sources.fgvc import from_json
 from aoft_bench.data.sources.folder import from_folder
 from aoft_bench.data.sources.hf import from_hf
 from aoft_bench.data.sources.image_folder import from_image_folder
+from aoft_bench.data.sources.imagenet import from_imagenet
 from aoft_bench.data.sources.table import from_table
 from aoft_bench.data.tasks import OWN_SOURCES, Task
 from aoft_bench.utils.errors import UserError
@@ -31,12 +32,14 @@ SOURCES: Mapping[str, Callable[[Task, Locations], Source]] = MappingProxyType(
         "embedded": from_embedded,
         "folder": from_folder,
         "json": from_json,
+        "imagenet": from_imagenet,
         "tfds": _from_tfds,
         "image_folder": from_image_folder,
         "table": from_table,
         "hf": from_hf,
     }
 )
+PACKS = ("folder", "json", "imagenet")  # those that are looked for in the usual places too
 # of images of the user's own: whether a place looks like what the source reads, in the order in which they are asked
 _HOLDS: Mapping[str, Callable[[Path], bool]] = MappingProxyType(
     {"folder": folder.holds, "hf": hf.holds, "table": table.holds, "image_folder": image_folder.holds}
@@ -78,7 +81,7 @@ def place_of(kind: str, task: Task, locations: Locations) -> Path | None:
 
     Raises `UserError` where they are missing.
     """
-    if kind in ("folder", "json"):
+    if kind in PACKS:
         return find_pack(task, locations.root)
     if kind == "hf":
         hf.require()

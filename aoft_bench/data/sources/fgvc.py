@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from aoft_bench.data.locations import JSON_LAYOUT, JSON_LISTS, Locations, find_pack
-from aoft_bench.data.sources.base import Example, Source
+from aoft_bench.data.sources.base import Source
 from aoft_bench.data.sources.listing import (
     ListedImages,
     Listing,
@@ -34,7 +34,6 @@ from aoft_bench.data.sources.listing import (
 )
 from aoft_bench.data.tasks import Task
 from aoft_bench.utils.errors import UserError
-from aoft_bench.utils.text import one_line
 
 _FOLDERS = ("images", "Images", "")
 
@@ -43,36 +42,11 @@ def from_json(task: Task, locations: Locations) -> Source:
     """A set with json splits, cropped when it is used; raises `UserError` where it is missing or wrong."""
     root = find_pack(task, locations.root)
     found = read_set(task, root, locations.digests_of(task, root))
-
-    def native_sizes() -> dict[str, np.ndarray]:
-        return {
-            split: np.array([found.size(split, index) for index in range(size)], np.int64)
-            for split, size in found.sizes.items()
-        }
-
-    def read(split: str, index: int) -> Example:
-        listing = found.listings[split]
-        return Example(found.read(split, index), int(listing.labels[index]), listing.files[index])
-
-    return Source(
-        kind="json",
-        note=one_line(f"json splits of {found.root.resolve().name}"),
-        official=False,  # VPT's lists have no published checksums
-        official_note=note(task, found),
-        classes=found.classes,
-        class_names=None,
-        stamp=found.stamp,
-        sizes=found.sizes,
-        native_shape=lambda limit: None,
-        channels=lambda: 3,
-        read=read,
-        native_sizes=native_sizes,
-        listed=found.listed,
-    )
+    return found.source("json", f"json splits of {found.root.resolve().name}", note(task, found), cropped=True)
 
 
 def note(task: Task, found: ListedImages) -> str:
-    """Why the set does not count as the official one, for the record."""
+    """Why the set does not count as the official one, for the record: VPT's lists have no published checksums."""
     reasons = ["json splits: not verified against VPT's files"]
     return "; ".join(reasons + task.deviations(found.sizes, found.classes, found.untrained))
 

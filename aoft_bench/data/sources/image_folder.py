@@ -53,7 +53,7 @@ def read_folders(root: Path, memory: Path | None = None) -> ListedImages:
     memory: where the digests of the images are remembered, see `digests`. Raises `UserError` that names the folder or
     the file, and the remedy.
     """
-    classes = {split: _classes(folder) for split, folder in _split_folders(root).items()}
+    classes = {split: class_folders(folder) for split, folder in _split_folders(root).items()}
     names = sorted({folder.name for folders in classes.values() for folder in folders})
     for name in names:
         if problem := check_name(name):
@@ -61,7 +61,9 @@ def read_folders(root: Path, memory: Path | None = None) -> ListedImages:
     label = {name: index for index, name in enumerate(names)}
     listings: dict[str, Listing] = {}
     for split, folders in classes.items():
-        images = [(str(path.relative_to(root)), label[folder.name]) for folder in folders for path in _images(folder)]
+        images = [
+            (str(path.relative_to(root)), label[folder.name]) for folder in folders for path in images_below(folder)
+        ]
         files, labels = zip(*images, strict=True)
         for name in files:
             if problem := check_name(name):
@@ -73,7 +75,7 @@ def read_folders(root: Path, memory: Path | None = None) -> ListedImages:
         for listing in listings.values()
         for name in listing.files
     ]
-    _check_no_overlap(root, listings, states)
+    check_no_overlap(root, listings, states)
     digest = hashlib.sha256("".join(f"{name}\n" for name in names).encode())
     digests = stamp_images(root, listings, states, digest, memory)
     return ListedImages(root, root, listings, len(names), tuple(names), digest.hexdigest(), digests)
@@ -100,7 +102,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
     return {split: found[split] for split in SPLIT_NAMES if split in found}
 
 
-def _classes(folder: Path) -> list[Path]:
+def class_folders(folder: Path) -> list[Path]:
     """The class folders of a split, at least one, with nothing between them that looks like an image."""
     stray = next((name for name in sorted(os.listdir(folder)) if _is_image(name)), None)
     if stray and (folder / stray).is_file():
@@ -115,7 +117,7 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _images(folder: Path) -> list[Path]:
+def images_below(folder: Path) -> list[Path]:
     """The images of a class, at least one, sorted."""
     found = sorted(_walk(folder))
     if not found:
@@ -138,7 +140,7 @@ def _is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
-def _check_no_overlap(root: Path, listings: Mapping[str, Listing], states: list[os.stat_result]) -> None:
+def check_no_overlap(root: Path, listings: Mapping[str, Listing], states: list[os.stat_result]) -> None:
     """Raise `UserError` for one file in two splits, by links. Equal copies are counted, not refused, as in all data."""
     seen: dict[tuple[int, int], tuple[str, str]] = {}
     each = iter(states)

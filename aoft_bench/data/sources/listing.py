@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -75,8 +76,21 @@ class ListedImages:
             for index in range(size)
         )
 
-    def source(self, kind: str, note: str, official_note: str, *, ids: bool = True) -> Source:
-        """The images as a source, which may lack splits. ids: whether their names are their ids."""
+    def source(
+        self,
+        kind: str,
+        note: str,
+        official_note: str,
+        *,
+        ids: bool = True,
+        cropped: bool = False,
+        drawn: Mapping[str, Any] | None = None,
+    ) -> Source:
+        """The images as a source, which may lack splits.
+
+        ids: whether their names are their ids. cropped: whether they are cropped when they are used, and so keep their
+        shape. drawn: what was drawn already, if anything was.
+        """
 
         @cache
         def channels() -> int:
@@ -95,8 +109,14 @@ class ListedImages:
 
         def read(split: str, index: int) -> Example:
             listing = self.listings[split]
-            image = self.read(split, index)[..., : channels()]
+            image = self.read(split, index)[..., : 3 if cropped else channels()]
             return Example(image, int(listing.labels[index]), listing.files[index] if ids else "")
+
+        def native_sizes() -> dict[str, np.ndarray]:
+            return {
+                split: np.array([self.size(split, index) for index in range(size)], np.int64)
+                for split, size in self.sizes.items()
+            }
 
         return Source(
             kind=kind,
@@ -108,9 +128,11 @@ class ListedImages:
             stamp=self.stamp,
             sizes=self.sizes,
             native_shape=native_shape,
-            channels=channels,
+            channels=(lambda: 3) if cropped else channels,
             read=read,
+            native_sizes=native_sizes if cropped else None,
             listed=self.listed,
+            drawn=drawn,
         )
 
     @property
