@@ -275,6 +275,8 @@ asked("export: no such format", "export", "dataset=digits format=zip out=o", "un
 wrong("no such pack", "data.root=nowhere", "data.root=nowhere does not exist", "train800.txt")
 wrong("no data", "dataset=cifar100 data.root=null", "no data for cifar100", "data/packs", "data.root=<folder>")
 wrong("no FGVC set", "dataset=cub data.root=null", "no folder of cub", "data/packs/CUB_200_2011", "train.json")
+wrong("no ImageNet", "dataset=imagenet data.root=null", "no folder of imagenet", "data/packs/domainshift", "sketch")
+wrong("ImageNet of a pack", "dataset=imagenet data.shots=16", "data.root=pack holds no imagenet", "as their archives")
 wrong("FGVC set of a pack", "dataset=cub", "data.root=pack holds no train.json", "CUB_200_2011 or cub", "val.json")
 wrong("unknown source", "data.source=tfd", "data.source: got 'tfd'", "did you mean 'tfds'")
 wrong("TFDS for one's own", "dataset=digits data.source=tfds data.root=null", "digits: data.source=tfds")

@@ -47,6 +47,7 @@ def test_suites_hold_the_published_tasks_in_order():
     assert tasks("vtab1k") == list(VTAB)
     assert tasks("manyshot") == ["cifar100_full", "resisc45_full", "clevr_distance_full"]
     assert tasks("fgvc") == list(FGVC)
+    assert tasks("domainshift") == ["imagenet"]
     assert tasks("embedded") == ["digits", "shapes_count", "shapes_location", "shapes_orientation"]
     assert "folder" in tasks("own")
     assert tasks() == [name for suite in SUITES for name in tasks(suite)] == list(TASKS)
