@@ -23,8 +23,8 @@ class Task:
     user's own images; sizes has further splits where there are more test sets, see `shifts`. sources: what its images
     can be read from, the keys of `sources.choose.SOURCES`. builder, slices: TFDS name with the accepted versions and
     the slice of each split, None for a task that is not in TFDS. label_map: a name in `tfds.labels.LABEL_MAPS`; for
-    other tasks a sentence.
-    folders: names that the folder of the images may have, that of the published pack first. source: the reference.
+    other tasks a sentence. folders: names that the folder of the images may have, that of the published pack first.
+    source: the reference.
     """
 
     name: str

@@ -155,7 +155,7 @@ def _shift_columns(column: Callable[..., AccuracyColumn]) -> list[AccuracyColumn
     """Columns of the further test sets, scored with the same weights, and of their mean."""
     above = "shifted"
     found = [
-        column(title, partial(_shift_score, name), above, published=partial(_printed_score, name))
+        column(name, partial(_shift_score, name), above, title=title, published=partial(_printed_score, name))
         for name, title in SHIFTS.items()
     ]
     return [*found, column("mean of shifted", _shift_mean, above, published=_printed_shift_mean)]

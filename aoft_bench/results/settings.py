@@ -285,6 +285,8 @@ def _notes(setting: Setting, records: list[Record]) -> list[str]:
     if not setting.official:
         why = "; ".join(sorted({record["data"]["official_note"] for record in records}))
         notes.append(f"* not the official images or splits ({why}): not comparable with published rows.")
+    if setting.suite == "domainshift":
+        notes.append("On ImageNet-A and -R a model chooses among their own 200 classes, as their authors do.")
     if setting.images:
         digits = {f"{record['dataset']} {record['data']['fingerprint'][:8]}" for record in records}
         notes.append(f"Other images than those of the table before it (fingerprints: {', '.join(sorted(digits))}).")

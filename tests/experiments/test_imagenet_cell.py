@@ -49,7 +49,7 @@ def test_the_further_sets_are_scored_once_with_the_trained_weights(
     assert f"a: recorded {shifts['a']['correct']} of 4, reproduced {shifts['a']['correct']} of 4" in again.out
     assert call("tables", "results", cwd=tmp_path).code == 0
     table = (tmp_path / "results/tables/accuracy.md").read_text()
-    assert "| method | trained (M) | with head (M) | imagenet\\* | ImageNetV2 | ImageNet-Sketch | ImageNet-A" in table
+    assert "| method | trained (M) | with head (M) | ImageNet\\* | ImageNetV2 | ImageNet-Sketch | ImageNet-A" in table
     assert not (tmp_path / "results/tables/fewshot.md").exists()
     whole = path.read_text()
     for name, value in (("top1", 99.0), ("total", 5), ("correct_of_all", 5)):

@@ -56,10 +56,10 @@ def test_one_row_has_all_sets_and_their_mean() -> None:
     (comparison,) = build_comparisons(records)
     assert comparison.title.startswith("Shifts of domain, 16-shot: ")
     rows = markdown_rows(to_markdown([accuracy_table(comparison)]))
-    assert [name.strip("\\*") for name in rows[0][3:]] == ["imagenet", *SHIFTS.values(), "mean of shifted"]
+    assert [name.strip("\\*") for name in rows[0][3:]] == ["ImageNet", *SHIFTS.values(), "mean of shifted"]
     numbers = {row[0]: [text.split(" ")[0].strip("*</u>") for text in row[3:]] for row in rows[1:]}
-    assert numbers["lora"] == ["71.0", "61.0", "21.0", "11.0", "31.0", "31.0"]
-    assert numbers["linear"] == ["50.0", "40.0", "10.0", "4.0", "missing", "missing"]
+    assert numbers["LoRA"] == ["71.0", "61.0", "21.0", "11.0", "31.0", "31.0"]
+    assert numbers["Linear"] == ["50.0", "40.0", "10.0", "4.0", "missing", "missing"]
 
 
 @pytest.mark.parametrize("suite", ["manyshot", "domainshift"])
