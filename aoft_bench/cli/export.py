@@ -14,7 +14,7 @@ from aoft_bench.utils.errors import UserError, unknown
 
 FORMATS = ("folder",)
 USAGE = f"""{__doc__}
-  dataset=cifar100,svhn    tasks; suites: vtab1k, manyshot, fgvc, domainshift, embedded, all; `aoft-bench list datasets` shows them
+  dataset=cifar100,svhn    tasks (see `list datasets`); suites: vtab1k, manyshot, fgvc, domainshift, embedded, all
   out=DIR                  where the packs go, each in a folder of its own (cifar100: DIR/cifar)
   format=folder            DIR/cifar/images/<split>/000000.png and train800.txt, val200.txt, test.txt,
                            train800val200.txt of lines '<image> <label>'; the only one so far

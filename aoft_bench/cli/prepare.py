@@ -14,7 +14,7 @@ from aoft_bench.cli.data_commands import ChosenTask, chosen_tasks, each_task, ru
 from aoft_bench.utils.errors import unknown
 
 USAGE = f"""{__doc__}
-  dataset=cifar100,svhn    tasks; suites: vtab1k, manyshot, fgvc, domainshift, embedded, all; `aoft-bench list datasets` shows them
+  dataset=cifar100,svhn    tasks (see `list datasets`); suites: vtab1k, manyshot, fgvc, domainshift, embedded, all
   data.source=tfds|folder  originals from TensorFlow Datasets, or a folder pack in data.root
   data.tfds_dir=DIR        where TensorFlow Datasets keeps downloads and prepared examples
   data.manual_dir=DIR      archives downloaded by hand
