@@ -40,7 +40,7 @@ from aoft_bench.training.fit import fit
 from aoft_bench.training.job import TrainingJob, TrainingResult
 from aoft_bench.training.model import AdaptedModel, build_model
 from aoft_bench.training.progress import with_progress
-from aoft_bench.training.score import Shift, diverged, predict, score_shift
+from aoft_bench.training.score import ShiftScore, diverged, predict, score_shift
 from aoft_bench.training.shards import Shard
 from aoft_bench.training.trained_file import write_trained
 from aoft_bench.training.wandb import EpochLogger, Mirror
@@ -170,7 +170,7 @@ class Score(NamedTuple):
     predictions: Predictions
     merged: bool
     seconds: float
-    shifts: Mapping[str, Shift]
+    shifts: Mapping[str, ShiftScore]
 
     @property
     def correct(self) -> int:
@@ -274,7 +274,7 @@ def score_model(experiment: Experiment, adapted: AdaptedModel) -> Score:
     return Score(predictions, merged, time.monotonic() - start, shifts)
 
 
-def _score_shifts(experiment: Experiment, adapted: AdaptedModel) -> Iterator[tuple[str, Shift]]:
+def _score_shifts(experiment: Experiment, adapted: AdaptedModel) -> Iterator[tuple[str, ShiftScore]]:
     """The name and the score of each further test set of the task. Each is opened here only, after training."""
     config, device = experiment.config, experiment.device
     for name, split in experiment.prepared.open_shifts():

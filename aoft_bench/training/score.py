@@ -67,7 +67,7 @@ def predict(
     return Predictions(**arrays), broken
 
 
-class Shift(NamedTuple):
+class ShiftScore(NamedTuple):
     """How many images of a further test set are right: of its own classes the likeliest one, and of all classes."""
 
     correct: int
@@ -86,7 +86,7 @@ def score_shift(
     std: tuple[float, ...],
     device: torch.device,
     precision: str,
-) -> tuple[Shift, int]:
+) -> tuple[ShiftScore, int]:
     """What is right of a test set that has only the classes `present` (C,), in rising order, and how many images have
     a logit that is not finite. ImageNet-A and -R are scored among their own 200 classes, as their authors do.
 
@@ -103,7 +103,7 @@ def score_shift(
         among += counts_of(logits[:, present], torch.searchsorted(present, labels))
     model.train(training)
     correct_of_all, total, broken = of_all.tolist()
-    return Shift(int(among[0]), correct_of_all, total, len(present)), broken
+    return ShiftScore(int(among[0]), correct_of_all, total, len(present)), broken
 
 
 def _predicted(logits: Tensor, labels: Tensor, keep_logits: bool) -> dict[str, Tensor]:
