@@ -75,12 +75,14 @@ def merged_state(run: TrainedRun, adapted: AdaptedModel) -> dict[str, Tensor]:
     `adapted` is merged. Raises `UserError` if what the method inserted cannot be merged.
     """
     handle = adapted.handle
-    if handle.mergeable:
-        handle.merge()
+    problem = f"{run.config.method.label} cannot be merged into its network"
+    if not handle.mergeable:
+        raise UserError(f"{problem}: {handle.method.why_not_mergeable}")
+    handle.merge()
     state = adapted.model.state_dict()
     own = run.backbone().model.state_dict()
-    if not handle.mergeable or {n: t.shape for n, t in state.items()} != {n: t.shape for n, t in own.items()}:
-        raise UserError(f"{run.config.method.label} cannot be merged into its network: it keeps parts of its own")
+    if {n: t.shape for n, t in state.items()} != {n: t.shape for n, t in own.items()}:
+        raise UserError(f"{problem}: it keeps parts of its own; docs/methods.md says which methods can be")
     return state
 
 

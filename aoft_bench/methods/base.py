@@ -155,6 +155,11 @@ class Method:
         return False
 
     @property
+    def why_not_mergeable(self) -> str:
+        """Why a method that is not `mergeable` cannot be merged, and what to do instead: the end of an error."""
+        return "what it inserts is not linear, or not in a layer; docs/methods.md says which methods can be"
+
+    @property
     def starts_at_backbone(self) -> bool:
         """Whether the adapted model computes the pre-trained function before the first step."""
         return True

@@ -221,9 +221,7 @@ class Handle:
         `unmerge` brings the trained form back, bit for bit. Raises `UserError` for a method that cannot be merged.
         """
         if not self.mergeable:
-            raise UserError(
-                f"{type(self.method).__name__} cannot be merged: what it inserts is not linear, or not in a layer"
-            )
+            raise UserError(f"{type(self.method).__name__} cannot be merged: {self.method.why_not_mergeable}")
         for path, layer in list(self.model.named_modules()):
             inside = any(path.startswith(f"{outer}.") for outer in self._merged)
             if isinstance(layer, Mergeable) and not inside:

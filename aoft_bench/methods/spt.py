@@ -53,7 +53,7 @@ from aoft_bench.backbones.layout import (
 from aoft_bench.config.fields import Count, Positive, Unit
 from aoft_bench.methods.base import Batches, Prepared
 from aoft_bench.methods.parts.choices import flags, places
-from aoft_bench.methods.parts.partly import Form, Module, TunedLinear, TunedNorm
+from aoft_bench.methods.parts.tuned_layers import BottleneckOptions, Form, TunedLinear, TunedNorm
 from aoft_bench.methods.registry import Method, Shape, method
 from aoft_bench.utils.errors import UserError
 
@@ -128,6 +128,10 @@ class SPT(Method):
     def mergeable(self) -> bool:
         return self.form == "lora"
 
+    @property
+    def why_not_mergeable(self) -> str:
+        return "its adapters are not linear; train method=spt, whose form=lora can be"
+
     def tunes(self, model: nn.Module) -> list[str]:
         acts = acted_on(model)
         return [name for name, _ in model.named_parameters() if name == CLASS_TOKEN and acts(name)]
@@ -158,8 +162,8 @@ class SPT(Method):
 
     def attach_prepared(self, model: nn.Module, prepared: Prepared) -> None:
         prepared = prepared or self._stand_in(model)
-        module = Module(self.form, self.rank, self.drop_path)
-        beside_both = [matrix_of(block, "proj").layer for _, block in block_paths(model)]
+        bottlenecks = BottleneckOptions(self.form, self.rank, self.drop_path)
+        projections = [matrix_of(block, "proj").layer for _, block in block_paths(model)]
         for path, layer in self._layers(model):
             first: Tensor = next(layer.parameters())
             made: nn.Module
@@ -171,9 +175,9 @@ class SPT(Method):
                     "bias_places": places(prepared, f"{path}.bias_places", layer.out_features),
                     "tuned": flags(prepared, f"{path}.tuned", matrices_in(path)),
                 }
-                of_proj = any(layer is other for other in beside_both)
+                of_proj = any(layer is other for other in projections)
                 dropout = 0.0 if of_proj else self.dropout
-                made = TunedLinear(layer, choice, module, of_proj or self.form == "lora", dropout)
+                made = TunedLinear(layer, choice, bottlenecks, of_proj or self.form == "lora", dropout)
             replace(model, path, made.to(first).train(layer.training))
 
     def count(self, shape: Shape) -> int | None:

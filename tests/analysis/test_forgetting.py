@@ -76,4 +76,7 @@ def test_a_method_that_changes_features_and_one_that_does_not(tmp_path: Path, na
     (path,) = (tmp_path / "results/records/vit_nano/vpt_shallow").rglob("seed*.json")
     refused = call("evaluate", str(path), "alpha=0", cwd=tmp_path)
     assert (refused.code, refused.out) == (2, "")
-    assert refused.err == "aoft_bench: vpt_shallow cannot be merged into its network: it keeps parts of its own\n"
+    assert refused.err == (
+        "aoft_bench: vpt_shallow cannot be merged into its network: what it inserts is not linear, or not in a layer; "
+        "docs/methods.md says which methods can be\n"
+    )

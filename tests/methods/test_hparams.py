@@ -200,6 +200,15 @@ PUBLISHED = {
             "cifar100": {"queries": 4, "found_scale": 0.1, "attention_scale": 1.0, "ffn_scale": 0.1},
         },
     ),
+    "pace": Published(
+        "MaxwellYaoNi/PACE at 9fee345",
+        ["cifar100"],
+        {"epochs": 300, "warmup_epochs": 10, "schedule": "epoch", "warmup_lr": 1e-6, "min_lr": 1e-5, "batch_size": 64}
+        | {"lr": 1e-3, "weight_decay": 1e-4, "drop_path": 0.1, "drop_path_kind": "sample"}
+        | {"rank": 10, "sigma": 1.2, "strength": 1.0},
+        set(),
+        {"cifar100": {}},
+    ),
     "ssf": Published(
         "dongzelian/SSF at e94e0e7",
         [*VTAB, *FGVC],

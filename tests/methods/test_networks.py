@@ -123,6 +123,7 @@ def test_every_entry_of_the_layout_is_of_a_class_of_timm():
         ("adapter", "PVT v2", r"PyramidVisionTransformerV2: with what it inserts the network does not run \(TypeError"),
         ("fact_tt", "EVA-02", r"EvaBlock: its fc1 is two layers \(SwiGLU\)"),
         ("e2vpt", "DINOv3", r"EvaBlock: this kind of attention \(EvaAttention\)"),
+        ("e2vpt", "ConvNeXt v2", "ConvNeXtBlock: it has no attention; use a plain ViT$"),
         ("adapter_plus", "MViT v2", "MultiScaleBlock: it does not give tokens"),
         ("convpass", "Swin v2", "SwinTransformerV2Block: its tokens are not one sequence"),
     ],

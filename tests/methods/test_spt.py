@@ -102,6 +102,12 @@ def test_what_does_not_fit_is_refused() -> None:
         methods.prepare(vit(), SPT(), [(images * torch.nan, labels)])
 
 
+def test_adapters_are_not_merged() -> None:
+    handle = attached(vit(), "spt", budget=2_000, rank=2, form="adapter", prepared={})
+    with pytest.raises(UserError, match="^SPT cannot be merged: .* not linear; train method=spt, whose form=lora can"):
+        handle.merge()
+
+
 @pytest.mark.slow
 def test_a_cell_of_a_size_that_images_choose(nano_pack: dict[str, str], tmp_path: Path) -> None:
     options = nano_pack | {"method": "spt", "method.budget": "8000", "method.rank": "2", "recipe.epochs": "1"}

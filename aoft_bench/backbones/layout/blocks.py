@@ -105,6 +105,8 @@ def require_plain_attention(block: nn.Module, method: str) -> None:
     """Raise `UserError`, which names `method`, unless `attend` can compute the attention of a block."""
     family = the_family_of(block)
     attention: Any = getattr(block, family.attention, None)
+    if attention is None:
+        raise UserError(f"{method} cannot act inside a {type(block).__name__}: it has no attention; use a plain ViT")
     kind = f"{type(attention).__module__.rpartition('.')[2]}.{type(attention).__name__}"
     if family.plain != kind or getattr(attention, "gate", None) is not None:
         raise UserError(

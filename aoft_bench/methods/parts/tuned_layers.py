@@ -1,4 +1,5 @@
-"""Layers of which single weights, whole vectors, and a low-rank module beside or behind a matrix are trained."""
+"""Linear layers and layer norms of which a part is trained: single weights, whole vectors, and a low-rank bottleneck
+beside or behind a matrix."""
 
 import copy
 from dataclasses import dataclass
@@ -12,20 +13,20 @@ from aoft_bench.methods.parts.mergeable import Mergeable, compute_dtype, plain_l
 from aoft_bench.methods.parts.sparse import sparse_linear
 
 Form = Literal["lora", "adapter"]
-AT_ONCE = 1024  # single weights whose gradient is taken in one product, which bounds the memory
+WEIGHTS_AT_ONCE = 1024  # whose gradient is taken in one product, which bounds the memory
 
 
 @dataclass(frozen=True)
-class Module:
-    """What a low-rank module is like. drop_path: rate at which its output is dropped for whole images."""
+class BottleneckOptions:
+    """How bottlenecks are built. drop_path: rate at which the output of one is dropped for whole images."""
 
     form: Form
     rank: int
     drop_path: float
 
 
-class Narrow(nn.Module):
-    """The module m beside a matrix: inputs -> r -> outputs, with GELU and biases in the form adapter."""
+class Bottleneck(nn.Module):
+    """inputs -> r -> outputs, zero at first; with GELU and biases in the form adapter. x (..., inputs)."""
 
     def __init__(self, inputs: int, outputs: int, rank: int, form: Form) -> None:
         super().__init__()
@@ -45,8 +46,9 @@ class Narrow(nn.Module):
 class TunedLinear(Mergeable):
     """A linear layer (..., in) -> (..., out) of one matrix, or of q, k and v one below the other.
 
-    places (n): the single weights that are trained, in W laid flat; bias_places: those of the bias; tuned: which of the
-    matrices have a module. beside: whether these read x and not what the matrix gives; dropout: of what they read.
+    In `choice`: places (n), the single weights that are trained, in W laid flat; bias_places, those of the bias; tuned,
+    which of the matrices have a bottleneck. reads_input: whether a bottleneck reads x, and not what its matrix gives;
+    dropout: of what it reads.
     """
 
     places: Tensor
@@ -54,23 +56,23 @@ class TunedLinear(Mergeable):
     tuned: Tensor
 
     def __init__(
-        self, base: nn.Linear, choice: dict[str, Tensor], module: Module, beside: bool, dropout: float
+        self, base: nn.Linear, choice: dict[str, Tensor], options: BottleneckOptions, reads_input: bool, dropout: float
     ) -> None:
         super().__init__()
-        self.base, self.beside, self.drop_path = base, beside, module.drop_path
+        self.base, self.reads_input, self.drop_path = base, reads_input, options.drop_path
         for name, value in choice.items():
             self.register_buffer(name, value)
         self.values, self.bias_values = (
             nn.Parameter(torch.zeros(len(found))) if len(found) else None for found in (self.places, self.bias_places)
         )
         outputs = base.out_features // len(self.tuned)
-        inputs = base.in_features if beside else outputs
-        marked = [index for index, tuned in enumerate(self.tuned.tolist()) if tuned]
-        self.narrow = nn.ModuleDict({str(i): Narrow(inputs, outputs, module.rank, module.form) for i in marked})
+        inputs = base.in_features if reads_input else outputs
+        of = [index for index, tuned in enumerate(self.tuned.tolist()) if tuned]
+        self.bottlenecks = nn.ModuleDict({str(i): Bottleneck(inputs, outputs, options.rank, options.form) for i in of})
         self.dropout = nn.Dropout(dropout)
 
     def weight(self) -> Tensor:
-        """W with its trained values (out, in); the modules are not in it."""
+        """W with its trained values (out, in); the bottlenecks are not in it."""
         weight = self.base.weight
         return (
             weight if self.values is None else weight.flatten().index_add(0, self.places, self.values).view_as(weight)
@@ -91,19 +93,19 @@ class TunedLinear(Mergeable):
             y = linear(x.to(dtype), weight, bias)
         else:
             rows, columns = self.places // weight.shape[1], self.places % weight.shape[1]
-            runs = list(zip(torch.split(rows, AT_ONCE), torch.split(columns, AT_ONCE), strict=True))
+            runs = list(zip(torch.split(rows, WEIGHTS_AT_ONCE), torch.split(columns, WEIGHTS_AT_ONCE), strict=True))
             y = sparse_linear(x.to(dtype), weight, bias, self.values, runs)
-        if not self.narrow:
+        if not self.bottlenecks:
             return y
-        dropped = self.dropout(x) if self.beside else x
+        dropped = self.dropout(x) if self.reads_input else x
         parts = list(y.chunk(len(self.tuned), dim=-1))
-        for index, narrow in self.narrow.items():
+        for index, bottleneck in self.bottlenecks.items():
             part = parts[int(index)]
-            added = narrow(dropped if self.beside else self.dropout(part))
-            parts[int(index)] = part + self._kept(added).to(part.dtype)
+            added = bottleneck(dropped if self.reads_input else self.dropout(part))
+            parts[int(index)] = part + self._with_drop_path(added).to(part.dtype)
         return torch.cat(parts, dim=-1)
 
-    def _kept(self, added: Tensor) -> Tensor:
+    def _with_drop_path(self, added: Tensor) -> Tensor:
         """`added` (images, ...), in training zero for images that are drawn, and scaled up for the others."""
         if not self.training or not self.drop_path:
             return added
@@ -114,8 +116,8 @@ class TunedLinear(Mergeable):
     def merged(self) -> nn.Module:
         weight, bias = self.weight().clone(), self.bias()
         parts = weight.chunk(len(self.tuned))
-        for index, narrow in self.narrow.items():
-            parts[int(index)].add_(narrow.up.weight @ narrow.down.weight)  # type: ignore[union-attr, operator]
+        for index, bottleneck in self.bottlenecks.items():
+            parts[int(index)].add_(bottleneck.up.weight @ bottleneck.down.weight)  # type: ignore[union-attr, operator]
         return plain_linear(weight, None if bias is None else bias.clone(), training=self.training)
 
 
