@@ -1,6 +1,7 @@
 """Options of methods that are declared with `added`, read from the source: the classes themselves import torch."""
 
 import ast
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,12 @@ def added_options(folder: Path) -> dict[str, dict[str, Any]]:
     classes = {node.name: node for text in texts for node in ast.parse(text).body if isinstance(node, ast.ClassDef)}
     found = {_method_name(node): _added(node, classes) for node in classes.values() if _method_name(node)}
     return {name: options for name, options in found.items() if options}
+
+
+@functools.cache
+def added_by_methods() -> dict[str, dict[str, Any]]:
+    """`added_options` of the methods of this package. Their files are read once a process, as an import reads them."""
+    return added_options(Path(__file__).parents[1] / "methods")
 
 
 def without_added(tree: Mapping[str, Any], added: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,12 +1,11 @@
 """Cells that are done already. They are found without torch, whose import takes longer than all of them together."""
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from aoft_bench.config.added_options import added_options, without_added
+from aoft_bench.config.added_options import added_by_methods, without_added
 from aoft_bench.config.schema import RunConfig, from_dict
 from aoft_bench.experiments.device import processes_of
 from aoft_bench.experiments.locate import Locator
@@ -31,7 +30,7 @@ class Finder:
 
     def config(self, tree: Mapping[str, Any]) -> RunConfig:
         """The configuration of a cell, but for the options of its method, which are not checked: that needs torch."""
-        return from_dict(without_added(tree, _added()))
+        return from_dict(without_added(tree, added_by_methods()))
 
     def done_before(self, tree: Mapping[str, Any]) -> Outcome | None:
         """The outcome of a cell that has a record and is not to run again; None for any other.
@@ -56,9 +55,3 @@ def skipped(path: Path) -> Outcome:
         return Outcome("skipped", path, read_record(path))
     except UserError as error:
         raise UserError(f"{error}, or replace it by results.mode=force") from None
-
-
-@functools.cache
-def _added() -> dict[str, dict[str, Any]]:
-    """Those of the methods' files, which are read once, as an import reads them."""
-    return added_options(Path(__file__).parents[1] / "methods")

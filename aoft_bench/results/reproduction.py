@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from aoft_bench.config.added_options import added_by_methods
 from aoft_bench.config.schema import RecipeOptions, conf_dir, warmup_epochs
 from aoft_bench.data.tasks import TASKS
 from aoft_bench.records.schema import Record
@@ -251,11 +252,13 @@ def _settings(target: Target, dataset: str) -> dict[str, Any]:
 
 
 def _of_record(options: Mapping[str, Any], section: str, option: str) -> Any:
-    """An option as a run had it; None for one of the method that was left out at its default."""
+    """An option as a run had it, those too that were left out at their default; None for one that is not known."""
     if section == "recipe" and option == "warmup_epochs":
         return warmup_epochs(options["epochs"], options[option])
-    if option in options or section != "recipe":
-        return options.get(option)
+    if option in options:
+        return options[option]
+    if section == "method":
+        return added_by_methods().get(str(options["name"]), {}).get(option)
     return next((f.default for f in fields(RecipeOptions) if f.name == option and f.default is not MISSING), None)
 
 
