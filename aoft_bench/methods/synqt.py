@@ -80,17 +80,19 @@ class Synthesis(nn.Module):
 class SynthesisBlock(nn.Module):
     """A frozen block with its queries: x or (x, c of the blocks before) -> (x', c), c (B, 3 l, D) = q, g, m of each.
 
-    scale: s, shared by all blocks. last: after the last block c is given on as tokens.
+    scale: s, shared by all blocks; None for a single one, which has none before it. last: after the last block c is
+    given on as tokens.
     """
 
-    def __init__(self, block: nn.Module, make: Synthesis, scale: nn.Parameter, last: bool) -> None:
+    def __init__(self, block: nn.Module, make: Synthesis, scale: nn.Parameter | None, last: bool) -> None:
         super().__init__()
         self.block, self.make, self.last = block, make, last
         self.scale = scale
 
     def forward(self, carried: Carried, **attention: Any) -> Carried:
         x, before = carried if isinstance(carried, tuple) else (carried, None)
-        p = self.make(len(x), None if before is None else before[:, -3:-2] * self.scale).to(x.dtype)
+        found = before[:, -3:-2] * self.scale if before is not None and self.scale is not None else None
+        p = self.make(len(x), found).to(x.dtype)
         attended = queried_branch(self.block, p, x)
         fed = feed_forward_branch(self.block, p + attended)
         c = torch.stack([one.mean(1) for one in (p + attended + fed, attended, fed)], dim=1)
@@ -139,7 +141,7 @@ class SynQT(Method):
         scale = nn.Parameter(torch.tensor([self.found_scale]).to(next(blocks[0][1].parameters())))
         for index, (path, block) in enumerate(blocks, 1):
             make = Synthesis(width, self.queries, self.attention_scale, self.ffn_scale)
-            made = SynthesisBlock(block, make.to(scale), scale, index == len(blocks))
+            made = SynthesisBlock(block, make.to(scale), scale if len(blocks) > 1 else None, index == len(blocks))
             replace(model, path, made.train(block.training))
         combination = Combination(width, len(blocks)).to(scale).train(norm.training)
         combination.out_norm.load_state_dict(norm.state_dict())
@@ -149,4 +151,4 @@ class SynQT(Method):
         width, depth = shape.width, shape.depth
         wide, narrow = (2 * hidden * width + hidden + width for hidden in (WIDE, NARROW))
         of_block = self.queries * width + 4 * narrow + 2 * wide + 7 * width + 2
-        return depth * of_block + wide + 4 * width + 3 * depth * (width + 1) + 1
+        return depth * of_block + wide + 4 * width + 3 * depth * (width + 1) + (depth > 1)

@@ -127,7 +127,10 @@ def _key(job: TrainingJob, part: FrozenPart) -> str:
     digest.update(images.cpu().contiguous().numpy().data)
     inside = [f"{path}." for path, _ in block_paths(model)] if not part.features else []
     constant = tuple(f"{path}." for path in part.blocks)
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+    parameters = list(model.named_parameters())
+    if constant:  # what stands behind them has no part in them
+        parameters = parameters[: 1 + max(i for i, (name, _) in enumerate(parameters) if name.startswith(constant))]
+    for name, tensor in [*parameters, *model.named_buffers()]:
         left_out = tensor.requires_grad or (name.startswith(tuple(inside)) and not name.startswith(constant))
         if not left_out:
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode() + _bytes(tensor))
@@ -135,13 +138,14 @@ def _key(job: TrainingJob, part: FrozenPart) -> str:
 
 
 def _modules(model: nn.Module, part: FrozenPart) -> Iterator[str]:
-    """What the modules are that compute the activations: not trained ones, not other blocks, not dropouts, which act in
-    training only and are without effect in what is constant."""
+    """What the modules are that compute the activations: not trained ones, not other blocks or what is behind, not
+    dropouts, which act in training only and are without effect in what is constant."""
     found = {path: model.get_submodule(path) for path in part.blocks}
     for name, child in model.named_children():
         inside = {id(module) for module in child.modules()}
-        has_blocks = not part.features and any(id(block) in inside for _, block in block_paths(model))
-        if not has_blocks and not any(parameter.requires_grad for parameter in child.parameters()):
+        if not part.features and any(id(block) in inside for _, block in block_paths(model)):
+            break  # the rest stands behind
+        if not any(parameter.requires_grad for parameter in child.parameters()):
             found[name] = child
     for path, module in found.items():
         for name, one in module.named_modules():

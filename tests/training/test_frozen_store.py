@@ -54,6 +54,8 @@ def test_the_second_run_reads_what_the_first_one_computed(tmp_path: Path, filled
     spare_frozen_blocks(made.adapted.model)
     other, count, said = filled(made)
     assert (count, said) == (0, "") and same(other, first)
+    # the final norm, which partial fine-tuning trains, stands behind
+    assert filled(job(tmp_path, "partial"))[1] == 0
 
 
 OTHERS: dict[str, dict[str, Any]] = {
