@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import aoft_bench
-from benchmarks import cells
+from benchmarks import cells, steps
 from benchmarks.machine import Workload
-from benchmarks.networks import FLOOR, MAIN, others, vit
+from benchmarks.networks import FLOOR, MAIN, below, others, vit
 from benchmarks.peak import operations
 from benchmarks.report import markdown, table
 from benchmarks.timing import Times
@@ -38,6 +38,17 @@ def test_sections_are_measured_and_kept(tmp_path: Path) -> None:
     assert all(row["ratio"] > 0 and row["peak_bytes"] > 1e6 for row in steps.values())
     assert done.stdout == markdown(found) == (tmp_path / "benchmark.md").read_text()
     assert "| floor | 1" in done.stdout or "| floor | 0" in done.stdout
+
+
+@pytest.mark.slow
+def test_steps_below_the_floor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "peak_of", lambda *_: 10**6)  # which starts a process for each
+    found = steps.frozen(Workload(torch.device("cpu"), "fp32", "vit_nano", 16, 2, 1, 1, 1))
+    assert [row["case"] for row in found["steps"]] == ["floor", *(case.name for case in below())]
+    assert all(row["ratio"] > 0 for row in found["steps"])
+    (probe,) = found["linear probe"]
+    assert probe["forward_passes"] > probe["filling"] > 0
+    assert "| 100 epochs |" in table(found["linear probe"])
 
 
 def test_every_method_is_a_case() -> None:

@@ -117,7 +117,7 @@ wrong("rate below min_lr", "recipe.lr=1e-9", "recipe.lr: got 1e-09", "must not b
 wrong("drop path 1.5", "recipe.drop_path=1.5", "recipe.drop_path: got 1.5, must be below 1")
 wrong("rank above width", "method=lora method.rank=500", "rank is too large: got 500", "give 1 to 128")
 ANY = "give all, last:N (the last N), or numbers from 0, rising, as in [10,11]"
-for _given in ("last:0", "last:x", "[3,3]", "[-1]", "[2,1]", "[]", "2", "null"):
+for _given in ("last:0", "last:x", "[3,3]", "[-1]"):
     wrong(f"blocks {_given}", f"method=lora method.blocks={_given}", "method.blocks: got ", ANY)
 wrong(
     "more blocks than there are",
@@ -130,7 +130,6 @@ wrong("blocks of a probe", "method.blocks=last:2", "got 'last:2', but a linear p
 wrong("a ladder with a gap", "method=lst method.blocks=[1,3]", "lst goes from each block to the next", "all or last:N")
 wrong("prompts with a gap", "method=vpt_shallow method.blocks=[1,3]", "vpt_shallow goes from each", "without a gap")
 wrong("a negative budget", "trainer.frozen_cache_gib=-1", "trainer.frozen_cache_gib: got -1, must be at least 0")
-wrong("no budget on disk", "trainer.frozen_shared_gib=null", "trainer.frozen_shared_gib: got None, must be a number")
 wrong("unknown use of a cache", "trainer.frozen_cache=share", "'share' (did you mean 'shared'?)", "auto, off")
 wrong("rank 0", "method=aoft method.rank=0", "method.rank: got 0, must be at least 1")
 wrong("a bypass above width", "method=res_tuning method.bottleneck=129", "bottleneck is too large: got 129", "1 to 128")

@@ -35,6 +35,18 @@ def test_options_that_a_record_lacks_stay_away() -> None:
     assert from_dict(given, methods.get).as_dict()["method"] == given["method"]
 
 
+@pytest.mark.parametrize(
+    "blocks", ["last:0", "last:", "first:1", "", "all:1", [], [2, 1], [3, 3], [-1], [True], 2, None, 1.0]
+)
+def test_blocks_are_all_the_last_or_numbers(blocks: Any) -> None:
+    lora = methods.get("lora")
+    for right in ("all", "last:1", "last:12", [0], [3, 11]):
+        assert not check_value(lora, "blocks", right, "method")
+    (problem,) = check_value(lora, "blocks", blocks, "method")
+    assert problem.endswith(", give all, last:N (the last N), or numbers from 0, rising, as in [10,11]")
+    assert bool(check_value(methods.get("partial"), "blocks", blocks, "method")) == (blocks != 2)
+
+
 def test_a_configuration_cannot_be_changed() -> None:
     config = config_of()
     with pytest.raises(dataclasses.FrozenInstanceError):

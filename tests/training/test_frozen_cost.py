@@ -33,7 +33,7 @@ def normalized(made: TrainingJob, images: torch.Tensor) -> torch.Tensor:
     return normalize(images, made.adapted.mean, made.adapted.std)
 
 
-CASES = [("linear", {}), ("partial", {}), ("lora", {"blocks": "last:1"}), ("aoft", {"blocks": "last:1"})]
+CASES = [("linear", {}), ("partial", {}), ("lora", {"blocks": "last:1"})]
 BESIDE = [("lst", {"reduction": 2}), ("res_tuning", {}), ("vqt", {}), ("synqt", {})]
 
 

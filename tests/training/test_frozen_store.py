@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from frozen_jobs import images, job
 from safetensors.torch import load_file, save_file
 
+from aoft_bench.training import frozen_cache as frozen_cache_module
 from aoft_bench.training import frozen_fill, frozen_store
 from aoft_bench.training.frozen_cache import FrozenCache
 from aoft_bench.training.frozen_fill import frozen_cache
@@ -143,7 +145,9 @@ def replaced(made: TrainingJob, **changes: Any) -> TrainingJob:
     return TrainingJob(**{**vars(made), **changes})
 
 
-def test_it_says_why_nothing_is_kept(tmp_path: Path, filled: Callable[..., Seen]) -> None:
+def test_it_says_why_nothing_is_kept(
+    tmp_path: Path, filled: Callable[..., Seen], monkeypatch: pytest.MonkeyPatch
+) -> None:
     unused = frozen_fill.UNUSED
     several = replaced(job(tmp_path, blocks="last:1"), shard=Shard(0, 2))
     assert filled(several) == ({}, 0, unused + "several processes train one model")
@@ -156,6 +160,11 @@ def test_it_says_why_nothing_is_kept(tmp_path: Path, filled: Callable[..., Seen]
     values, count, said = filled(small)
     assert values and count == 1
     assert said == "frozen activations are not shared: they do not fit into the memory"
+    monkeypatch.setattr(frozen_cache_module.shutil, "disk_usage", lambda folder: SimpleNamespace(free=0))
+    none, count, no_disk = filled(small)
+    assert none == {} and no_disk.startswith(f"{unused}it would take 0.0 GiB, 0.0 GiB of memory are allowed (trainer")
+    assert no_disk.endswith(f"and the disk of {tmp_path} has too little room")
+    monkeypatch.undo()
     said = filled(replaced(small, shared=None))[2]
     assert said == "frozen activations are in a file: they are larger than trainer.frozen_cache_gib allows"
 
