@@ -26,6 +26,7 @@ COMMANDS = {
     "doctor": "which data are ready, whether they are right, how two copies differ",
     "prepare": "download and decode images ahead of a run",
     "export": "write tasks as folders of images, for other people's code",
+    "tune": "search a grid on val200 by successive halving, at a third of its epochs",
     "select": "choose hyper-parameters from tuning runs, for hparams=tuned",
     "evaluate": "score the saved parameters of a record again",
     "analyze": "how orthogonal a backbone and trained methods are, and what was forgotten",

@@ -188,10 +188,16 @@ def _ended(overrides: list[str], outcome: "Outcome") -> Job:
 
 def _command(of_hydra: Any, overrides: list[str]) -> str:
     """The command that runs this one cell again, also when a sweep ran it."""
-    words = ["python", "-m", "aoft_bench"]
     given = [source.path for source in of_hydra.runtime.config_sources if source.provider == "command-line"]
-    words += ["-cd", os.path.relpath(given[0], of_hydra.runtime.cwd)] if given else []
-    words += ["-cn", of_hydra.job.config_name, "hydra.mode=RUN"] if of_hydra.job.config_name != "config" else []
+    folder = Path(os.path.relpath(given[0], of_hydra.runtime.cwd)) if given else None
+    return cell_command(folder, of_hydra.job.config_name, overrides)
+
+
+def cell_command(folder: Path | None, name: str, overrides: list[str]) -> str:
+    """The command of one cell. folder, name: of -cd and -cn; overrides: of the cell."""
+    words = ["python", "-m", "aoft_bench"]
+    words += ["-cd", str(folder)] if folder else []
+    words += ["-cn", name, "hydra.mode=RUN"] if name != "config" else []
     return shlex.join(words + overrides)
 
 

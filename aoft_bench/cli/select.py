@@ -51,7 +51,7 @@ def _select(arguments: argparse.Namespace) -> None:
     for run in sorted(_selected(found, arguments), key=lambda run: (run.method, run.dataset)):
         groups[run.method, run.dataset].append(run)
     check_comparable(groups)
-    chosen = [choose(runs) for runs in groups.values()]
+    chosen = [choose(runs, [one for one in found.stopped if _is_like(one, runs[0])]) for runs in groups.values()]
     known = choices([conf_dir(), arguments.conf])
     conf, name = arguments.conf, arguments.name
     hparams.check_set(conf, name)
@@ -75,11 +75,18 @@ def _select(arguments: argparse.Namespace) -> None:
     print(f"{counted(len(written), 'file')} {verb} from {counted(total, 'tuning record')}{others}")
 
 
+def _is_like(run: TuningRun, other: TuningRun) -> bool:
+    """Whether two runs are of one method on one task under one setting."""
+    return all(getattr(run, name) == getattr(other, name) for name in ("method", "dataset", "setting"))
+
+
 def _selected(found: Evidence, arguments: argparse.Namespace) -> list[TuningRun]:
     """The runs that the command line selects. Raises `UserError` if there are none, or none of a name that is given."""
     runs = found.runs
     if not runs:
         others = f"{found.others} of other protocols, which are not read" if found.others else "none at all"
+        if found.stopped:
+            others = f"{counted(len(found.stopped), 'trial')} of aoft-bench tune that did not come to the end"
         raise UserError(
             f"no tuning records below {arguments.results / 'records'} ({others}); "
             f"make some: {TUNE} method=aoft dataset=digits"
@@ -107,8 +114,11 @@ def _report(choice: Choice, path: Path, arguments: argparse.Namespace) -> None:
     best = choice.best
     print(
         f"{choice.method} · {choice.dataset} · {choice.setting.backbone}: {best}, val200 top-1 "
-        f"{100 * float(best.score):.2f} %, the best of {len(choice.points)}, {seeds_text(best.seeds)}"
+        f"{100 * float(best.score):.2f} %, the best of {len(choice.points) + len(choice.stopped)}, "
+        f"{seeds_text(best.seeds)}"
     )
+    if choice.stopped:
+        print(f"  {len(choice.stopped)} of them were stopped early; {choice.epochs:,} epochs of training in all")
     for edge in choice.edges:
         print(f"  {edge}: others beyond may be better")
     for point in choice.incomplete:

@@ -48,14 +48,15 @@ def fit_in_processes(
     digest: str,
     checkpoint: Path,
     logger: EpochLogger | None,
+    until: int | None = None,
 ) -> TrainingResult:
     """Train in `world_size` workers, and load what they trained into `handle` from the last epoch's checkpoint.
 
-    digest: hash of the cell; workers that find other data or weights refuse to train. Raises `UserError` when a worker
-    fails or dies; no worker is left then.
+    digest: hash of the cell; workers that find other data or weights refuse to train. until: see `TrainingJob`. Raises
+    `UserError` when a worker fails or dies; no worker is left then.
     """
     job: dict[str, Any] = {"config": config.as_dict(), "world_size": world_size, "logged": logger is not None}
-    job |= {"code": code_digest(), "hash": digest}
+    job |= {"code": code_digest(), "hash": digest, "until": until}
     with tempfile.TemporaryDirectory(prefix="aoft_bench-") as name:
         if handle.method.prepares:  # all workers take what was chosen here
             torch.save(handle.state_dict(), Path(name) / PREPARED)

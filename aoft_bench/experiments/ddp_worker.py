@@ -87,7 +87,7 @@ def _train(job: dict[str, Any], send: Send) -> None:
     logger = _forwarding_logger(send) if job["logged"] and shard.rank == 0 else None
     prepared = Path(job["folder"]) / PREPARED
     adapted = experiment.build_model(torch.load(prepared, weights_only=True) if prepared.is_file() else None)
-    result = fit(experiment.job(adapted, logger, shard))
+    result = fit(experiment.job(adapted, logger, shard, job["until"]))
     peak = hardware.peak_memory_bytes(experiment.device)
     send({"result": dataclasses.asdict(result) | {"peak_memory_bytes": peak}})
     torch.distributed.destroy_process_group()

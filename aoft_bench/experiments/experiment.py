@@ -34,7 +34,7 @@ from aoft_bench.records.code_version import code_digest, git_state, version_of
 from aoft_bench.records.files import CellFiles, write_record
 from aoft_bench.records.predictions import Predictions, check_predictions, write_predictions
 from aoft_bench.records.protocols import PROTOCOLS, Protocol
-from aoft_bench.records.schema import SCHEMA
+from aoft_bench.records.schema import SCHEMA, is_stopped
 from aoft_bench.training import hardware
 from aoft_bench.training.fit import fit
 from aoft_bench.training.job import TrainingJob, TrainingResult
@@ -123,8 +123,10 @@ class Experiment:
         """Batches of `scored_split`, see `ordered_batches`."""
         return ordered_batches(self.scored_split, self.config, self.device)
 
-    def job(self, adapted: AdaptedModel, logger: EpochLogger | None, shard: Shard | None = None) -> TrainingJob:
-        """The training of `adapted`; of several processes, the shard of this one."""
+    def job(
+        self, adapted: AdaptedModel, logger: EpochLogger | None, shard: Shard | None = None, until: int | None = None
+    ) -> TrainingJob:
+        """The training of `adapted`, up to an epoch; of several processes, the shard of this one."""
         return TrainingJob(
             label=self.label,
             adapted=adapted,
@@ -139,6 +141,7 @@ class Experiment:
             logger=logger,
             shard=shard,
             shared=self._shared_folder,
+            until=until,
         )
 
     @property
@@ -197,19 +200,23 @@ def prepare_experiment(config: RunConfig) -> Experiment:
     return Experiment(config, chosen, prepared, weights, sha256, device, precision, digest)
 
 
-def run_experiment(experiment: Experiment, command: str, processes: int = 1) -> dict[str, Any]:
+def run_experiment(
+    experiment: Experiment, command: str, processes: int = 1, trial: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Train, score once, save what was trained, and write the record, which is returned.
 
-    command: what the record says reproduces it. processes: how many train together.
+    command: what the record says reproduces it. processes: how many train together. trial: of `aoft-bench tune`, see
+    `records.schema.Trial`; one that ends at an earlier rung leaves its record in stopped/, and a checkpoint to go on.
     """
     config, files = experiment.config, experiment.files
     _ = experiment.copies  # reads the manifest: a damaged one is found before training
     hardware.reset_peak_memory(experiment.device)
     adapted = experiment.build_model()
+    until = None if trial is None else trial["rungs"][trial["rung"] - 1]
     official = experiment.prepared.official
     with Mirror(config, label=experiment.label, digest=experiment.digest, official=official) as mirror:
         if processes == 1:
-            trained = fit(experiment.job(adapted, mirror.logger))
+            trained = fit(experiment.job(adapted, mirror.logger, until=until))
         else:
             trained = fit_in_processes(
                 config,
@@ -219,9 +226,15 @@ def run_experiment(experiment: Experiment, command: str, processes: int = 1) -> 
                 digest=experiment.digest,
                 checkpoint=files.checkpoint,
                 logger=mirror.logger,
+                until=until,
             )
         score = score_model(experiment, adapted)
         record = describe(experiment, adapted, trained, score, command)
+        if trial is not None:
+            record["trial"] = trial
+        if is_stopped(record):
+            write_record(files.stopped, record)
+            return record
         record["trained_sha256"] = write_trained(files.trained, adapted.handle.state_dict())
         record["cost"]["trained_file_bytes"] = files.trained.stat().st_size
         _keep_predictions(files, score.predictions, record, config.results.predictions)

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from typing import Any
 
 from aoft_bench import data
 from aoft_bench.backbones.layout import VIT_B16, chosen_blocks
@@ -11,6 +12,8 @@ from aoft_bench.experiments.done import Outcome, skipped
 from aoft_bench.experiments.experiment import prepare_experiment, run_experiment
 from aoft_bench.methods import Handle
 from aoft_bench.records.code_version import code_digest, git_state
+from aoft_bench.records.files import CellFiles, read_record
+from aoft_bench.records.schema import is_stopped
 from aoft_bench.records.unfinished import (
     note_failure,
     refuse_other_code,
@@ -26,11 +29,12 @@ from aoft_bench.utils.files import check_writable, user_path
 from aoft_bench.utils.locks import claim
 
 
-def run(config: RunConfig, command: str, *, wait: bool = True) -> Outcome:
+def run(config: RunConfig, command: str, *, wait: bool = True, trial: dict[str, Any] | None = None) -> Outcome:
     """Run a cell if it has no record yet. command: what the record says reproduces it.
 
     If another process runs the same cell, waits for it, or with wait=False returns at once. A run that was stopped
-    goes on from its last epoch. An error leaves a failure record (see `note_failure`) and is raised.
+    goes on from its last epoch. trial: of `aoft-bench tune`, up to a rung, unless the cell got so far before; see
+    `run_experiment`. An error leaves a failure record (see `note_failure`) and is raised.
     """
     code_digest(), git_state()  # read now: a sweep may run for hours while the checkout changes
     hardware.prepare_cpu(config.trainer.threads)
@@ -42,28 +46,42 @@ def run(config: RunConfig, command: str, *, wait: bool = True) -> Outcome:
     files, force = experiment.files, config.results.mode == "force"
     root = user_path(config.results.root, "results.root")
     remove_finished(root)
-    if files.record.is_file() and not force:
-        return skipped(files.record)
+    if not force and (outcome := _before(files, trial)):
+        return outcome
     if config.results.mode == "only-cached":
         raise UserError(f"{experiment.label} has no record at {files.record}; results.mode=missing runs it")
-    for path in (files.record, files.trained, files.predictions, files.lock):
+    for path in (files.record, files.trained, files.predictions, files.lock, *([files.stopped] if trial else [])):
         check_writable(path)
     refuse_other_code(root)
     with claim(files.lock, experiment.label, wait=wait) as claimed:
         if not claimed:
             return Outcome("elsewhere", files.record, None)
-        if files.record.is_file() and not force:  # another process has written it meanwhile
-            remove_unfinished(files)
-            return skipped(files.record)
+        if not force and (outcome := _before(files, trial)):  # another process has written it meanwhile
+            if files.record.is_file():
+                remove_unfinished(files)
+            return outcome
         remove_leftovers(files)
         with worker_noted(files.worker):
             try:
-                record = run_experiment(experiment, command, processes)
+                record = run_experiment(experiment, command, processes, trial)
             except Exception as error:
                 note_failure(files.failure, experiment.label, command, config.as_dict(), error)
                 raise
+        if is_stopped(record):
+            return Outcome("done", files.stopped, record)
         remove_unfinished(files)
     return Outcome("done", files.record, record)
+
+
+def _before(files: CellFiles, trial: dict[str, Any] | None) -> Outcome | None:
+    """The outcome for a cell that has its record, or, of a trial, got to its rung before with this code; else None."""
+    if files.record.is_file():
+        return skipped(files.record)
+    if trial is None or not files.stopped.is_file():
+        return None
+    stopped = read_record(files.stopped)
+    far = len(stopped["curves"]["val200_top1"]) >= trial["rungs"][trial["rung"] - 1]
+    return Outcome("skipped", files.stopped, stopped) if far and stopped.get("code") == code_digest() else None
 
 
 def dry_run(config: RunConfig) -> None:

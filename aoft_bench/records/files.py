@@ -5,6 +5,7 @@
     <root>/records/<backbone>/<method>/<dataset>/seed<k>-<hash>.predictions.npz what it predicted (not committed)
     <root>/unfinished/<backbone>/<method>/<dataset>/seed<k>-<hash>.ckpt         while it trains: the last epoch
     <root>/unfinished/<backbone>/<method>/<dataset>/seed<k>-<hash>.lock         while a process runs it
+    <root>/stopped/<backbone>/<method>/<dataset>/seed<k>-<hash>.json            how far it was when `tune` stopped it
     <root>/failures/<backbone>/<method>/<dataset>/seed<k>-<hash>.json           why it failed, until it is done
 
 The hash is over all that can change the number (`records.identity`), so a cell is done exactly if its record exists. A
@@ -21,11 +22,12 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from aoft_bench.records.schema import AGAIN, Record, check_record
+from aoft_bench.records.schema import AGAIN, Record, check_record, is_stopped
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import read_regular, write_text_atomically
 from aoft_bench.utils.text import is_one_line, one_line, shown
 
+STOPPED = "stopped"  # beside records/: nothing that reads results looks there
 LARGEST = 2**25  # bytes of a record; one of 100,000 epochs has 2 MB
 # words as `shlex.join` writes them
 _COMMAND = re.compile(r"""python -m aoft_bench(?: (?:[\w@%+=:,./-]+|'(?:[^']|'"'"')*'))*""", re.ASCII)
@@ -44,7 +46,8 @@ def record_path(root: Path, backbone: str, method: str, dataset: str, seed: int,
 
 @dataclass(frozen=True)
 class CellFiles:
-    """Where everything of a cell is kept. worker: which process runs it, beside its lock."""
+    """Where everything of a cell is kept. worker: which process runs it, beside its lock; stopped: the record of a
+    trial that was not trained to the end."""
 
     record: Path
     trained: Path
@@ -53,6 +56,7 @@ class CellFiles:
     lock: Path
     worker: Path
     failure: Path
+    stopped: Path
 
 
 def predictions_path(record: Path) -> Path:
@@ -72,6 +76,7 @@ def cell_files(root: Path, record: Path) -> CellFiles:
         lock=unfinished.with_suffix(".lock"),
         worker=unfinished.with_suffix(".worker.json"),
         failure=failures.with_suffix(".json"),
+        stopped=(root / STOPPED / inside).with_suffix(".json"),
     )
 
 
@@ -98,6 +103,8 @@ def read_record(path: Path, *, anywhere: bool = False) -> Record:
         record = parse_record(path)
         check_record(record)
         place = place_of(record, Path())
+        if anywhere and is_stopped(record):
+            raise UserError("is of a trial that aoft-bench tune stopped early, not a result; name a record of records/")
         parts = place.parts[-1:] if anywhere else place.parts
         if Path(os.path.abspath(path)).parts[-len(parts) :] != parts:
             raise UserError(misplaced(place))
@@ -130,8 +137,12 @@ def parse_record(path: Path) -> Any:
 
 
 def place_of(record: Record, root: Path) -> Path:
-    """Where a record belongs below the results folder `root`. Raises `UserError` for names that can be no folders."""
-    return record_path(root, *(record[key] for key in ("backbone", "method", "dataset", "seed", "hash")))
+    """Where a record belongs below the results folder `root`: in records/, or in stopped/ if a trial was stopped early.
+
+    Raises `UserError` for names that can be no folders.
+    """
+    path = record_path(root, *(record[key] for key in ("backbone", "method", "dataset", "seed", "hash")))
+    return cell_files(root, path).stopped if is_stopped(record) else path
 
 
 def misplaced(place: Path) -> str:

@@ -170,6 +170,19 @@ class ConfigRecipe(Section):
     warmup_epochs: int | None
 
 
+class Trial(Section):
+    """What `aoft-bench tune` made of a run: a trial, which was compared with others after each rung, and stopped at one
+    or trained to the end.
+
+    rung: the one that it reached, counted from 1; rungs: their epochs, the last one all of the run's; trials: how many
+    settings are trained up to each.
+    """
+
+    rung: Positive
+    rungs: Annotated[list[Positive], Field(min_length=1, max_length=100)]
+    trials: Annotated[list[Positive], Field(min_length=1, max_length=100)]
+
+
 class Config(Section):
     """The configuration, as far as every record needs it."""
 
@@ -188,7 +201,7 @@ class RecordSchema(Section):
 
     prepared: SHA-256 of what the method chose from training images, of a method that does. trained_sha256: of the file
     beside it, with what was trained; predictions_sha256: of the file of its predictions. Both are empty in older
-    records, the second where results.predictions=none too.
+    records, the second where results.predictions=none too. trial: of a run of `aoft-bench tune`.
     """
 
     backbone: Word
@@ -213,6 +226,7 @@ class RecordSchema(Section):
     versions: dict[str, str | None] = {}
     git: Git | None = None
     code: Digest | None = None
+    trial: Trial | None = None
     config: Config
 
     @model_validator(mode="wrap")
@@ -235,6 +249,12 @@ def check_record(record: Any) -> None:
         RecordSchema.model_validate(record)
     except ValidationError as error:
         raise UserError(_text_of(error)) from None
+
+
+def is_stopped(record: Record) -> bool:
+    """Whether a checked record is of a trial that was stopped before its last epoch: no result."""
+    trial = record.get("trial")
+    return trial is not None and trial["rung"] < len(trial["rungs"])
 
 
 def _no_number(values: Any, level: int = 1) -> str:
@@ -277,6 +297,7 @@ def _contradictions(record: RecordSchema, values: Record) -> Iterator[str]:
     if best is not None and per_epoch and abs(best - max(per_epoch)) > 1e-6:
         yield f"metrics.best_test_epoch_top1 is {best:g}, but the best of its curve is {max(per_epoch):g}"
     yield from _wrong_images(record)
+    yield from _wrong_trial(record)
     for name, stated, configured in (
         ("seed", record.seed, config.seed),
         ("dataset", record.dataset, config.dataset.name),
@@ -305,6 +326,21 @@ def _wrong_images(record: RecordSchema) -> Iterator[str]:
         yield f"data.drawn.shots is {shown(shots)}, but config.data.shots is {shown(config.shots)}"
     if data.official and data.official_note.startswith(NOT_OFFICIAL):
         yield f"data.official is true, but data.official_note is {shown(data.official_note)}"
+
+
+def _wrong_trial(record: RecordSchema) -> Iterator[str]:
+    """What of a trial does not follow from the epochs of its recipe and of its curve."""
+    trial, epochs, curve = record.trial, record.config.recipe.epochs, record.curves.get(f"{record.metrics.split}_top1")
+    if trial is None:
+        return
+    if record.config.protocol.name != "tune":
+        yield f"it is a trial of aoft-bench tune, but its protocol is {shown(record.config.protocol.name)}"
+    if trial.rungs != sorted(set(trial.rungs)) or trial.rungs[-1] != epochs:
+        yield f"trial.rungs is {trial.rungs}, but they rise to the {epochs:,} epochs of the recipe"
+    if trial.rung > len(trial.rungs) or len(trial.trials) != len(trial.rungs):
+        yield f"trial.rung is {trial.rung}, of {len(trial.rungs)} rungs and {len(trial.trials)} numbers of trials"
+    elif len(curve or []) != (reached := trial.rungs[trial.rung - 1]):
+        yield f"trial.rung is {trial.rung}, after {reached:,} epochs, but its curve has {len(curve or [])}"
 
 
 def _text_of(error: ValidationError) -> str:

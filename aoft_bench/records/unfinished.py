@@ -69,7 +69,10 @@ def refuse_other_code(root: Path) -> None:
 
 def remove_leftovers(files: CellFiles) -> None:
     """Remove what a process that was killed while it wrote a file of this cell left. The cell must be claimed."""
-    for path in (files.record, files.trained, files.predictions, files.checkpoint, files.worker, files.failure):
+    for path in (
+        *(files.record, files.trained, files.predictions, files.checkpoint),
+        *(files.worker, files.failure, files.stopped),
+    ):
         for partial in path.parent.glob(f"{path.name}.*.partial"):
             partial.unlink(missing_ok=True)
 
@@ -93,7 +96,7 @@ def remove_finished(root: Path) -> None:
 
 def remove_unfinished(files: CellFiles) -> None:
     """Remove what a cell leaves beside its record, its lock last. The cell must be claimed, and done."""
-    for path in (files.worker, files.checkpoint, files.failure, files.lock):
+    for path in (files.worker, files.checkpoint, files.failure, files.stopped, files.lock):
         with contextlib.suppress(OSError):
             path.unlink()
 

@@ -49,17 +49,18 @@ class Collected:
     others: int = 0
 
 
-def collect(root: Path, protocol: str | None = None) -> Collected:
+def collect(root: Path, protocol: str | None = None, folder: str = "records") -> Collected:
     """The good records below `root`/records, and the others with the reason why they are left out.
 
-    protocol: only records of this one; of every other record nothing is read but the name of its protocol. Of two files
-    with the same cell, the one in its proper place is used and the other is left out.
+    folder: `STOPPED` for trials that `aoft-bench tune` stopped early, which are in no other. protocol: only records of
+    this one; of every other record nothing is read but the name of its protocol. Of two files with the same cell, the
+    one in its proper place is used and the other is left out.
     """
     checked: list[tuple[Path, Path, Record]] = []
     reasons: dict[Path, str] = {}
     copies: dict[Path, list[Path]] = defaultdict(list)
     others = 0
-    for path in sorted((root / "records").rglob("*.json")):
+    for path in sorted((root / folder).rglob("*.json")):
         try:
             if path.name.endswith(".failed.json"):
                 raise UserError(f"is not a result but the trace of a run that failed; {AGAIN}")

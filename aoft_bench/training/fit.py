@@ -26,7 +26,7 @@ from aoft_bench.training.shards import Shard, ShardedBatches
 
 
 def fit(job: TrainingJob) -> TrainingResult:
-    """Train the job's model in place for `recipe.epochs` epochs, and leave it on `job.device`.
+    """Train the job's model in place for `recipe.epochs` epochs, or until `job.until`, and leave it on `job.device`.
 
     Where `job.checkpoint` exists already, training goes on from it, to the same weights, bit for bit, as without a stop
     (on CUDA with trainer.deterministic, without trainer.compile). Raises `UserError` when the loss is no longer finite,
@@ -37,6 +37,7 @@ def fit(job: TrainingJob) -> TrainingResult:
     images = len(job.batches.images)
     progress, silent = job.trainer.progress if job.is_main_process else "none", not job.is_main_process
     callbacks = [RunProgress(progress, job.label, images, job.recipe.epochs), checkpoint]
+    callbacks += [] if job.until is None else [StopAfter(job.until)]
     with (
         _quiet_lightning(),
         compiled_blocks(job.adapted.model, job.trainer.compile),
@@ -55,7 +56,21 @@ def fit(job: TrainingJob) -> TrainingResult:
         )
     job.adapted.model.to(job.device)
     seconds = checkpoint.seconds + (module.cache.seconds if module.cache else 0.0)
-    return TrainingResult(module.curves, seconds, images * job.recipe.epochs / seconds, checkpoint.resumed)
+    epochs = len(module.curves["train_loss"])
+    return TrainingResult(module.curves, seconds, images * epochs / seconds, checkpoint.resumed)
+
+
+class StopAfter(pl.Callback):
+    """Ends training after so many epochs. The rates stay those of a run of all epochs, which `max_epochs` counts."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        trainer.should_stop = trainer.current_epoch >= self.epochs  # of a checkpoint that got so far
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        trainer.should_stop = trainer.current_epoch + 1 >= self.epochs
 
 
 def _trainer(job: TrainingJob, callbacks: list[pl.Callback]) -> pl.Trainer:

@@ -21,7 +21,9 @@ class TrainingJob:
     "fp32" or "bf16" (mixed). checkpoint: file that is written after each epoch, and from which a stopped run goes on.
     scored: split whose accuracy is the result ("val200" or "test"). score_batches: its images, to be scored after each
     epoch; None under the protocol `clean`. logger: the W&B run. shard: the part of this process in every batch, where
-    several train one model together. shared: folder in which runs share frozen activations, if they do.
+    several train one model together. shared: folder in which runs share frozen activations, if they do. until: the
+    epoch after which training stops, on the schedule of `recipe.epochs`; its checkpoint goes on from there. None: the
+    last one.
     """
 
     label: str
@@ -37,6 +39,7 @@ class TrainingJob:
     logger: EpochLogger | None = None
     shard: Shard | None = None
     shared: Path | None = None
+    until: int | None = None
 
     @property
     def is_main_process(self) -> bool:

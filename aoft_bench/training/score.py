@@ -14,9 +14,13 @@ from aoft_bench.training.shards import IGNORED
 from aoft_bench.utils.errors import UserError
 
 
-def diverged(what: str, recipe: RecipeOptions) -> UserError:
+class DivergedError(UserError):
+    """Training came to NaN or infinite values: the settings are to blame, not the machine."""
+
+
+def diverged(what: str, recipe: RecipeOptions) -> DivergedError:
     """The error of a training that came to NaN or infinite values. what: which they are."""
-    return UserError(
+    return DivergedError(
         f"{what}: recipe.lr={recipe.lr:g} is too high for this method, or recipe.weight_decay={recipe.weight_decay:g} "
         "or an option of the method is; try a tenth of it. No record was written"
     )

@@ -3,6 +3,7 @@
 import json
 import statistics
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -43,7 +44,7 @@ class Point:
 @dataclass(frozen=True)
 class Choice:
     """What was chosen for a method and a task, `best`. points: those with all seeds, in order of the grid; incomplete:
-    those that lack seeds which others have.
+    those that lack seeds which others have; stopped: those that `aoft-bench tune` did not train to the end.
     """
 
     method: str
@@ -52,28 +53,37 @@ class Choice:
     points: list[Point]
     incomplete: list[Point]
     best: Point
+    stopped: list[Point]
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of training that the choice took, over all points and seeds."""
+        return sum(run.trained_epochs for p in (*self.points, *self.incomplete, *self.stopped) for run in p.runs)
 
     @property
     def edges(self) -> list[str]:
         """Where the choice is the largest or smallest of three or more numbers tried: a better one may lie beyond."""
         found = []
         for name, value in self.best.values.items():
-            tried = {point.values[name] for point in self.points if _is_number(point.values[name])}
+            points = (*self.points, *self.stopped)
+            tried = {point.values[name] for point in points if _is_number(point.values[name])}
             if len(tried) >= 3 and value in (min(tried), max(tried)):
                 found.append(f"{name}={as_typed(value)} is the {'lowest' if value == min(tried) else 'highest'} tried")
         return found
 
 
-def choose(runs: list[TuningRun]) -> Choice:
+def choose(runs: list[TuningRun], stopped: Sequence[TuningRun] = ()) -> Choice:
     """The choice from all runs of one method on one task under one setting.
 
-    Only points with every seed that any point has are compared: a run that is missing has failed or was not started.
-    The highest mean of val200 top-1 over seeds wins; of equal ones that with fewer trained parameters; of these the
-    first in the grid, which is in ascending order of its values, by name. The order in which runs ended depends on the
-    machines and does not count. Raises `UserError` if no point is complete.
+    stopped: trials that were not trained to the end, which are never chosen. Only points with every seed that any point
+    has are compared: a run that is missing has failed or was not started. The highest mean of val200 top-1 over seeds
+    wins; of equal ones that with fewer trained parameters; of these the first in the grid, which is in ascending order
+    of its values, by name. The order in which runs ended depends on the machines and does not count. Raises
+    `UserError` if no point is complete.
     """
     first = runs[0]
-    points = _points(runs)
+    tuned = _tuned([*runs, *stopped])
+    points = _points(runs, tuned)
     seeds = {run.seed for run in runs}
     complete = [point for point in points if set(point.seeds) == seeds]
     incomplete = [point for point in points if set(point.seeds) != seeds]
@@ -83,7 +93,8 @@ def choose(runs: list[TuningRun]) -> Choice:
             f"run what is missing, such as seed {min(seeds - set(points[0].seeds))} of {points[0]}"
         )
     ranked = sorted(complete, key=lambda point: (-point.score, point.trained))  # stable
-    return Choice(first.method, first.dataset, first.setting, complete, incomplete, ranked[0])
+    chosen = (complete, incomplete, ranked[0], _points(stopped, tuned))
+    return Choice(first.method, first.dataset, first.setting, *chosen)
 
 
 def check_comparable(groups: dict[tuple[str, str], list[TuningRun]]) -> None:
@@ -136,11 +147,15 @@ def seeds_text(seeds: set[int] | tuple[int, ...]) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, sorted(seeds)))}"
 
 
-def _points(runs: list[TuningRun]) -> list[Point]:
-    """The points of the grid, in ascending order of their values."""
+def _tuned(runs: Sequence[TuningRun]) -> list[str]:
+    """The names of the values that vary over runs, in alphabetical order."""
     names = sorted({name for run in runs for name in run.values})
     texts = {name: {json.dumps(run.values.get(name), sort_keys=True) for run in runs} for name in names}
-    tuned = [name for name in names if len(texts[name]) > 1]
+    return [name for name in names if len(texts[name]) > 1]
+
+
+def _points(runs: Sequence[TuningRun], tuned: list[str]) -> list[Point]:
+    """The points of the grid, in ascending order of their values. tuned: the names of those that vary."""
     members: dict[str, list[TuningRun]] = defaultdict(list)
     for run in runs:
         members[json.dumps([run.values.get(name) for name in tuned], sort_keys=True)].append(run)

@@ -14,9 +14,9 @@ from typing import Any
 
 from aoft_bench.config.check import check_value
 from aoft_bench.config.schema import RecipeOptions
-from aoft_bench.records.files import command_of
+from aoft_bench.records.files import STOPPED, command_of
 from aoft_bench.records.schema import Record
-from aoft_bench.results.collect import LeftOut, collect
+from aoft_bench.results.collect import Collected, LeftOut, collect
 from aoft_bench.results.settings import triple
 from aoft_bench.utils.errors import unknown_text
 
@@ -57,7 +57,8 @@ class TuningRun:
 
     method: the name of its row in a table; registered: the method itself; values: every value of recipe and method, by
     dotted name; score: val200 top-1 as a fraction of `images`; trained: parameters without the head; commit: of the
-    code; command: that which reproduces the run.
+    code; command: that which reproduces the run; trained_epochs: fewer than those of the setting for a trial that
+    `aoft-bench tune` stopped, whose score is that of its rung.
     """
 
     method: str
@@ -71,6 +72,7 @@ class TuningRun:
     trained: int
     commit: str
     command: str
+    trained_epochs: int
 
     @property
     def identity(self) -> str:
@@ -81,16 +83,27 @@ class TuningRun:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The tuning runs of a folder. left_out: why a record does not count; others: records of other protocols."""
+    """The tuning runs of a folder. left_out: why a record does not count; others: records of other protocols; stopped:
+    trials that were not trained to the end, which are compared with nothing."""
 
     runs: list[TuningRun]
     left_out: list[str]
     others: int
+    stopped: list[TuningRun] = dataclasses.field(default_factory=list)
 
 
 def read_evidence(root: Path) -> Evidence:
     """The tuning runs below `root`, in order of the paths of their records, whatever finished first."""
     found = collect(root, protocol="tune")
+    runs, left_out = _usable(found)
+    stopped, others_left_out = _usable(collect(root, protocol="tune", folder=STOPPED))
+    done = {run.identity for run in runs}
+    stopped = [run for run in stopped if run.identity not in done]
+    return Evidence(runs, [*left_out, *others_left_out], found.others, stopped)
+
+
+def _usable(found: Collected) -> tuple[list[TuningRun], list[str]]:
+    """(the runs of good records, why others are left out)"""
     left_out = [str(left) for left in found.left_out]
     runs: list[TuningRun] = []
     paths: dict[str, Path] = {}
@@ -98,13 +111,13 @@ def read_evidence(root: Path) -> Evidence:
         if problem := _problem(record):
             left_out.append(str(LeftOut(path, f"{problem}; was it edited? run the cell again")))
             continue
-        run = _run(record)
+        run = run_of(record)
         first = paths.setdefault(run.identity, path)
         if first == path:
             runs.append(run)
         else:
             left_out.append(f"{path} is of the same run as {first}, which counts; delete one of them")
-    return Evidence(runs, left_out, found.others)
+    return runs, left_out
 
 
 def _problem(record: Record) -> str | None:
@@ -121,7 +134,8 @@ def _problem(record: Record) -> str | None:
     return None
 
 
-def _run(record: Record) -> TuningRun:
+def run_of(record: Record) -> TuningRun:
+    """A good record of protocol `tune` as a tuning run."""
     config, metrics = record["config"], record["metrics"]
     method = {name: value for name, value in config["method"].items() if name not in ("name", "label")}
     sections = {"method": method, "recipe": config["recipe"]}
@@ -137,6 +151,9 @@ def _run(record: Record) -> TuningRun:
         trained=record["parameters"]["trained"],
         commit=_commit(record.get("git") or {}),
         command=command_of(record) or "unknown",
+        trained_epochs=trial["rungs"][trial["rung"] - 1]
+        if (trial := record.get("trial"))
+        else config["recipe"]["epochs"],
     )
 
 

@@ -129,8 +129,12 @@ def _header(choice: Choice, name: str, known: Collection[str]) -> list[str]:
     if choice.incomplete:
         lines.append("not in the running, since runs of some seeds are missing or failed:")
         lines += [f"  {point_text(point)}, {seeds_text(point.seeds)} only" for point in choice.incomplete]
+    if choice.stopped:
+        lines.append("stopped early by aoft-bench tune, after so many epochs:")
+        lines += [f"  {point_text(point)}, {point.runs[0].trained_epochs} epochs" for point in choice.stopped]
+        lines.append(f"epochs of training in all: {choice.epochs:,}")
     lines += [f"{edge}: others beyond may be better" for edge in choice.edges]
-    runs = [run for point in (*choice.points, *choice.incomplete) for run in point.runs]
+    runs = [run for point in (*choice.points, *choice.incomplete, *choice.stopped) for run in point.runs]
     lines.append(f"code: {'; '.join(f'commit {commit}' for commit in sorted({run.commit for run in runs}))}")
     return [*lines, f"the run of seed {first.seed} of what is taken:", f"  {first.command}"]
 
