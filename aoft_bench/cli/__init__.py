@@ -47,7 +47,6 @@ HELP = """usage: aoft-bench COMMAND ...                  `aoft-bench COMMAND --h
 
 {commands}
 
-python -m aoft_bench method=aoft dataset=cifar100 backbone=vit_b16_in21k
 python -m aoft_bench -cd sweeps -cn vtab1k                      19 tasks x 6 methods x 3 seeds
 python -m aoft_bench backbone=vit_nano dataset=digits trainer=cpu logger=none     no download"""
 

@@ -105,7 +105,7 @@ class Search:
             hashes[setting] = [hash_of(cell.config, weights_sha256=first.weights_sha256, **found) for cell in cells]
             configs = (cell.config for cell in cells)
             self._files[setting] = [files_of(*pair) for pair in zip(configs, hashes[setting], strict=True)]
-        # a grid of other values is in the same place, and refused; other images, weights, epochs or seeds are not
+        # other images, weights, epochs or seeds are another search; another grid has the same place, and is refused
         of_all = identity(c.as_dict(), weights=first.weights_sha256, **found)
         seeds = [cell.config.seed for cell in next(iter(self.cells.values()))]
         of_all |= {"method": c.method.name, "recipe": c.recipe.epochs, "seed": sorted(seeds)}

@@ -91,7 +91,8 @@ def work(searches: Sequence["Search"]) -> int:
             if outcome == "wait" and not told:
                 print("waiting for trials that other processes run", file=sys.stderr, flush=True)
             told = outcome == "wait"
-            time.sleep(PATIENCE * told)
+            if told:
+                time.sleep(PATIENCE)
     return 0 if all(search.found for search in searches) else 2
 
 

@@ -231,7 +231,7 @@ def _difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     if gone := [setting for setting in theirs if setting not in ours]:
         return f"it has {gone[0]} too; it has {len(theirs)} settings, this command {len(ours)}"
     if theirs != ours:
-        return "its images, weights, seeds or other options are not those of this command"
+        return "options that do not vary over it, such as the batch size, are not those of this command"
     for name in ("options", "rungs", "settings"):
         if there[name] != here[name]:
             return f"it has {name} {there[name]}, this command {here[name]}"

@@ -139,7 +139,7 @@ def test_a_journal_keeps_its_order(tmp_path: Path) -> None:
         ({"code": "fedcba9876543210"}, "its scores are of other code, 01234567, this is fedcba98"),
         ({"cells": {"recipe.lr=1": ["0000000001"]}}, "it has recipe.lr=0 too; it has 10 settings, this command 1"),
         ({"cells": {s: ["0000000000"] for s in [*SETTINGS, "recipe.lr=11"]}}, "recipe.lr=11 is not in it"),
-        ({"cells": {s: ["0000000000"] for s in SETTINGS}}, "its images, weights, seeds or other options"),
+        ({"cells": {s: ["0000000000"] for s in SETTINGS}}, "options that do not vary over it"),
         ({"options": {"start": "portfolio"}}, "options {'start': 'grid'}, this command {'start': 'portfolio'}"),
         ({"plan": plan(10, 18)}, "rungs [1, 3, 9], this command [2, 6, 18]"),
     ],
