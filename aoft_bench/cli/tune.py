@@ -46,8 +46,9 @@ def main(arguments: Sequence[str]) -> int:
     from aoft_bench.cli.search import searches_of
 
     install_signal_handlers()
-    flags = [] if {"-cn", "--config-name"} & set(words) else ["-cn", "tune"]
-    searches = searches_of([*flags, *words], own, Path("sweeps") if Path("sweeps").is_dir() else None)
+    folder = Path("sweeps") if Path("sweeps/tune.yaml").is_file() else None
+    default = folder and not {"-cn", "--config-name"} & set(words)
+    searches = searches_of([*(["-cn", "tune"] if default else []), *words], own, folder)
     if any(search.dry_run for search in searches):
         for search in searches:
             print(search.announced())
