@@ -129,7 +129,8 @@ def _key(job: TrainingJob, part: FrozenPart) -> str:
     constant = tuple(f"{path}." for path in part.blocks)
     parameters = list(model.named_parameters())
     if constant:  # what stands behind them has no part in them
-        parameters = parameters[: 1 + max(i for i, (name, _) in enumerate(parameters) if name.startswith(constant))]
+        of_blocks = [number for number, (name, _) in enumerate(parameters) if name.startswith(constant)]
+        parameters = parameters[: 1 + max(of_blocks, default=len(parameters))]
     for name, tensor in [*parameters, *model.named_buffers()]:
         left_out = tensor.requires_grad or (name.startswith(tuple(inside)) and not name.startswith(constant))
         if not left_out:
