@@ -50,11 +50,13 @@ class CellSweeper(Sweeper):
         """Run the cells and print their summary. arguments: the words of the command line, which win over `params`."""
         from aoft_bench.cli.run import end_of_sweep, skip_done
         from aoft_bench.config.compose import first_of_each_choice, jobs_of
+        from aoft_bench.experiments.sweep import plan
 
         jobs = jobs_of(self.params, arguments)
         done, left = skip_done(self.config, jobs)
         self.validate_batch_is_legal(first_of_each_choice(left, self.hydra_context.config_loader.list_groups("")))
         notes = self._make_folder()
+        plan(notes, len(jobs))
         size = max(0, self.max_batch_size or 0) or len(jobs)
         for start in range(0, len(left), size):
             self.launcher.launch(left[start : start + size], initial_job_idx=start)

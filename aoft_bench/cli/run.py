@@ -24,7 +24,7 @@ from aoft_bench.config.command_line import read_command_line
 from aoft_bench.config.compose import Composer, parse_override, register_plugins
 from aoft_bench.config.interpolations import resolved
 from aoft_bench.config.schema import conf_dir, from_dict
-from aoft_bench.experiments.sweep import Job, note, read_notes, records_of, summary
+from aoft_bench.experiments.sweep import Job, note, place, read_notes, records_of, summary
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.streams import steady_streams
 
@@ -84,8 +84,10 @@ def run_job(tree: DictConfig) -> None:
     of_hydra = HydraConfig.get()
     overrides: Any = OmegaConf.to_container(of_hydra.overrides.task, resolve=False)  # as they were typed
     single = str(of_hydra.mode) == "RunMode.RUN"
+    if not single and OmegaConf.select(tree, "trainer.progress") != "none":
+        print(f"[{place(Path(of_hydra.sweeper.notes), of_hydra.job.num)}] {' '.join(overrides)}", file=sys.stderr)
     try:
-        outcome = _run_cell(tree, _command(of_hydra, overrides), wait=single)
+        outcome = _run_cell(tree, of_hydra, overrides, wait=single)
     except UserError as error:
         if single:
             sys.exit(_refuse(str(error)))
@@ -165,9 +167,10 @@ def _check_results(tree: dict[str, Any]) -> None:
         check_target(Path(str(results.get("root"))), str(name))
 
 
-def _run_cell(tree: DictConfig, command: str, *, wait: bool) -> "Outcome":
+def _run_cell(tree: DictConfig, of_hydra: Any, overrides: list[str], *, wait: bool) -> "Outcome":
     plain: Any = OmegaConf.to_container(tree, resolve=False)
-    options = resolved(plain)
+    composer, name = Composer(_given_folders(of_hydra)), of_hydra.job.config_name
+    options, scaled = composer.scaled(resolved(plain), name, overrides)
     _check_results(options)
     from aoft_bench.backbones.choice import completed
     from aoft_bench.experiments.done import Finder
@@ -177,18 +180,26 @@ def _run_cell(tree: DictConfig, command: str, *, wait: bool) -> "Outcome":
     if outcome := Finder().done_before(whole):
         remove_finished(Path(options["results"]["root"]))
         return outcome
+    if scaled:
+        print(f"aoft_bench: {scaled}", file=sys.stderr, flush=True)
+    config = from_dict(whole, method_class, lambda text: composer.origins(name, overrides).hint(text))
     from aoft_bench.experiments.run import run  # imports torch
 
-    return run(from_dict(whole, method_class), command, wait=wait)
+    return run(config, _command(of_hydra, overrides), wait=wait)
 
 
 def _ended(overrides: list[str], outcome: "Outcome") -> Job:
     return Job(overrides, outcome.kind, record=str(outcome.path.absolute()) if outcome.path else None)
 
 
+def _given_folders(of_hydra: Any) -> list[Path]:
+    """The folder of -cd, if it is given."""
+    return [Path(one.path) for one in of_hydra.runtime.config_sources if one.provider == "command-line"][:1]
+
+
 def _command(of_hydra: Any, overrides: list[str]) -> str:
     """The command that runs this one cell again, also when a sweep ran it."""
-    given = [source.path for source in of_hydra.runtime.config_sources if source.provider == "command-line"]
+    given = _given_folders(of_hydra)
     folder = Path(os.path.relpath(given[0], of_hydra.runtime.cwd)) if given else None
     return cell_command(folder, of_hydra.job.config_name, overrides)
 

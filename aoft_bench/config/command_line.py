@@ -20,7 +20,7 @@ from aoft_bench.config.check import check_value, problems_of
 from aoft_bench.config.compose import Composer, parse_override
 from aoft_bench.config.hparams_files import check_hparams_files
 from aoft_bench.config.interpolations import interpolation_problem
-from aoft_bench.config.schema import SECTIONS, SHORTHANDS, MethodClass, Scalars, conf_dir
+from aoft_bench.config.schema import SECTIONS, MethodClass, Scalars, conf_dir
 from aoft_bench.utils.errors import UserError, unknown_text
 from aoft_bench.utils.text import is_one_line
 
@@ -184,9 +184,9 @@ class _Checks:
         scalars = _fields(Scalars)
         if key in scalars:
             return _wrong(override, lambda value: check_value(Scalars, key, value, ""))
-        if key in SHORTHANDS and (owner := SHORTHANDS[key][0]) in self._methods():
-            cls, option = self._method_class(owner), SHORTHANDS[key][1]
-            return _wrong(override, lambda value: check_value(cls, option, value, "method"))
+        if key == "name" and "peft" in self._methods():
+            given = str(override.input_line).partition("=")[2]
+            return [f"unknown name 'name'; the tuner of peft is chosen by method.tuner={given}"]
         paths = {f"{section}.{option}" for section, cls in SECTIONS.items() for option in _fields(cls)}
         return [unknown_text("name", key, {*self._groups, *scalars, *paths})]
 

@@ -19,11 +19,13 @@ from hydra.core.override_parser.types import Override, ValueType
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aoft_bench.config.interpolations import check_interpolations, resolved
-from aoft_bench.config.parsed_files import ParsedFiles
+from aoft_bench.config.origins import PARTS, Origins
+from aoft_bench.config.parsed_files import ParsedFiles, file_of
 from aoft_bench.config.schema import conf_dir
 from aoft_bench.utils.errors import UserError, system_problem, unknown
 from aoft_bench.utils.parallel import cores, run_jobs
@@ -63,6 +65,7 @@ class Composer:
 
     def __init__(self, folders: Sequence[Path] = ()) -> None:
         self.folders = [conf_dir(), *folders]
+        self._files: dict[tuple[str, ...], list[tuple[str, Tree]]] = {}  # by name and the words that choose files
 
     def choices(self, group: str) -> list[str]:
         """The files of a group, by the names that ``group=`` takes, sorted."""
@@ -82,7 +85,39 @@ class Composer:
 
         Raises `UserError` for a file or a name that does not exist, and for an interpolation that `resolved` refuses.
         """
-        return resolved(self.compose_unresolved(name, list(words)))
+        words = list(words)
+        return self.scaled(resolved(self.compose_unresolved(name, words)), name, words)[0]
+
+    def scaled(self, tree: Tree, name: str, words: Sequence[str]) -> tuple[Tree, str]:
+        """(the tree of `name` and overrides with the warm-up for its epochs, a line that says so): `Origins.scaled`."""
+        recipe = tree.get("recipe")
+        if not isinstance(recipe, dict) or type(recipe.get("epochs")) is not int or not any(map(recipe.get, PARTS)):
+            return tree, ""
+        return self.origins(name, words).scaled(tree)
+
+    def origins(self, name: str, words: Sequence[str]) -> Origins:
+        """The files that the configuration `name` is made of, with overrides."""
+        keys = [parse_override(word).key_or_group for word in words]
+        groups = self.groups()
+        choices = [word for word, key in zip(words, keys, strict=True) if key in groups]
+        if (at := (name, *choices)) not in self._files:
+            self._files[at] = list(self._files_of(name, choices))
+        return Origins(self._files[at], frozenset(keys))
+
+    def _files_of(self, name: str, choices: list[str]) -> Iterator[tuple[str, Tree]]:
+        """(path, content) of the files of a configuration, in the order in which they are merged."""
+        with self._hydra():
+            loader: Any = GlobalHydra.instance().config_loader()
+            chosen = loader.compute_defaults_list(name, choices + _WITHOUT, RunMode.RUN).defaults
+            for entry in chosen:
+                read = loader.repository.load_config(entry.config_path)
+                folder = Path(read.path.partition("://")[2])
+                if not folder.is_dir():
+                    continue  # Hydra's own
+                content: Any = OmegaConf.to_container(read.config)
+                for section in reversed((entry.package or "").split(".") if entry.package else []):
+                    content = {section: content}
+                yield f"{folder.name}/{file_of(folder, f'{entry.config_path}.yaml').relative_to(folder)}", content
 
     def compose_jobs(self, name: str, jobs: Sequence[Sequence[str]]) -> Iterator[Tree]:
         """What `compose` gives for the overrides of each job of a sweep, in order.
@@ -100,7 +135,7 @@ class Composer:
 
         def tree_of(job: Sequence[str], others: tuple[str, ...], values: Mapping[str, Any]) -> Tree:
             tree = _with_values(trees[others], values)
-            return self.compose(name, job) if tree is None else resolved(tree)
+            return self.compose(name, job) if tree is None else self.scaled(resolved(tree), name, list(job))[0]
 
         return (tree_of(job, *parts) for job, parts in zip(jobs, split, strict=True))
 

@@ -46,11 +46,15 @@ class ParsedFiles(ConfigSource):
         return sorted(set(names))
 
     def _file(self, config_path: str) -> Path:
-        path = Path(self.path) / self._normalize_file_name(config_path)
-        parts = config_path.split("/")
-        if parts[0] == "hparams" and len(parts) == 4 and not path.is_file():
-            return path.parent.with_suffix(".yaml")
-        return path
+        return file_of(Path(self.path), self._normalize_file_name(config_path))
+
+
+def file_of(folder: Path, name: str) -> Path:
+    """The file of a folder that is read as `name`, which ends in .yaml."""
+    path, parts = folder / name, name.split("/")
+    if parts[0] == "hparams" and len(parts) == 4 and not path.is_file():
+        return path.parent.with_suffix(".yaml")
+    return path
 
 
 @functools.lru_cache(maxsize=1000)

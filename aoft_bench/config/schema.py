@@ -127,7 +127,7 @@ class ProtocolOptions:
 
 @dataclass(frozen=True, config=STRICT)
 class TrainerOptions:
-    """Hardware. precision auto: bf16 mixed where the device computes in it, else fp32; threads: CPU threads, null for
+    """Hardware. precision auto: bf16 mixed on a GPU that computes in it, else fp32; threads: CPU threads, null for
     torch's choice; eval_batch_size: images at a time when nothing is trained; progress: a bar, lines, or nothing;
     devices: how many train one cell together, each in a process of its own that has its share of every batch; null:
     all GPUs; cuda_graphs: on one GPU, launch a training step as a whole; compile: the blocks by torch.compile, for
@@ -201,9 +201,6 @@ SECTIONS: dict[str, type[Any]] = {
     "results": ResultsOptions,
 }
 
-# top-level names that stand for an option of one method: `method=peft name=oft` is method.tuner=oft, see
-# conf/method/peft.yaml
-SHORTHANDS = {"name": ("peft", "tuner")}
 TITLE = "title"  # in a file of a method or a backbone: what tables call it (`results.titles`); no option of a run
 
 
@@ -238,15 +235,17 @@ class RunConfig:
         return {field.name: values[field.name] for field in dataclasses.fields(self)}
 
 
-def from_dict(tree: Mapping[str, Any], method_class: MethodClass | None = None) -> RunConfig:
+def from_dict(
+    tree: Mapping[str, Any], method_class: MethodClass | None = None, hint: Callable[[str], str] | None = None
+) -> RunConfig:
     """A `RunConfig` from nested dictionaries.
 
     method_class: gives the class of a method by its name and raises `UserError` for an unknown one (`methods.get`).
     Without it the method's options are not checked: for commands that need the other sections only.
+    hint: what is added to a problem, such as the file that a value is from.
     Raises one `UserError` that lists every problem.
     """
     scalars = {f.name for f in dataclasses.fields(Scalars)}
-    tree = {name: value for name, value in tree.items() if name not in SHORTHANDS}  # interpolations have used them
     allowed = {*SECTIONS, "method", *scalars}
     problems = [unknown_text("section", name, allowed) for name in tree if name not in allowed]
     no_sections = [
@@ -264,7 +263,7 @@ def from_dict(tree: Mapping[str, Any], method_class: MethodClass | None = None) 
     if sections:
         problems += _inconsistencies(sections["recipe"])
     if problems or method is None:
-        raise UserError(problems_of(problems))
+        raise UserError(problems_of([problem + (hint(problem) if hint else "") for problem in problems]))
     return RunConfig(**sections, method=method, **{name: tree[name] for name in scalars})
 
 

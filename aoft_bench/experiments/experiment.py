@@ -29,6 +29,7 @@ from aoft_bench.experiments.classes import check_classes
 from aoft_bench.experiments.ddp import fit_in_processes
 from aoft_bench.experiments.device import device_of, precision_of
 from aoft_bench.experiments.locate import files_of, hash_of
+from aoft_bench.experiments.start import announce
 from aoft_bench.methods.base import Prepared
 from aoft_bench.records.code_version import code_digest, git_state, version_of
 from aoft_bench.records.files import CellFiles, write_record
@@ -214,7 +215,9 @@ def run_experiment(
     adapted = experiment.build_model()
     until = None if trial is None else trial["rungs"][trial["rung"] - 1]
     official = experiment.prepared.official
-    with Mirror(config, label=experiment.label, digest=experiment.digest, official=official) as mirror:
+    known = {"label": experiment.label, "digest": experiment.digest, "official": official}
+    with Mirror(config, **known, facts=facts_of(experiment)) as mirror:
+        announce(experiment, adapted, mirror.where, processes)
         if processes == 1:
             trained = fit(experiment.job(adapted, mirror.logger, until=until))
         else:
@@ -304,6 +307,19 @@ def _score_shifts(experiment: Experiment, adapted: AdaptedModel) -> Iterator[tup
         if broken:
             raise diverged(f"the logits of {broken:,} of {images:,} images of {name} are not finite", config.recipe)
         yield name, shift
+
+
+def facts_of(experiment: Experiment) -> dict[str, Any]:
+    """What W&B shows of a cell beside its configuration: device, precision, digests, versions."""
+    return {
+        "device": experiment.device.type,
+        "precision": experiment.precision,
+        "weights_sha256": experiment.weights_sha256,
+        "data_fingerprint": experiment.prepared.fingerprint,
+        "versions": {name: version_of(name) for name in PACKAGES},
+        "code": code_digest(),
+        "git": git_state(),
+    }
 
 
 def describe(

@@ -5,6 +5,7 @@ a folder that the sweep makes for itself inside hydra.sweep.dir; a job without a
 """
 
 import json
+import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any
 from aoft_bench.records.files import read_record
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import write_text_atomically
+from aoft_bench.utils.progress_bar import in_words
 
+PLANNED = "planned"  # file beside the notes with the number of cells; its time is that of the sweep's start
 NAMED = 20  # jobs of one outcome that a summary names
 OUTCOMES = ("done", "skipped", "elsewhere", "failed", "missing", "dry run")
 
@@ -31,6 +34,22 @@ class Job:
     @property
     def name(self) -> str:
         return " ".join(self.overrides)
+
+
+def plan(folder: Path, cells: int) -> None:
+    """Note how many cells a sweep is going to run, as it starts."""
+    write_text_atomically(folder / PLANNED, f"{cells}\n")
+
+
+def place(folder: Path, number: int) -> str:
+    """Where in its sweep the job of this number is, as in "3 of 8, about 12 min left".
+
+    The time is that of the jobs that have ended, times those that have not, for as many workers as there are.
+    """
+    path = folder / PLANNED
+    cells, ended = int(path.read_text("utf-8")), len(list(folder.glob("*.json")))
+    left = max(0.0, time.time() - path.stat().st_mtime) / max(1, ended) * (cells - ended)
+    return f"{number + 1:,} of {cells:,}" + (f", about {in_words(left)} left" if ended else "")
 
 
 def note(folder: Path, number: int, job: Job) -> None:

@@ -14,7 +14,7 @@ from aoft_bench.methods.base import Objective
 from aoft_bench.training.cuda_graph import Step
 from aoft_bench.training.frozen_cache import FrozenCache
 from aoft_bench.training.job import TrainingJob
-from aoft_bench.training.optim import adamw, schedule
+from aoft_bench.training.optim import adamw, learning_rate, schedule
 from aoft_bench.training.score import counts_of, diverged
 from aoft_bench.training.shards import ShardObjective
 from aoft_bench.training.wandb import EpochLogger
@@ -64,7 +64,8 @@ class FineTuning(pl.LightningModule):
 
     def on_train_start(self) -> None:
         if isinstance(self.logger, EpochLogger):
-            self.logger.replay(self.curves)  # the epochs before a stop
+            done = len(self.curves["train_loss"])  # the epochs before a stop
+            self.logger.replay({**self.curves, "train_lr": [self._last_rate(epoch) for epoch in range(1, done + 1)]})
 
     def training_step(self, batch: tuple[Any, ...], index: int) -> Tensor:
         images, labels, *more = batch
@@ -106,6 +107,12 @@ class FineTuning(pl.LightningModule):
             raise diverged(f"after epoch {epoch}, {what}", self.job.recipe)
         self.curves["train_loss"].append(round(loss, 6))
         self.log("train/loss", loss)
+        self.log("train/lr", self._last_rate(epoch))
+
+    def _last_rate(self, epoch: int) -> float:
+        """The learning rate of the last step of an epoch, which counts from 1."""
+        recipe, steps = self.job.recipe, int(self.trainer.estimated_stepping_batches)
+        return learning_rate(recipe, epoch * steps // recipe.epochs - 1, steps)
 
     def _changed(self) -> Iterator[tuple[str, Tensor]]:
         """What a step changes: the trained tensors, and the squares of gradients that Adam keeps of them, which stop a

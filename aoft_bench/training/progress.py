@@ -1,4 +1,4 @@
-"""Progress of training and scoring: a bar on a terminal, a few lines in a log."""
+"""Progress of training and scoring: a bar on a terminal; a line now and then in a log, and after some epochs."""
 
 import sys
 import time
@@ -10,16 +10,24 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
+from aoft_bench.utils.progress_bar import Lines, in_words
+
 Kind = Literal["auto", "bar", "lines", "none"]
-LINES = 5  # of a run, in a log
+LINES = 5  # epochs of a run that have a line in a log
+FIRST = 10  # seconds after which a log has the first estimate of the time left
 
 
 def with_progress(
     batches: Iterable[tuple[Tensor, Tensor]], kind: Kind, label: str, images: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same batches, with a bar on a terminal that counts their images. Prints nothing in a log."""
+    """The same batches, with a bar on a terminal, or lines in a log, that count their images."""
     if resolve(kind) != "bar":
-        yield from batches
+        lines, done = Lines(), 0
+        for batch in batches:
+            yield batch
+            done += len(batch[1])
+            if resolve(kind) == "lines" and lines.due():
+                lines.say(f"{label}, {done:,} of {images:,} images")
         return
     with _bar() as bar:
         row = bar.add_task(label, total=images)
@@ -55,7 +63,7 @@ class RunProgress(pl.Callback):
         self.bar: Progress | None = None
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
-        self.start = time.monotonic()
+        self.start, self.lines = time.monotonic(), Lines(FIRST)
         self.before = self.done = self.images * trainer.current_epoch  # by earlier starts of the run
         if self.kind == "bar":
             self.bar = _bar(
@@ -76,6 +84,9 @@ class RunProgress(pl.Callback):
         )  # with several processes, the whole batch
         if self.bar:
             self.bar.update(self.row, completed=self.done, epoch=trainer.current_epoch + 1, rate=self._rate())
+        elif self.kind == "lines" and self.lines.due():
+            step = f"step {index + 1}/{trainer.num_training_batches}"
+            self.lines.say(f"{self.label}: epoch {trainer.current_epoch + 1}/{self.epochs}, {step}, {self._pace()}")
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         loss = module.epoch_loss()  # Lightning calls callbacks before the module's own on_train_epoch_end
@@ -83,13 +94,7 @@ class RunProgress(pl.Callback):
         if self.bar:
             self.bar.update(self.row, loss=f"loss {loss:.3f}")
         elif self.kind == "lines" and (epoch == self.epochs or epoch % max(1, self.epochs // LINES) == 0):
-            left = (self.images * self.epochs - self.done) / self._rate()
-            print(
-                f"{self.label}: epoch {epoch}/{self.epochs}, loss {loss:.3f}, {self._rate():.0f} images/s, "
-                f"{int(left) // 60}:{int(left) % 60:02d} left",
-                file=sys.stderr,
-                flush=True,
-            )
+            self.lines.say(f"{self.label}: epoch {epoch}/{self.epochs}, loss {loss:.3f}, {self._pace()}")
 
     def on_train_end(self, *_: Any) -> None:
         if self.bar:
@@ -98,6 +103,10 @@ class RunProgress(pl.Callback):
 
     def on_exception(self, *_: Any) -> None:
         self.on_train_end()
+
+    def _pace(self) -> str:
+        rate = self._rate()
+        return f"{rate:.{rate < 10:d}f} images/s, {in_words((self.images * self.epochs - self.done) / rate)} left"
 
     def _rate(self) -> float:
         return (self.done - self.before) / max(1e-9, time.monotonic() - self.start)

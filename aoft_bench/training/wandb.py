@@ -103,14 +103,17 @@ class EpochLogger(Logger):
 class Mirror:
     """A context with the W&B run of a cell, if its options ask for one. An error of W&B is a line on stderr.
 
-    label: name of the run; digest: hash of the cell; official: whether its images are proven to be the official split.
+    label: name of the run; digest: hash of the cell; official: whether its images are proven to be the official split;
+    facts: what else the configuration says of the cell, such as digests and versions.
     The run's id holds the names and the hash of the record, so a run that goes on is the same run. Its group is
     backbone, method and dataset: the seeds of one cell of a table. Its job type is the protocol. Its configuration
     names the groups of conf/ as a command does (method, dataset, backbone, protocol).
-    logger: the Lightning logger of the run, or None.
+    logger: the Lightning logger of the run, or None. where: what becomes of the run, in words.
     """
 
-    def __init__(self, config: RunConfig, *, label: str, digest: str, official: bool) -> None:
+    def __init__(
+        self, config: RunConfig, *, label: str, digest: str, official: bool, facts: Mapping[str, Any] | None = None
+    ) -> None:
         self.options = config.logger
         # W&B's process may have another working folder
         self._folder = user_path(self.options.dir, "logger.dir").absolute()
@@ -118,7 +121,7 @@ class Mirror:
         names = {"dataset": config.dataset.name, "backbone": backbone, "method": config.method.label}
         self.config = {section: tree[section] for section in ("recipe", "data", "trainer", "seed")}
         self.config |= {f"{section}_options": tree[section] for section in ("backbone", "method")}
-        self.config |= {**names, "protocol": protocol, "hash": digest}
+        self.config |= {**names, "protocol": protocol, "hash": digest, **(facts or {})}
         self._description: dict[str, Any] = {
             "name": label[:MAX_NAME],
             "group": f"{backbone}/{config.method.label}/{config.dataset.name}"[:MAX_NAME],
@@ -128,12 +131,14 @@ class Mirror:
         project, entity = self.options.project, self.options.entity
         self._identity: dict[str, Any] = {"id": run_id(config, digest), "project": project, "entity": entity}
         self.logger: EpochLogger | None = None
+        self.where = "no logger"
 
     def __enter__(self) -> "Mirror":
         if self.options.name == "none":
             return self
         self.logger = EpochLogger()
         if getattr(rank_zero_only, "rank", 0) == 0:  # with several processes, rank 0 mirrors the run
+            self.where = "W&B is left out"
             try:
                 self._start(self.logger)
             except Exception as error:
@@ -164,10 +169,12 @@ class Mirror:
         if mode == "disabled":
             return
         problem = self._start_online(logger) if mode in ("auto", "online") else ""
+        self.where = f"W&B, project {self.options.project}"
         if logger.run is None:
             if problem and (mode, problem) != ("auto", NO_KEY):
                 _print_once(f"W&B is offline ({problem}); runs are kept in {self.options.dir} for `wandb sync`")
             logger.run = self._start_in("offline")
+            self.where = f"W&B, offline in {self.options.dir}"
             logger.uploaded = _clear_earlier_starts(Path(logger.run.settings.sync_dir), logger.run.id)
 
     def _start_online(self, logger: EpochLogger) -> str:

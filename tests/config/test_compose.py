@@ -34,7 +34,7 @@ def test_jobs_are_composed_as_one_by_one_also_by_several_processes(
     monkeypatch.setattr("aoft_bench.config.compose.cores", lambda: 2)
     composer, jobs = Composer([tmp_path]), jobs_of({}, ["method=aoft,lora", "seed=0,7", "dataset=dtd"])
     jobs += [
-        ["method=peft", "name=oft", "data.root=null", "data.cache='a, b'", "recipe.lr=3"],
+        ["method=peft", "method.tuner=oft", "data.root=null", "data.cache='a, b'", "recipe.lr=3"],
         ["recipe={lr: 5}", "recipe.lr=7"],
         ["recipe.lr=7", "recipe={lr: 5}"],
         ["data.cache=${results.root}", "++recipe.lr=7", "recipe.flip=true"],

@@ -1,7 +1,6 @@
 """The device, the precision and the number of processes of a run."""
 
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,11 +17,13 @@ def options(**changes) -> TrainerOptions:
     return TrainerOptions(**{**values, **changes})
 
 
-def test_auto_precision_is_bf16_where_the_cpu_computes_in_it():
-    assert precision_of(options(precision="fp32"), CPU) == "fp32"
+def test_auto_precision_is_fp32_on_every_cpu_and_bf16_on_a_gpu_that_computes_in_it(monkeypatch):
     assert precision_of(options(precision="bf16"), CPU) == "bf16"
-    native = any(flag in Path("/proc/cpuinfo").read_text() for flag in ("avx512_bf16", "amx_bf16"))
-    assert precision_of(options(), CPU) == ("bf16" if native else "fp32")
+    assert precision_of(options(), CPU) == "fp32"
+    for native, expected in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, native=native: native)
+        assert precision_of(options(), "cuda") == expected
+        assert precision_of(options(precision="fp32"), "cuda") == "fp32"
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,10 @@ from packs import make_pack
 from test_config import config_of
 from wandb_files import offline_folders, read_run
 
-from aoft_bench.config.schema import RunConfig
+from aoft_bench.config.schema import RecipeOptions, RunConfig
 from aoft_bench.records.files import read_record
 from aoft_bench.training.checkpoint import EpochCheckpoint
+from aoft_bench.training.optim import learning_rate
 from aoft_bench.training.wandb import Mirror, metric_name, run_id
 
 SIZES = {"train800": 24, "val200": 8, "test": 20}
@@ -81,11 +82,17 @@ def test_an_offline_run_holds_what_the_record_does(whole: Path) -> None:
     assert shown == chosen | {"hash": record["hash"]}
     assert run.config["recipe"] == record["config"]["recipe"]
     assert run.config["method_options"] == {"name": "linear"}
+    known = {"weights_sha256": record["weights"]["sha256"], "data_fingerprint": record["data"]["fingerprint"]}
+    known |= {name: record[name] for name in ("precision", "versions", "code", "git")}
+    assert known.items() <= run.config.items()
     losses, scores = record["curves"]["train_loss"], record["curves"]["val200_top1"]
+    recipe = RecipeOptions(**record["config"]["recipe"])
+    steps = -(-SIZES["train800"] // recipe.batch_size)
+    rates = [learning_rate(recipe, epoch * steps - 1, 4 * steps) for epoch in (1, 2, 3, 4)]
     expected = [
         {"train/loss": pytest.approx(loss, abs=1e-6), "val200/top1": pytest.approx(score, abs=1e-4)}
-        | {"epoch": epoch, "_step": epoch}
-        for epoch, loss, score in zip((1, 2, 3, 4), losses, scores, strict=True)
+        | {"train/lr": pytest.approx(rate), "epoch": epoch, "_step": epoch}
+        for epoch, loss, score, rate in zip((1, 2, 3, 4), losses, scores, rates, strict=True)
     ]
     assert run.metrics() == expected
     assert run.summary["val200/top1"] == record["metrics"]["top1"]
@@ -98,7 +105,7 @@ def test_no_test_accuracy_is_logged_while_training(options: dict[str, str], cli:
     assert cli(*words(options, protocol="clean", recipe__epochs="2")).code == 0
     (folder,) = offline_folders(tmp_path / "out")
     run, record = read_run(folder), only_record(tmp_path)
-    assert [set(row) for row in run.metrics()] == [{"train/loss", "epoch", "_step"}] * 2
+    assert [set(row) for row in run.metrics()] == [{"train/loss", "train/lr", "epoch", "_step"}] * 2
     assert run.summary["test/top1"] == record["metrics"]["top1"]
     assert not [name for name in run.summary if name.startswith("best_test")]
 
