@@ -56,7 +56,7 @@ class CellSweeper(Sweeper):
         done, left = skip_done(self.config, jobs)
         self.validate_batch_is_legal(first_of_each_choice(left, self.hydra_context.config_loader.list_groups("")))
         notes = self._make_folder()
-        plan(notes, len(jobs))
+        plan(notes, len(left))
         size = max(0, self.max_batch_size or 0) or len(jobs)
         for start in range(0, len(left), size):
             self.launcher.launch(left[start : start + size], initial_job_idx=start)

@@ -22,7 +22,7 @@ from aoft_bench.utils.text import is_one_line, shown
 COMMANDS = {
     "run": "train, test and record one cell, or each cell of a sweep",
     "list": "methods, datasets and backbones, with parameter counts and sources",
-    "status": "how far a sweep is, and the time left",
+    "status": "what is in results/; how far a sweep is, and the time left",
     "doctor": "which data are ready, whether they are right, how two copies differ",
     "prepare": "download and decode images ahead of a run",
     "export": "write tasks as folders of images, for other people's code",
@@ -38,6 +38,27 @@ COMMANDS = {
     "compare": "is method A better than B on a dataset, image by image",
     "figures": "the figures of results/, as PDF and PNG, with a page on them",
     "report": "results/ as one self-contained HTML page",
+}
+
+# at the end of a command's --help; what is not here has them in its own text
+EXAMPLES = {
+    "list": ("methods", "datasets backbones", "networks"),
+    "select": ("", "--methods lora,full --datasets digits --dry-run", "results/tuning --as large --backbone vit_l16_in21k"),
+    "evaluate": (
+        "results/records/vit_nano/lora/digits/seed0-0123456789.json",
+        "results/records/vit_nano/lora/digits/seed0-0123456789.json alpha=0,0.5,1",
+    ),
+    "export-model": (
+        "results/records/vit_nano/lora/digits/seed0-0123456789.json out=my_model",
+        "results/records/vit_nano/lora/digits/seed0-0123456789.json out=my_model format=onnx push=OWNER/NAME",
+    ),
+    "predict": ("photo.jpg model=my_model", "photos/ model=my_model top=5 out=predictions.csv"),
+    "verify": ("theirs sample=3 seed=42 data.root=data/packs",),
+    "merge-results": ("mine theirs out=together",),
+    "tables": ("", "results/shipped", "results beside=results/shipped"),
+    "compare": ("aoft lora", "aoft lora dataset=eurosat epochs=100"),
+    "figures": ("", "results/shipped"),
+    "report": ("", "results/shipped"),
 }
 
 HELP_FLAGS = {"-h", "--help"}
@@ -56,6 +77,10 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def __init__(self, command: str, **options: Any) -> None:
         super().__init__(**{"prog": f"aoft-bench {command}", "description": COMMANDS.get(command), **options})
+        self.examples = [f"aoft-bench {command} {words}".rstrip() for words in EXAMPLES.get(command, ())]
+
+    def format_help(self) -> str:
+        return "\n  ".join([super().format_help() + ("\nfor example:" if self.examples else ""), *self.examples]) + "\n"
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")

@@ -37,7 +37,10 @@ USAGE = f"""{__doc__}
   --csv FILE               a line for each image pair: split, positions, labels, id, mean absolute error in grey levels
   dataset=cifar100,svhn    tasks; suites: vtab1k, manyshot, fgvc, domainshift, embedded; default: all
   data.cache=DIR           where prepared images are kept
-  data.root=DIR  data.tfds_dir=DIR  data.manual_dir=DIR  data.source=tfds|folder  backbone=NAME    as for a run"""
+  data.root=DIR  data.tfds_dir=DIR  data.manual_dir=DIR  data.source=tfds|folder  backbone=NAME    as for a run
+
+for example:
+  aoft-bench doctor dataset=vtab1k data.root=data/packs"""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -22,7 +22,10 @@ USAGE = f"""{__doc__}
   data.root=DIR, data.tfds_dir=DIR, data.manual_dir=DIR, data.cache=DIR, backbone=NAME
                            as for `aoft-bench prepare`
 
-A pack in data/packs or $AOFT_BENCH_DATA is found by later runs; keep exports elsewhere if they are for others."""
+A pack in data/packs or $AOFT_BENCH_DATA is found by later runs; keep exports elsewhere if they are for others.
+
+for example:
+  aoft-bench export dataset=cifar100 out=packs"""
 
 INTERRUPTED = "packs that were not complete are not there"
 

@@ -21,7 +21,11 @@ USAGE = f"""{__doc__}
   data.cache=DIR           where the result goes
   fetch=public             first fetch the public (lossy) pack of VTAB-1k's tasks, or the json files of FGVC's sets, to
                            data.root or data/packs
-  backbone=NAME            the model: larger images are squashed to its input size"""
+  backbone=NAME            the model: larger images are squashed to its input size
+
+for example:
+  aoft-bench prepare dataset=cifar100,eurosat
+  aoft-bench prepare dataset=vtab1k fetch=public data.root=data/packs"""
 
 INTERRUPTED = "the same command goes on from here"
 

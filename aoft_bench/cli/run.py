@@ -85,7 +85,8 @@ def run_job(tree: DictConfig) -> None:
     overrides: Any = OmegaConf.to_container(of_hydra.overrides.task, resolve=False)  # as they were typed
     single = str(of_hydra.mode) == "RunMode.RUN"
     if not single and OmegaConf.select(tree, "trainer.progress") != "none":
-        print(f"[{place(Path(of_hydra.sweeper.notes), of_hydra.job.num)}] {' '.join(overrides)}", file=sys.stderr)
+        where = place(Path(of_hydra.sweeper.notes), of_hydra.job.num)
+        print(f"[{where}] {' '.join(overrides)}", file=sys.stderr, flush=True)
     try:
         outcome = _run_cell(tree, of_hydra, overrides, wait=single)
     except UserError as error:
@@ -122,8 +123,7 @@ def skip_done(sweep: DictConfig, planned: list[list[str]]) -> tuple[list[Job], l
     of_their_own = any(word.lstrip("+~").startswith("hydra") for words in planned for word in words)
     if sweep.hydra.job.chdir or of_their_own or not next((root / "records").rglob("*.json"), None):
         return [], planned
-    given = [source.path for source in sweep.hydra.runtime.config_sources if source.provider == "command-line"]
-    composer, finder = Composer([Path(path) for path in given]), Finder()
+    composer, finder = Composer(_given_folders(sweep.hydra)), Finder()
     done: list[Job] = []
     left = list(planned)
     with suppress(UserError):
@@ -248,4 +248,7 @@ USAGE = """python -m aoft_bench [name=value ...]                one cell: train,
   dry_run=true                                          build, print the parameter table, stop
   -m seed=0,1,2 method=aoft,lora                        several cells
   -cd sweeps -cn demo                                   a table of runs
+no GPU, or a short try?
+  python -m aoft_bench experiment=quick method=lora     two epochs of a small network on digits, seconds
+  recipe.epochs=1                                       of anything; warm-up and cool-down are scaled with them
 no network, no data?   python -m aoft_bench backbone=vit_nano dataset=digits trainer=cpu logger=none"""

@@ -1,5 +1,9 @@
 """`aoft-bench status -cn vtab1k [name=value ...]`: how far a sweep is, from the files in its results folder.
 
+    aoft-bench status                                what is in results/: cells by setting and method, failures
+    aoft-bench status results/shipped                the same of another folder
+    aoft-bench status -cn vtab1k data.root=DIR       the cells of a sweep
+
 Prints a grid of its cells, counts them, and estimates the time left from the cells that are done. Takes the arguments
 of `aoft-bench run`; a sweep is looked for in sweeps/ unless -cd names another folder. Trains nothing, prepares nothing
 and downloads nothing, so it can be called at any time, on any machine that shares the folder.
@@ -14,15 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aoft_bench.cli import HELP_FLAGS, method_class
-from aoft_bench.records.unfinished import STATES
 from aoft_bench.utils.errors import UserError
 
 if TYPE_CHECKING:
     from aoft_bench.config.schema import RunConfig
     from aoft_bench.experiments.locate import Locator
 
-MARKS = {"done": "█", "running": "▶", "stopped": "‖", "failed": "✗", "missing": "·"}
-EXPLAINED = {"stopped": "stopped (goes on from its last epoch)"}
+MARKS = {"done": "█", "running": "▶", "stopped": "‖", "failed": "✗", "missing": "·", "unknown": "?"}
+EXPLAINED = {
+    "stopped": "stopped (goes on from its last epoch)",
+    "unknown": "unknown (a record of this method, dataset and seed is there; without data and weights it cannot be said "
+    "whether it is of this cell)",
+}
 
 UNKNOWN = "data not prepared or weights not here: what is done of these is not known before"
 
@@ -34,7 +41,7 @@ class CellStatus:
     row: str
     column: str
     seed: int
-    state: str  # one of STATES
+    state: str  # one of MARKS
     seconds: float | None = None
     problem: str | None = None
 
@@ -44,10 +51,20 @@ def main(arguments: Sequence[str]) -> int:
     if HELP_FLAGS & set(arguments):
         print(__doc__)
         return 0
+    if len(arguments) < 2 and not any(word.startswith("-") or "=" in word for word in arguments):
+        print(_of_results(*arguments))
+        return 0
     cells = survey(arguments)
     print(grid(cells))
     print(summary(cells))
     return 0
+
+
+def _of_results(folder: str = "") -> str:
+    from aoft_bench.cli.results_folder import default_folder
+    from aoft_bench.cli.status_of_results import results_text
+
+    return results_text(Path(folder) if folder else default_folder())
 
 
 def survey(arguments: Sequence[str]) -> list[CellStatus]:
@@ -92,9 +109,9 @@ def _status_of(config: "RunConfig", varying: list[str], locator: "Locator") -> C
     try:
         files = locator.files(config)
     except UserError as error:
-        return CellStatus(*at, "missing", problem=str(error))
+        return CellStatus(*at, _without_hash(config), problem=str(error))
     if files is None:
-        return CellStatus(*at, "missing", problem=UNKNOWN)
+        return CellStatus(*at, _without_hash(config), problem=UNKNOWN)
     state = state_of(files)
     if state != "done":
         return CellStatus(*at, state)
@@ -104,6 +121,15 @@ def _status_of(config: "RunConfig", varying: list[str], locator: "Locator") -> C
         return CellStatus(*at, "failed", problem=str(error))
     seconds = cost.get("train_seconds"), cost.get("score_seconds")
     return CellStatus(*at, "done", None if None in seconds else sum(seconds))
+
+
+def _without_hash(config: "RunConfig") -> str:
+    """The state of a cell whose hash is not known: "missing" where no record has its other names."""
+    from aoft_bench.records.files import record_path
+
+    names = config.backbone.name, config.method.label, config.dataset.name, config.seed
+    folder = record_path(Path(config.results.root), *names, "").parent
+    return "unknown" if any(folder.glob(f"seed{config.seed}-*.json")) else "missing"
 
 
 def grid(cells: list[CellStatus]) -> str:
@@ -131,9 +157,9 @@ def grid(cells: list[CellStatus]) -> str:
 def summary(cells: list[CellStatus]) -> str:
     """The counts, the time left for one worker, and why cells cannot run on this machine."""
     counts = Counter(cell.state for cell in cells)
-    parts = [f"{counts[state]:,} {MARKS[state]} {EXPLAINED.get(state, state)}" for state in STATES if counts[state]]
+    parts = [f"{counts[state]:,} {MARKS[state]} {EXPLAINED.get(state, state)}" for state in MARKS if counts[state]]
     lines = [f"{len(cells):,} cells: {', '.join(parts)}"]
-    if counts["done"] < len(cells):
+    if counts["done"] + counts["unknown"] < len(cells):
         lines.append(f"time left: {_in_words(time_left(cells), counts['running'])}")
     problems = Counter(cell.problem for cell in cells if cell.problem)
     if len(problems) == 1:
@@ -145,7 +171,7 @@ def summary(cells: list[CellStatus]) -> str:
 
 
 def time_left(cells: list[CellStatus]) -> float | None:
-    """Seconds for all cells that are not done, each at the mean of the done ones like it; None if none is done."""
+    """Seconds for all cells that are known not to be done, each at the mean of the done ones like it; None if none is done."""
     known: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for cell in cells:
         if cell.seconds is not None:
@@ -155,7 +181,7 @@ def time_left(cells: list[CellStatus]) -> float | None:
         return None
     means = {alike: statistics.fmean(seconds) for alike, seconds in known.items()}
     return sum(
-        next(means[alike] for alike in _likenesses(cell) if alike in means) for cell in cells if cell.state != "done"
+        next(means[alike] for alike in _likenesses(cell) if alike in means) for cell in cells if cell.state not in ("done", "unknown")
     )
 
 

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from aoft_bench.config.method_packages import package_folders
 
-def added_options(folder: Path) -> dict[str, dict[str, Any]]:
+
+def added_options(*folders: Path) -> dict[str, dict[str, Any]]:
     """Method name -> the options of its class and of its base classes that `added` gives a default, and that default.
 
-    folder: holds the files of methods. Methods without such options are left out.
+    folders: hold the files of methods. Methods without such options are left out.
     """
-    texts = [path.read_text("utf-8") for path in folder.rglob("*.py")]
+    texts = [path.read_text("utf-8") for folder in folders for path in folder.rglob("*.py")]
     if not any("added(" in text for text in texts):
         return {}
     classes = {node.name: node for text in texts for node in ast.parse(text).body if isinstance(node, ast.ClassDef)}
@@ -22,8 +24,9 @@ def added_options(folder: Path) -> dict[str, dict[str, Any]]:
 
 @functools.cache
 def added_by_methods() -> dict[str, dict[str, Any]]:
-    """`added_options` of the methods of this package. Their files are read once a process, as an import reads them."""
-    return added_options(Path(__file__).parents[1] / "methods")
+    """`added_options` of all methods, those of installed packages too. Their files are read once a process, as an
+    import reads them."""
+    return added_options(Path(__file__).parents[1] / "methods", *package_folders())
 
 
 def without_added(tree: Mapping[str, Any], added: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

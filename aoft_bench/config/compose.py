@@ -24,6 +24,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aoft_bench.config.interpolations import check_interpolations, resolved
+from aoft_bench.config.method_packages import conf_folders
 from aoft_bench.config.origins import PARTS, Origins
 from aoft_bench.config.parsed_files import ParsedFiles, file_of
 from aoft_bench.config.schema import conf_dir
@@ -44,14 +45,16 @@ _folders: ContextVar[Sequence[Path] | None] = ContextVar("folders", default=None
 
 
 class ComposerFolders(SearchPathPlugin):
-    """Lets Hydra read conf/ by `ParsedFiles`, and search a Composer's further folders after it, as those of -cd."""
+    """Lets Hydra read conf/ by `ParsedFiles`, and search after it those of installed methods and those of a Composer."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         for element in search_path.get_path():
             if element.path == str(conf_dir()):
                 element.path = f"parsed://{element.path}"
-        for folder in _folders.get() or ():
-            search_path.append("command-line", f"parsed://{folder.resolve()}")
+        installed = conf_folders()
+        for folder in installed if (given := _folders.get()) is None else given:
+            provider = "methods" if folder in installed else "command-line"
+            search_path.append(provider, f"parsed://{folder.resolve()}")
 
 
 def register_plugins() -> None:
@@ -61,10 +64,11 @@ def register_plugins() -> None:
 
 
 class Composer:
-    """Composes configurations of conf/ and of further folders, such as that of -cd; files of conf/ win."""
+    """Composes configurations of conf/, of installed methods (`method_packages`), and of further folders, such as that
+    of -cd; of files of one name the first wins."""
 
     def __init__(self, folders: Sequence[Path] = ()) -> None:
-        self.folders = [conf_dir(), *folders]
+        self.folders = list(dict.fromkeys([conf_dir(), *conf_folders(), *folders]))
         self._files: dict[tuple[str, ...], list[tuple[str, Tree]]] = {}  # by name and the words that choose files
 
     def choices(self, group: str) -> list[str]:

@@ -45,16 +45,19 @@ class Origins:
 
     def hint(self, problem: str) -> str:
         """What to add to a problem with values of files that the user did not name: which files, and what to do."""
-        hints = []
+        names: dict[str, list[str]] = {}
         for name in dict.fromkeys(_OPTION.findall(problem)):
             section, _, option = name.partition(".")
             paths = [path for path, content in self.files if option in _mapping(content.get(section))]
             if not paths or self._is_given(name):
                 continue
-            if "/hparams/" in paths[-1] and "hparams" not in self.given:
-                hints.append(f"{name} is from {paths[-1]}, which hparams=none leaves out")
-            elif "/hparams/" in paths[-1] or "/method/" in paths[-1]:
-                hints.append(f"{name} is from {paths[-1]}")
+            if "/hparams/" in paths[-1] or "/method/" in paths[-1]:
+                names.setdefault(paths[-1], []).append(name)
+        leave = "" if "hparams" in self.given else ", which hparams=none leaves out"
+        hints = [
+            f"{' and '.join(some)} {'are' if some[1:] else 'is'} from {path}{leave if '/hparams/' in path else ''}"
+            for path, some in names.items()
+        ]
         return f" ({'; '.join(hints)})" if hints else ""
 
     def _is_given(self, name: str) -> bool:

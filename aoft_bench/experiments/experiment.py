@@ -18,6 +18,7 @@ from aoft_bench import data
 from aoft_bench.backbones.finite import not_finite
 from aoft_bench.backbones.weights import check_weights, file_sha256, weight_file, weights_name
 from aoft_bench.config.check import problems_of
+from aoft_bench.config.method_packages import versions_of
 from aoft_bench.config.schema import RunConfig
 from aoft_bench.data.crops import CroppedBatches
 from aoft_bench.data.image_list import ImageList
@@ -316,10 +317,15 @@ def facts_of(experiment: Experiment) -> dict[str, Any]:
         "precision": experiment.precision,
         "weights_sha256": experiment.weights_sha256,
         "data_fingerprint": experiment.prepared.fingerprint,
-        "versions": {name: version_of(name) for name in PACKAGES},
+        "versions": versions_of_cell(experiment.config),
         "code": code_digest(),
         "git": git_state(),
     }
+
+
+def versions_of_cell(config: RunConfig) -> dict[str, str | None]:
+    """The packages that a number depends on, that of a method from elsewhere among them, with their versions."""
+    return {name: version_of(name) for name in PACKAGES} | versions_of(type(config.method.options).__module__)
 
 
 def describe(
@@ -390,7 +396,7 @@ def describe(
             "resumed": trained.resumed,
         },
         "hardware": {**hardware.describe(experiment.device), "processes": trained.processes},
-        "versions": {name: version_of(name) for name in PACKAGES},
+        "versions": versions_of_cell(config),
         "git": git_state(),
         "code": code_digest(),
         "config": config.as_dict(),

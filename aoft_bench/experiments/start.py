@@ -4,70 +4,94 @@ import functools
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol as Interface
 
 import torch
 
 from aoft_bench.backbones.layout import image_size
 from aoft_bench.backbones.weights import weights_name
+from aoft_bench.config.schema import RunConfig
+from aoft_bench.data.prepared_task import PreparedTask
+from aoft_bench.records.files import CellFiles
+from aoft_bench.records.protocols import Protocol
 from aoft_bench.training.hardware import autocast
 from aoft_bench.training.model import AdaptedModel
 from aoft_bench.training.progress import resolve
 from aoft_bench.utils.parallel import cores
 from aoft_bench.utils.progress_bar import in_words
 
-if TYPE_CHECKING:
-    from aoft_bench.experiments.experiment import Experiment
-
 LONG = 20 * 60  # seconds of training on a CPU from which on a shorter try is named
 TIMED = 2  # images in the pass that is timed
 BACKWARD = 2  # what a backward pass costs beside a forward pass: about as much as for full fine-tuning, the most
 
 
-def announce(experiment: "Experiment", adapted: AdaptedModel, logger: str, processes: int) -> None:
+class Cell(Interface):
+    """What is read of an `Experiment`."""
+
+    @property
+    def config(self) -> RunConfig: ...
+    @property
+    def protocol(self) -> Protocol: ...
+    @property
+    def prepared(self) -> PreparedTask: ...
+    @property
+    def weights_sha256(self) -> str: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def files(self) -> CellFiles: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def trained_split(self) -> str: ...
+
+
+def announce(cell: Cell, adapted: AdaptedModel, logger: str, processes: int) -> None:
     """Say on stderr what a run will do, unless trainer.progress is none. logger: what mirrors it, in words."""
-    if resolve(experiment.config.trainer.progress) == "none":
+    if resolve(cell.config.trainer.progress) == "none":
         return
-    lines = start_lines(experiment, logger, processes)
-    if experiment.device.type == "cpu" and processes == 1:
-        if adapted.handle.parameter_counts()["trained"] and (seconds := training_seconds(experiment, adapted)) > LONG:
+    lines = start_lines(cell, logger, processes)
+    if cell.device.type == "cpu" and processes == 1:
+        if adapted.handle.parameter_counts()["trained"] and (seconds := training_seconds(cell, adapted)) > LONG:
             lines.append(
                 f"  training on this CPU may take about {in_words(seconds)}, by the time of one forward pass; a better "
-                "estimate follows after the first steps; for a short try: recipe.epochs=1, or experiment=quick "
-                f"method={experiment.config.method.label}"
+                "estimate follows after the first steps; for a short try: recipe.epochs=1, or experiment=quick without "
+                "dataset and backbone"
             )
         if busy := busy_line(os.getloadavg()[0], cores(), torch.get_num_threads()):
             _say_once(f"  {busy}")
     print("\n".join(lines), file=sys.stderr, flush=True)
 
 
-def start_lines(experiment: "Experiment", logger: str, processes: int) -> list[str]:
+def start_lines(cell: Cell, logger: str, processes: int) -> list[str]:
     """Device, precision, threads, images, steps, data, weights, logger and record of a run, in a few lines."""
-    c, prepared, protocol = experiment.config, experiment.prepared, experiment.protocol
-    images = len(prepared.train(experiment.trained_split)[1])
+    c, prepared, protocol = cell.config, cell.prepared, cell.protocol
+    images = len(prepared.train(cell.trained_split)[1])
     steps = c.recipe.epochs * -(-images // c.recipe.batch_size)
     scored = f"{prepared.sizes[protocol.score]:,} {protocol.score} images"
-    going_on = ", going on from the last epoch that is kept" if experiment.files.checkpoint.is_file() else ""
+    going_on = ", going on from the last epoch that is kept" if cell.files.checkpoint.is_file() else ""
     official = "official split" if prepared.official else f"not the official split: {prepared.official_note}"
-    weights = f"{weights_name(c.backbone)} ({experiment.weights_sha256[:12]})"
+    weights = f"{weights_name(c.backbone)} ({cell.weights_sha256[:12]})"
     return [
-        f"{experiment.label}: {c.recipe.epochs:,} epochs of {images:,} images ({experiment.trained_split}), {steps:,} "
+        f"{cell.label}: {c.recipe.epochs:,} epochs of {images:,} images ({cell.trained_split}), {steps:,} "
         f"steps{going_on}; then {scored}{', as after every epoch' if protocol.every_epoch else ', once'}",
-        f"  on {_device(experiment, processes)}; weights {weights}; {logger}",
+        f"  on {_device(cell, processes)}; weights {weights}; {logger}",
         f"  data: {prepared.source} ({official})",
-        f"  record: {experiment.files.record}",
+        f"  record: {cell.files.record}",
     ]
 
 
-def _device(experiment: "Experiment", processes: int) -> str:
+def _device(cell: Cell, processes: int) -> str:
     several = f"{processes} processes on " if processes > 1 else ""
-    if experiment.device.type == "cuda":
-        return f"{several}{torch.cuda.get_device_name(experiment.device)}, {experiment.precision}"
+    if cell.device.type == "cuda":
+        return f"{several}{torch.cuda.get_device_name(cell.device)}, {cell.precision}"
     threads = torch.get_num_threads()
-    return f"{several}the CPU, {experiment.precision}, {threads} thread{'s' * (threads > 1)}"
+    return f"{several}the CPU, {cell.precision}, {threads} thread{'s' * (threads > 1)}"
 
 
-def training_seconds(experiment: "Experiment", adapted: AdaptedModel) -> float:
+def training_seconds(cell: Cell, adapted: AdaptedModel) -> float:
     """About how long training takes: the time of a forward pass, times images, epochs, and what a step has beside it.
 
     The model is left as it was; nothing random is drawn.
@@ -77,12 +101,12 @@ def training_seconds(experiment: "Experiment", adapted: AdaptedModel) -> float:
     images = torch.zeros(TIMED, len(mean), *image_size(model))
     model.eval()
     try:
-        with torch.no_grad(), autocast(experiment.device, experiment.precision):
+        with torch.no_grad(), autocast(cell.device, cell.precision):
             seconds = min(_time(model, images) for _ in range(2))  # the first pass is slower than others
     finally:
         for module, training in modes:
             module.training = training
-    passes = experiment.config.recipe.epochs * len(experiment.prepared.train(experiment.trained_split)[1])
+    passes = cell.config.recipe.epochs * len(cell.prepared.train(cell.trained_split)[1])
     return (1 + BACKWARD) * passes * seconds / TIMED
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from aoft_bench.config.method_packages import conf_folders
 from aoft_bench.config.schema import TITLE, conf_dir
 from aoft_bench.data.tasks import find
 from aoft_bench.utils.errors import UserError, unknown
@@ -82,8 +83,9 @@ BUILT_IN = Titles()
 @functools.cache
 def _of_file(group: str, name: str) -> str:
     """The title in the file of a name in a group of conf/; empty without one."""
-    path = conf_dir() / group / f"{name}.yaml"
-    if "/" in name or not path.is_file():
+    paths = (folder / group / f"{name}.yaml" for folder in (conf_dir(), *conf_folders()))
+    path = None if "/" in name else next((path for path in paths if path.is_file()), None)
+    if path is None:
         return ""
     lines = path.read_text(encoding="utf-8").splitlines()
     line = next((line for line in lines if line.startswith(f"{TITLE}:")), "")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
-from aoft_bench.utils.progress_bar import Lines, in_words
+from aoft_bench.utils.progress_bar import LogLines, in_words
 
 Kind = Literal["auto", "bar", "lines", "none"]
 LINES = 5  # epochs of a run that have a line in a log
@@ -22,7 +22,7 @@ def with_progress(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The same batches, with a bar on a terminal, or lines in a log, that count their images."""
     if resolve(kind) != "bar":
-        lines, done = Lines(), 0
+        lines, done = LogLines(), 0
         for batch in batches:
             yield batch
             done += len(batch[1])
@@ -63,7 +63,7 @@ class RunProgress(pl.Callback):
         self.bar: Progress | None = None
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
-        self.start, self.lines = time.monotonic(), Lines(FIRST)
+        self.start, self.lines = time.monotonic(), LogLines(FIRST)
         self.before = self.done = self.images * trainer.current_epoch  # by earlier starts of the run
         if self.kind == "bar":
             self.bar = _bar(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 LOG_EVERY = 30  # seconds between two lines in a log
 
 
-class Lines:
+class LogLines:
     """Says when it is time for the next line in a log. first: seconds until the first one."""
 
     def __init__(self, first: float = LOG_EVERY) -> None:
@@ -36,7 +36,7 @@ def in_words(seconds: float) -> str:
 def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show the progress of work on stderr; yields a function to call with the number of finished steps."""
     if not sys.stderr.isatty():
-        lines, done = Lines(), 0
+        lines, done = LogLines(), 0
 
         def count_up(count: int) -> None:
             nonlocal done

@@ -45,6 +45,8 @@ def test_each_command_has_a_help(command: str, cli: Command) -> None:
     assert done.code == 0 and not done.err
     assert f"aoft-bench {command}" in done.out or command == "run"
     assert max(map(len, done.out.splitlines())) <= 120
+    beginnings = (f"aoft-bench {command}", "python -m aoft_bench") if command == "run" else (f"aoft-bench {command}",)
+    assert any(line.strip().startswith(beginnings) for line in done.out.splitlines()), "it has no example"
 
 
 def test_version(cli: Command) -> None:

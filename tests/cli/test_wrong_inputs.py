@@ -94,6 +94,13 @@ wrong("null group", "dataset=null", "unknown dataset 'None'", "digits")
 wrong("unknown hparams", "hparams=ssf/cifar10", "unknown hparams 'ssf/cifar10' (did you mean 'ssf/cifar100'?)")
 wrong("unknown section", "recpie.lr=1", "unknown section 'recpie' (did you mean 'recipe'?)")
 wrong("unknown name", "sed=1", "unknown name 'sed' (did you mean 'seed'?)")
+wrong("peft's tuner", "method=peft name=oft", "unknown name 'name'; the tuner of peft is chosen by method.tuner=oft")
+wrong(
+    "a value of a file that was not named",
+    "method=lora recipe.min_lr=1",
+    "recipe.lr: got 0.001, must not be below recipe.min_lr (1)",
+    "(recipe.lr is from conf/method/lora.yaml)",
+)
 wrong("typo in an option", "recipe.lrr=1", "unknown option of recipe 'lrr' (did you mean 'lr'?)", "allowed: lr")
 wrong("unknown method option", "method=lora method.rnk=2", "method lora 'rnk' (did you mean 'rank'?)", "alpha, targets")
 wrong("option of a method without", "method=linear method.rank=2", "method linear 'rank'", "it has no options")

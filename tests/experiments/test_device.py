@@ -1,6 +1,7 @@
 """The device, the precision and the number of processes of a run."""
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch

@@ -17,7 +17,7 @@ from aoft_bench.cli.status import CellStatus, time_left
 from aoft_bench.cli.status import summary as summary_of_cells
 from aoft_bench.experiments.sweep import Job, records_of, summary
 from aoft_bench.records.files import read_record
-from aoft_bench.records.unfinished import read_notes, remove_finished
+from aoft_bench.records.unfinished import note_failure, read_notes, remove_finished
 from aoft_bench.utils.locks import claim, is_held
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -267,6 +267,18 @@ def test_the_grid_of_a_sweep(pack: dict[str, str], tmp_path: Path) -> None:
         [" lora   ", " ···    "],
     ]
     assert "6 cells: 2 █ done, 4 · missing" in result.out and "time left: about 1 min for one worker" in result.out
+
+    # without a cache it cannot be said of which cells the records are
+    told = call("status", *options, f"data.cache={tmp_path}/none", cwd=tmp_path)
+    assert "│ linear │ ?·?    │" in told.out and "6 cells: 4 · missing, 2 ? unknown (a record of this" in told.out
+    assert "6 of them: data not prepared or weights not here" in told.out
+    failure = tmp_path / "results" / "failures" / "vit_nano" / "lora" / "folder" / "seed7-0123456789.json"
+    note_failure(failure, "lora · folder · seed 7", "", {}, OSError("no space\nat all"))
+    lines = call("status", cwd=tmp_path).out.splitlines()
+    assert lines[0] == "cells in results: 2 done, 1 failed"
+    assert lines[3].split() == ["Linear", "2", "cells:", "folder", "x", "2"]
+    assert "  lora · folder · seed 7: OSError: no space" in lines
+    failure.unlink()
 
     # the record of another cell is none of this one, whoever reads it
     first, third = records(tmp_path)
