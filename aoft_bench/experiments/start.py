@@ -1,6 +1,5 @@
 """What a run says before it trains: what will happen, how long that may take on a CPU, and what would be shorter."""
 
-import functools
 import os
 import sys
 import time
@@ -23,6 +22,8 @@ from aoft_bench.utils.progress_bar import in_words
 LONG = 20 * 60  # seconds of training on a CPU from which on a shorter try is named
 TIMED = 2  # images in the pass that is timed
 BACKWARD = 2  # what a backward pass costs beside a forward pass: about as much as for full fine-tuning, the most
+
+_said: set[str] = set()  # what this process has said
 
 
 class Cell(Interface):
@@ -60,8 +61,10 @@ def announce(cell: Cell, adapted: AdaptedModel, logger: str, processes: int) -> 
                 "estimate follows after the first steps; for a short try: recipe.epochs=1, or experiment=quick without "
                 "dataset and backbone"
             )
-        if busy := busy_line(os.getloadavg()[0], cores(), torch.get_num_threads()):
-            _say_once(f"  {busy}")
+        busy = busy_line(os.getloadavg()[0], cores(), torch.get_num_threads())
+        if busy and "busy" not in _said:  # once a process: the next cell of a sweep finds the same
+            _said.add("busy")
+            lines.append(f"  {busy}")
     print("\n".join(lines), file=sys.stderr, flush=True)
 
 
@@ -96,9 +99,9 @@ def training_seconds(cell: Cell, adapted: AdaptedModel) -> float:
 
     The model is left as it was; nothing random is drawn.
     """
-    model, mean = adapted.model, torch.tensor(adapted.mean)
+    model = adapted.model
     modes = [(module, module.training) for module in model.modules()]
-    images = torch.zeros(TIMED, len(mean), *image_size(model))
+    images = torch.zeros(TIMED, len(adapted.mean), *image_size(model))
     model.eval()
     try:
         with torch.no_grad(), autocast(cell.device, cell.precision):
@@ -127,8 +130,3 @@ def busy_line(load: float, available: int, threads: int) -> str:
         f"this machine is busy (load {load:.1f} on {available} cores): {threads} threads wait for each other, "
         "trainer.threads=1 may be faster"
     )
-
-
-@functools.cache
-def _say_once(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -21,7 +21,7 @@ def test_a_run_says_what_it_will_do_and_how_far_it_is(
     monkeypatch.setattr(training_progress, "FIRST", 0)
     monkeypatch.setattr(start, "LONG", 0)
     monkeypatch.setattr(start, "busy_line", lambda *_: "busy")
-    start._say_once.cache_clear()
+    monkeypatch.setattr(start, "_said", set())
     shown = {"trainer.progress": "lines", "recipe.batch_size": "16", "recipe.epochs": "2"}
     result = call(*words(nano_pack | shown, method="bitfit"), cwd=tmp_path)
     assert result.code == 0
