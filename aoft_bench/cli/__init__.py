@@ -43,7 +43,11 @@ COMMANDS = {
 # at the end of a command's --help; what is not here has them in its own text
 EXAMPLES = {
     "list": ("methods", "datasets backbones", "networks"),
-    "select": ("", "--methods lora,full --datasets digits --dry-run", "results/tuning --as large --backbone vit_l16_in21k"),
+    "select": (
+        "",
+        "--methods lora,full --datasets digits --dry-run",
+        "results/tuning --as large --backbone vit_l16_in21k",
+    ),
     "evaluate": (
         "results/records/vit_nano/lora/digits/seed0-0123456789.json",
         "results/records/vit_nano/lora/digits/seed0-0123456789.json alpha=0,0.5,1",

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 MARKS = {"done": "█", "running": "▶", "stopped": "‖", "failed": "✗", "missing": "·", "unknown": "?"}
 EXPLAINED = {
     "stopped": "stopped (goes on from its last epoch)",
-    "unknown": "unknown (a record of this method, dataset and seed is there; without data and weights it cannot be said "
-    "whether it is of this cell)",
+    "unknown": "unknown (a record of this method, dataset and seed is there; whether it is of this cell cannot be said "
+    "without data and weights)",
 }
 
 UNKNOWN = "data not prepared or weights not here: what is done of these is not known before"
@@ -171,7 +171,8 @@ def summary(cells: list[CellStatus]) -> str:
 
 
 def time_left(cells: list[CellStatus]) -> float | None:
-    """Seconds for all cells that are known not to be done, each at the mean of the done ones like it; None if none is done."""
+    """Seconds for all cells that are known not to be done, each at the mean of the done ones like it; None if there are
+    none of these."""
     known: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for cell in cells:
         if cell.seconds is not None:
@@ -181,7 +182,9 @@ def time_left(cells: list[CellStatus]) -> float | None:
         return None
     means = {alike: statistics.fmean(seconds) for alike, seconds in known.items()}
     return sum(
-        next(means[alike] for alike in _likenesses(cell) if alike in means) for cell in cells if cell.state not in ("done", "unknown")
+        next(means[alike] for alike in _likenesses(cell) if alike in means)
+        for cell in cells
+        if cell.state not in ("done", "unknown")
     )
 
 

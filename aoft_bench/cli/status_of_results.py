@@ -33,7 +33,9 @@ def results_text(root: Path) -> str:
         lines += ["", one.title, *_rows(one)]
     lines += _named("not done", [f"{state}: {name}" for state, name in waiting])
     lines += _named("failed", failed)
-    return "\n".join([*lines, "", "`aoft-bench tables` prints the numbers, `aoft-bench status -cn NAME` the cells of a sweep"])
+    return "\n".join(
+        [*lines, "", "`aoft-bench tables` prints the numbers, `aoft-bench status -cn NAME` the cells of a sweep"]
+    )
 
 
 def _rows(one: Comparison) -> list[str]:

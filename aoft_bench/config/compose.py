@@ -45,7 +45,7 @@ _folders: ContextVar[Sequence[Path] | None] = ContextVar("folders", default=None
 
 
 class ComposerFolders(SearchPathPlugin):
-    """Lets Hydra read conf/ by `ParsedFiles`, and search after it those of installed methods and those of a Composer."""
+    """Lets Hydra read conf/ by `ParsedFiles`, and search after it folders of installed methods and of a Composer."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         for element in search_path.get_path():

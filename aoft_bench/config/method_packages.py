@@ -3,8 +3,8 @@
     [project.entry-points."aoft_bench.methods"]
     gates = "gates_bench.gates"          # the module that registers the method
 
-The files of the method (conf/method/gates.yaml, conf/hparams/gates/...) are in a folder conf beside that module. Nothing
-of a package is imported here: that is done where methods are registered, and takes torch.
+The files of the method (conf/method/gates.yaml, conf/hparams/gates/...) are in a folder conf beside that module.
+Nothing of a package is imported here: that is done where methods are registered, and takes torch.
 """
 
 import functools

@@ -9,10 +9,10 @@ LOG_EVERY = 30  # seconds between two lines in a log
 
 
 class LogLines:
-    """Says when it is time for the next line in a log. first: seconds until the first one."""
+    """Says when it is time for the next line in a log. first: seconds until the first one, by default `LOG_EVERY`."""
 
-    def __init__(self, first: float = LOG_EVERY) -> None:
-        self._next = time.monotonic() + first
+    def __init__(self, first: float | None = None) -> None:
+        self._next = time.monotonic() + (LOG_EVERY if first is None else first)
 
     def due(self) -> bool:
         """Whether a line is due."""

@@ -52,10 +52,13 @@ def test_a_sweep_that_changes_the_epochs_scales_them_in_every_job(tmp_path: Path
     [
         (
             [*CONVPASS, "recipe.lr=1e-8"],
-            r"recipe.warmup_lr \(1e-06\) \(recipe.min_lr and recipe.warmup_lr are from conf/hparams/convpass/cifar100.yaml, "
-            r"which hparams=none leaves out\)$",
+            r"recipe.warmup_lr \(1e-06\) \(recipe.min_lr and recipe.warmup_lr are from conf/hparams/convpass/cif"
+            r"ar100.yaml, which hparams=none leaves out\)$",
         ),
-        ([*CONVPASS, "recipe.min_lr=1"], r"\(recipe.lr and recipe.warmup_lr are from conf/hparams/convpass/cifar100.yaml, w"),
+        (
+            [*CONVPASS, "recipe.min_lr=1"],
+            r"\(recipe.lr and recipe.warmup_lr are from conf/hparams/convpass/cifar100.yaml, w",
+        ),
         (["method=lora", "recipe.min_lr=1"], r"\(recipe.lr is from conf/method/lora.yaml\)$"),
         (["method=lora", "recipe.epochs=0"], r"recipe.epochs: got 0, must be at least 1$"),
     ],

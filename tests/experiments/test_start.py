@@ -26,13 +26,16 @@ def test_a_run_says_what_it_will_do_and_how_far_it_is(
     result = call(*words(nano_pack | shown, method="bitfit"), cwd=tmp_path)
     assert result.code == 0
     (record,) = (tmp_path / "results").rglob("*.json")
-    lines = result.err.splitlines()
     label = "bitfit · folder · vit_nano · seed 0"
+    _, _, said = result.err.partition(f"{label}: ")  # before it images may have been prepared
+    lines = f"{label}: {said}".splitlines()
     assert lines[0] == f"{label}: 2 epochs of 32 images (train800val200), 4 steps; then 20 test images, once"
     assert lines[1].startswith("  on the CPU, fp32, 1 thread; weights ") and lines[1].endswith("); no logger")
     assert lines[2].startswith("  data: folder (not the official split: ")
     assert lines[3] == f"  record: {record.relative_to(tmp_path)}"
-    assert lines[4].startswith("  training on this CPU may take about ") and "experiment=quick without dataset" in lines[4]
+    assert (
+        lines[4].startswith("  training on this CPU may take about ") and "experiment=quick without dataset" in lines[4]
+    )
     assert lines[5] == "  busy"
     steps = [line for line in lines[6:] if ", step " in line]
     assert [line.partition(", step ")[0] for line in steps] == [f"{label}: epoch {epoch}/2" for epoch in (1, 1, 2, 2)]
