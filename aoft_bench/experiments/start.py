@@ -26,7 +26,7 @@ BACKWARD = 2  # what a backward pass costs beside a forward pass: about as much 
 _said: set[str] = set()  # what this process has said
 
 
-class Cell(Interface):
+class Announced(Interface):
     """What is read of an `Experiment`."""
 
     @property
@@ -49,7 +49,7 @@ class Cell(Interface):
     def trained_split(self) -> str: ...
 
 
-def announce(cell: Cell, adapted: AdaptedModel, logger: str, processes: int) -> None:
+def announce(cell: Announced, adapted: AdaptedModel, logger: str, processes: int) -> None:
     """Say on stderr what a run will do, unless trainer.progress is none. logger: what mirrors it, in words."""
     if resolve(cell.config.trainer.progress) == "none":
         return
@@ -68,7 +68,7 @@ def announce(cell: Cell, adapted: AdaptedModel, logger: str, processes: int) -> 
     print("\n".join(lines), file=sys.stderr, flush=True)
 
 
-def start_lines(cell: Cell, logger: str, processes: int) -> list[str]:
+def start_lines(cell: Announced, logger: str, processes: int) -> list[str]:
     """Device, precision, threads, images, steps, data, weights, logger and record of a run, in a few lines."""
     c, prepared, protocol = cell.config, cell.prepared, cell.protocol
     images = len(prepared.train(cell.trained_split)[1])
@@ -86,7 +86,7 @@ def start_lines(cell: Cell, logger: str, processes: int) -> list[str]:
     ]
 
 
-def _device(cell: Cell, processes: int) -> str:
+def _device(cell: Announced, processes: int) -> str:
     several = f"{processes} processes on " if processes > 1 else ""
     if cell.device.type == "cuda":
         return f"{several}{torch.cuda.get_device_name(cell.device)}, {cell.precision}"
@@ -94,7 +94,7 @@ def _device(cell: Cell, processes: int) -> str:
     return f"{several}the CPU, {cell.precision}, {threads} thread{'s' * (threads > 1)}"
 
 
-def training_seconds(cell: Cell, adapted: AdaptedModel) -> float:
+def training_seconds(cell: Announced, adapted: AdaptedModel) -> float:
     """About how long training takes: the time of a forward pass, times images, epochs, and what a step has beside it.
 
     The model is left as it was; nothing random is drawn.
