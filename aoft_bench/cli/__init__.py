@@ -54,7 +54,7 @@ EXAMPLES = {
     ),
     "export-model": (
         "results/records/vit_nano/lora/digits/seed0-0123456789.json out=my_model",
-        "results/records/vit_nano/lora/digits/seed0-0123456789.json out=my_model format=onnx push=OWNER/NAME",
+        "results/records/vit_nano/lora/digits/seed0-0123456789.json out=my_model push=OWNER/NAME",
     ),
     "predict": ("photo.jpg model=my_model", "photos/ model=my_model top=5 out=predictions.csv"),
     "verify": ("theirs sample=3 seed=42 data.root=data/packs",),

@@ -216,8 +216,8 @@ def run_experiment(
     adapted = experiment.build_model()
     until = None if trial is None else trial["rungs"][trial["rung"] - 1]
     official = experiment.prepared.official
-    known = {"label": experiment.label, "digest": experiment.digest, "official": official}
-    with Mirror(config, **known, facts=facts_of(experiment)) as mirror:
+    label, digest, facts = experiment.label, experiment.digest, facts_of(experiment)
+    with Mirror(config, label=label, digest=digest, official=official, facts=facts) as mirror:
         announce(experiment, adapted, mirror.where, processes)
         if processes == 1:
             trained = fit(experiment.job(adapted, mirror.logger, until=until))
