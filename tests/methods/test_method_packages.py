@@ -9,9 +9,8 @@ import pytest
 from conftest import call, words
 
 from aoft_bench import methods
-from aoft_bench.config import method_packages
+from aoft_bench.config import added_options, method_packages
 from aoft_bench.config.compose import Composer
-from aoft_bench.experiments import done
 from aoft_bench.methods import registry
 from aoft_bench.records.files import read_record
 from aoft_bench.results.titles import Titles
@@ -45,7 +44,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
     def forget() -> None:
         of_packages = method_packages.method_entry_points, method_packages.package_folders
-        for function in (*of_packages, registry._load, done._added):
+        for function in (*of_packages, registry._load, added_options.added_by_methods):
             function.cache_clear()  # type: ignore[attr-defined]
 
     def make(name: str = "gates", module: str = "gates_bench.gates") -> None:
