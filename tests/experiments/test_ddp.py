@@ -106,7 +106,7 @@ def test_two_processes_do_what_one_does_and_mirror_one_run(
         done = call(*words(options | more), cwd=tmp_path / name)
         assert done.code == 0, done.err
     same_experiment(tmp_path / "one", tmp_path / "two", "lora")
-    lines = capfd.readouterr().err.splitlines()
+    lines = [line for line in capfd.readouterr().err.splitlines() if ", step " not in line]  # on a busy machine
     assert len(lines) == EPOCHS and all(f"epoch {n}/{EPOCHS}, loss" in line for n, line in enumerate(lines, 1))
     record = finished(tmp_path / "two", "lora")[0]
     assert record["hardware"]["processes"] == 2 and record["cost"]["peak_memory_bytes"] > 1e8
