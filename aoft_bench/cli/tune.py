@@ -33,7 +33,10 @@ USAGE = """aoft-bench tune [-cd sweeps] [-cn tune] [name=value ...]   search a s
   rungs=11,33                                           epochs after which settings are compared, before the last one;
                                                         auto: epochs / factor² and epochs / factor
   dry_run=true                                          say what would be run, and for how many epochs
-Several processes share a search: start the same command again, here or in another job of the cluster."""
+Several processes share a search: start the same command again, here or in another job of the cluster.
+
+for example:
+  aoft-bench tune -cd sweeps -cn tune method=lora dataset=digits backbone=vit_nano logger=none"""
 
 
 def main(arguments: Sequence[str]) -> int:
