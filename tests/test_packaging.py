@@ -49,6 +49,8 @@ def test_the_wheel_holds_what_a_run_needs(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for path in (ROOT / "conf").rglob("*.yaml"):
         assert f"aoft_bench/conf/{path.relative_to(ROOT / 'conf').as_posix()}" in names
+    for path in (ROOT / "sweeps").glob("*.yaml"):
+        assert f"aoft_bench/sweeps/{path.name}" in names
     for path in (ROOT / "aoft_bench").rglob("*.py"):
         assert path.relative_to(ROOT).as_posix() in names
     weights = zipfile.ZipFile(wheel).getinfo("aoft_bench/backbones/vit_nano.safetensors")
@@ -74,6 +76,8 @@ def test_installed_wheel(installed: Path, tmp_path: Path) -> None:
     table = python("-m", "aoft_bench", *words, cwd=tmp_path, path=installed)
     assert "lora on vit_nano, 10 classes" in table and " 24,576 " in table
     assert not list(tmp_path.iterdir())
+    demo = python("-m", "aoft_bench", "-cd", "sweeps", "-cn", "demo", "dry_run=true", cwd=tmp_path, path=installed)
+    assert "aoft on vit_nano, 10 classes" in demo and "full on vit_nano, 10 classes" in demo
 
 
 def test_editable_install(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from aoft_bench.config.check import check_value, problems_of
 from aoft_bench.config.compose import Composer, parse_override
 from aoft_bench.config.hparams_files import check_hparams_files
 from aoft_bench.config.interpolations import interpolation_problem
-from aoft_bench.config.schema import SECTIONS, MethodClass, Scalars, conf_dir
+from aoft_bench.config.schema import SECTIONS, MethodClass, Scalars, conf_dir, sweeps_dir
 from aoft_bench.utils.errors import UserError, unknown_text
 from aoft_bench.utils.text import is_one_line
 
@@ -70,6 +70,7 @@ def read_command_line(arguments: Sequence[str], method_class: MethodClass, folde
     method_class: gives the class of a method by its name; it is called if an option of a method is given.
     folder: what -cd is by default.
     """
+    arguments = _with_shipped_sweeps(arguments)
     parsed = _parse(arguments)
     read = CommandLine(
         (parsed.config_name or "config").removesuffix(".yaml"),
@@ -115,6 +116,17 @@ def launchers(folders: Iterable[Path] = ()) -> list[str]:
     stored = store.list("hydra/launcher") if store.get_type("hydra/launcher") == ObjectType.GROUP else []
     files = [path.name for folder in (conf_dir(), *folders) for path in (folder / "hydra/launcher").glob("*.yaml")]
     return sorted({name.removesuffix(".yaml") for name in (*stored, *files)})
+
+
+def _with_shipped_sweeps(arguments: Sequence[str]) -> list[str]:
+    """The arguments with ``-cd sweeps`` naming the sweeps that the package brings, where there is no such folder."""
+    if Path("sweeps").is_dir():
+        return [*arguments]
+    before = ("", *arguments)
+    return [
+        str(sweeps_dir()) if word == "sweeps" and previous in ("-cd", "--config-dir") else word
+        for previous, word in zip(before, arguments, strict=False)
+    ]
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

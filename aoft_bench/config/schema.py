@@ -312,6 +312,15 @@ def _inconsistencies(recipe: RecipeOptions) -> list[str]:
 
 def conf_dir() -> Path:
     """The folder of YAML files: conf/ of a checkout (also of an editable install), or the copy inside a wheel."""
+    return _shipped("conf")
+
+
+def sweeps_dir() -> Path:
+    """The folder of sweeps: sweeps/ of a checkout, or the copy inside a wheel."""
+    return _shipped("sweeps")
+
+
+def _shipped(name: str) -> Path:
     package = Path(__file__).resolve().parents[1]
-    checkout = package.parent / "conf"
-    return checkout if (package.parent / "pyproject.toml").is_file() and checkout.is_dir() else package / "conf"
+    checkout = package.parent / name
+    return checkout if (package.parent / "pyproject.toml").is_file() and checkout.is_dir() else package / name
