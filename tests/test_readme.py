@@ -48,6 +48,16 @@ def test_the_paths_that_a_page_names_exist(page):
     assert [p for p in sorted(named) if not (ROOT / p).exists() and not any(part in p for part in placeholders)] == []
 
 
+def test_the_readme_is_short() -> None:
+    lines = README.splitlines()
+    assert len(lines) <= 120 and all(len(line) <= 120 for line in lines if not line.startswith(("|", "![")))
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)", README)
+    assert len(links) > 15 and [link for link in links if not (ROOT / link).exists()] == []
+
+
 def test_make_targets_of_the_readme_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"make ([a-z]+)", README))
@@ -55,11 +65,12 @@ def test_make_targets_of_the_readme_exist():
     assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in targets)
 
 
-def test_measured_rows_of_the_readme_are_those_of_the_tables():
+def test_measured_rows_are_those_of_the_tables():
     """The scores of a row, in its order, as results/shipped/tables/accuracy.md prints them."""
     table = re.sub(r"\*\*|</?u>", "", (ROOT / "results/shipped/tables/accuracy.md").read_text(encoding="utf-8"))
     scores = re.compile(r"\d+\.\d ± \d+\.\d\b")
     known = [scores.findall(line) for line in table.splitlines()]
-    rows = [found for line in README.splitlines() if line.startswith("|") and (found := scores.findall(line))]
+    page = (ROOT / "docs/measured.md").read_text(encoding="utf-8")
+    rows = [found for line in page.splitlines() if line.startswith("|") and (found := scores.findall(line))]
     assert len(rows) >= 16
     assert [row for row in rows if row not in known] == []
