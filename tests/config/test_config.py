@@ -201,8 +201,9 @@ def test_sets_with_a_file_for_each_dataset_stay_as_they_are() -> None:
 
 def test_warm_up_and_cool_down_leave_epochs_between_them() -> None:
     text = r"recipe\.cooldown_epochs: got 10 and 10 of warm-up in 20 epochs, must be fewer together"
+    words = ("recipe.epochs=20", "recipe.warmup_epochs=10", "recipe.cooldown_epochs=10")
     with pytest.raises(UserError, match=text):
-        config_of("experiment=aoft_released", "recipe.epochs=20")
+        config_of("experiment=aoft_released", *words)
 
 
 def test_another_method_does_not_get_aofts_recipe() -> None:
