@@ -44,7 +44,7 @@ def _figure(
 ) -> Drawing:
     datasets = [name for name in pool_of(comparison).tasks if any(name in found for found in series.values())]
     lines = [*datasets, "mean"] if len(datasets) > 1 else datasets
-    step = max(0.16, 0.075 * len(series))
+    step = max(0.16, 0.09 * len(series))  # marks of one task do not cover one another
     figure = new_figure(0.45 + max(0.45, step * len(lines)))
     axes = figure.add_subplot()
     axes.axvline(0, color="0.3", lw=0.8)
@@ -68,7 +68,7 @@ def _figure(
     axes.grid(False, axis="y")
     _separate(axes, [find(name).group if name != "mean" else "" for name in lines])
     split = comparison.setting.split
-    axes.set_xlabel(wrapped(f"{ours} minus the other, points of {split} top-1", 2.4))
+    axes.set_xlabel(wrapped(f"{ours} minus the other ({split}, points)", 2.4))
     handles = [Line2D([], [], ls="", label=f"over {base}", **styles[base].marks()) for base in series]
     legend_below(figure, handles)
     counts = {len(values) for found in series.values() for values in found.values()}

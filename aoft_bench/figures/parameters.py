@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from aoft_bench.figures.drawing import Drawing, Plan
-from aoft_bench.figures.point_labels import label_points
-from aoft_bench.figures.series import Styles
+from aoft_bench.figures.points import APART, NAMED, label_points, mark_size, move_apart
+from aoft_bench.figures.series import Styles, legend_marks
 from aoft_bench.figures.style import GREY, new_figure
 from aoft_bench.figures.text import legend_below
 from aoft_bench.figures.ticks import log_ticks
@@ -41,24 +41,30 @@ def _figure(
     (line,) = axes.step(
         xs, ys, where="post", color="0.4", lw=0.8, ls=(0, (3, 2)), label="Pareto front", gid="front", zorder=1.5
     )
+    marks = {}
     for label, trained, mean, spread in shown:
-        style = styles[label].marks()
+        style = styles[label].marks() | mark_size(len(shown))
         bar = axes.errorbar([trained], [mean], yerr=[spread] if spread else None, ls="", elinewidth=0.7, **style)
         bar[0].set_gid(label)
-        handles.append(Line2D([], [], ls="", label=label, **style))
-    every = points + published
-    _parameter_axis(axes, [x for x, _ in every])
+        marks[label] = bar[0]
+    _parameter_axis(axes, [x for x, _ in points + published])
     axes.margins(y=0.14)
     axes.set_ylabel(accuracy_label(comparison))
-    legend_below(figure, [*handles, line])
+    if len(shown) > NAMED:
+        handles += legend_marks(marks, styles)
+    legend_below(figure, [*handles, line], plot=2.2)
+    moved = move_apart(axes, marks)
     corners = [(x1, y0) for (x1, _), y0 in zip([points[i] for i in front[1:]], ys, strict=False)]
     steps = [(points[i], corner) for i, corner in zip(front, corners, strict=False)]
     steps += [(corner, points[i]) for corner, i in zip(corners, front[1:], strict=True)]
-    label_points(axes, [shown[i][0] for i in front], [points[i] for i in front], points, steps)
+    bars = [((x, y - spread), (x, y + spread)) for _, x, y, spread in shown if spread]
+    label_points(axes, [shown[i][0] for i in front] if len(shown) > NAMED else marks, marks, moved, steps, bars)
     caption = (
         f"{accuracy_label(comparison)} against trained parameters without the head; bars: standard deviation over "
         "seeds; dashed: Pareto front of the methods run here"
     )
+    if any(moved.values()):
+        caption += f"; {APART}"
     if published:
         caption += (
             f"; grey: {len(published)} published rows of the same tasks and architecture, as printed by their authors "

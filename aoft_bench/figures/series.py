@@ -1,9 +1,11 @@
 """The colour, marker, filling and line of a method, the same in every figure."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from matplotlib.lines import Line2D
 
 from aoft_bench.results.rows import Row
 from aoft_bench.results.settings import Comparison
@@ -104,6 +106,13 @@ def row_styles(comparison: Comparison, methods: Styles) -> Styles:
         for i, label in enumerate(labels):
             found[label] = SeriesStyle(base.color, base.marker, FILLS[i % len(FILLS)], LINES[(start + i) % len(LINES)])
     return found
+
+
+def legend_marks(marks: Mapping[str, Line2D], styles: Styles) -> list[Line2D]:
+    """Entries of a legend for the marks of a plot: one colour after another, a user's own last."""
+    colors = [*FAMILIES, OTHERS]
+    ordered = sorted(marks, key=lambda label: colors.index(styles[label].color))
+    return [Line2D([], [], ls="", label=label, **styles[label].marks()) for label in ordered]
 
 
 def featured(rows: list[Row], limit: int = len(FEATURED)) -> list[Row]:

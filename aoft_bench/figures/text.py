@@ -14,6 +14,7 @@ from aoft_bench.figures.fonts import WHOLE
 from aoft_bench.figures.style import FONT_SIZE
 
 LONGEST = 300  # characters of a label
+_AXIS = 0.5  # inches that the ticks and the label of an axis take of a plot
 
 
 def printable(text: str) -> str:
@@ -44,15 +45,21 @@ def wrapped(text: str, width: float) -> str:
     return "\n".join([*lines, line.rstrip()])
 
 
-def legend_below(figure: Figure, handles: list[Line2D], handle_width: float = 0.15) -> None:
-    """A legend under everything, in as many columns as fit; the figure grows. handle_width: inches before the text."""
+def legend_below(figure: Figure, handles: list[Line2D], handle_width: float = 0.15, plot: float = 0.0) -> None:
+    """A legend under everything, in as many columns as fit; the figure grows.
+
+    handle_width: inches before the text; plot: inches of the height so far that grow with a tall legend, so that it
+    never takes more room than what it explains.
+    """
     room = float(figure.get_figwidth()) - 0.1
     beside = handle_width + 0.06  # the mark and its distance from the text
     labels = [wrapped(str(handle.get_label()), room - beside) for handle in handles]
     sizes = [(max(map(text_width, label.split("\n"))) + beside, 1 + label.count("\n")) for label in labels]
     columns = next(n for n in range(min(len(labels), 4), 0, -1) if n == 1 or _legend_width(sizes, n) <= room)
     lines = max(sum(lines for _, lines in column) for column in _in_columns(sizes, columns))
-    figure.set_figheight(float(figure.get_figheight()) + (lines * 1.42 + 0.6) * FONT_SIZE / 72)
+    legend = (lines * 1.42 + 0.6) * FONT_SIZE / 72
+    taller = max(0.0, legend + _AXIS - plot) if plot else 0.0
+    figure.set_figheight(float(figure.get_figheight()) + legend + taller)
     length = handle_width * 72 / FONT_SIZE
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, handlelength=length)
 

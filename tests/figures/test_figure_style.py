@@ -2,9 +2,12 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from figure_records import crowded, drawn, record, setting, texts
+from matplotlib.axes import Axes
 from matplotlib.font_manager import findfont
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
@@ -12,6 +15,7 @@ from matplotlib.text import Annotation
 from aoft_bench.figures import cost, curves, gain, parameters, ranks
 from aoft_bench.figures.drawing import Drawing
 from aoft_bench.figures.fonts import WHOLE, families
+from aoft_bench.figures.points import NAMED
 from aoft_bench.figures.series import FAMILIES, FEATURED, method_styles
 from aoft_bench.figures.style import drawing_style, new_figure, save
 from aoft_bench.figures.text import LONGEST, legend_below, printable, text_width, wrapped
@@ -56,6 +60,42 @@ def test_names_of_points_do_not_touch(full: dict[str, list[Drawing]]) -> None:
     boxes = [text.get_window_extent() for text in texts(drawing.figure) if isinstance(text, Annotation)]
     assert len(boxes) >= 2
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def places(axes: Axes) -> np.ndarray:
+    """Where the marks of a plot of points stand, in points."""
+    marks = [line for line in axes.lines if line.get_gid() not in (None, "front", "published")]
+    return np.array([line.get_transform().transform(line.get_xydata())[0] for line in marks]) * 72 / 300
+
+
+@pytest.mark.parametrize("name", ["parameters", "cost"])
+def test_no_point_hides_another_and_no_legend_is_taller_than_its_plot(
+    full: dict[str, list[Drawing]], name: str
+) -> None:
+    (drawing,) = full[name]
+    (legend,) = drawing.figure.legends
+    for axes in drawing.figure.axes:
+        at = places(axes)
+        assert len(at) > NAMED
+        between = np.linalg.norm(at[:, None] - at[None], axis=-1) + 99 * np.eye(len(at))
+        assert between.min() > 3.4, "marks have 3.5 points"
+    plot = sum(axes.get_window_extent().height for axes in drawing.figure.axes)
+    assert legend.get_window_extent().height < plot
+
+
+@pytest.mark.parametrize("plans", [FIGURES["parameters"], FIGURES["cost"]])
+def test_up_to_twelve_points_have_their_names_beside_them(plans: Any) -> None:
+    methods = [*FEATURED, "ssf", "norm", "bitfit", "vpt_deep"]
+    found = [record(50.0 + i // 3, method=name, parameters__trained=1000 * (i // 4)) for i, name in enumerate(methods)]
+    (drawing,) = drawn(plans, found)
+    with drawing_style():
+        drawing.figure.draw_without_rendering()
+    for axes in drawing.figure.axes:
+        names = [child for child in axes.get_children() if isinstance(child, Annotation)]
+        assert sorted(text.get_text() for text in names) == sorted(map(BUILT_IN.method, methods))
+        boxes = [text.get_window_extent() for text in names]
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert "moved sideways" in drawing.caption
 
 
 def test_a_method_looks_the_same_whatever_is_beside_it() -> None:

@@ -29,7 +29,11 @@ def test_parameters_shows_means_spread_and_front() -> None:
     assert shown["front"] == ([0.0, 1000.0], [45.0, 73.0])  # lora costs more and is no better
     # seed by seed: aoft 70, 76; lora 66, 67 (eurosat has no seed 2); linear has one seed and no bar
     assert sorted(bars(drawing.figure, 1)) == pytest.approx([statistics.stdev([66, 67]), statistics.stdev([70, 76])])
-    assert {t.get_text() for t in texts(drawing.figure) if isinstance(t, Annotation)} == {"Linear", "LoRA+AOFT†"}
+    assert {t.get_text() for t in texts(drawing.figure) if isinstance(t, Annotation)} == {
+        "Linear",
+        "LoRA+AOFT†",
+        "LoRA",
+    }
     assert drawing.figure.axes[0].get_ylabel() == "test top-1, mean of 2 tasks (%)"
 
 
