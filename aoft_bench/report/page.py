@@ -109,7 +109,7 @@ def render(
         sections=shown,
         record_numbers=record_numbers,
         chips=view.chips(shown),
-        figures=[(setting, list(some)) for setting, some in groupby(drawn, key=lambda figure: figure.setting)],
+        figures=_by_setting(drawn, shown[0].title),
         published=published,
         reproduction=reproduction,
         predicted=predicted,
@@ -123,6 +123,12 @@ def render(
         library_name=library_name,
         licence=licence,
     )
+
+
+def _by_setting(drawn: Sequence[embed.EmbeddedFigure], main: str) -> list[tuple[str, list[embed.EmbeddedFigure]]]:
+    """The figures of each setting, those of the main one first."""
+    groups = [(setting, list(some)) for setting, some in groupby(drawn, key=lambda figure: figure.setting)]
+    return sorted(groups, key=lambda group: group[0] != main)
 
 
 def _breakable(text: str) -> Markup:

@@ -26,7 +26,7 @@ BENCHMARKS: dict[Layout, str] = {
     "fgvc": "FGVC",
     "domainshift": "Shifts of domain",
 }
-_SUITES = {
+SUITES = {
     "vtab1k": "Tasks of VTAB-1k",
     "manyshot": "Many-shot",
     "fgvc": "FGVC",
@@ -164,7 +164,7 @@ def build_comparisons(
         for number, some in enumerate(by_images(members))
         if some
     }
-    suites = list(_SUITES)
+    suites = list(SUITES)
     ordered = sorted(
         settings, key=lambda s: (suites.index(s.suite), not s.official, replace(s, subset=""), count_of(s.subset))
     )
@@ -201,7 +201,7 @@ def _backbone_of(record: Record) -> str:
 def _comparison(setting: Setting, records: list[Record], proofs: Proofs | None, titles: Titles) -> Comparison:
     present = {record["dataset"] for record in records}
     layout = _layout(setting, present)
-    suite = BENCHMARKS.get(layout) or _SUITES[setting.suite]
+    suite = BENCHMARKS.get(layout) or SUITES[setting.suite]
     suite += f", {setting.subset}" if setting.subset else ""
     rows, notes = build_rows(records, titles)
     name, comma, more = setting.backbone.partition(", ")

@@ -25,7 +25,8 @@ function startFilters(tables) {
   const find = document.getElementById("find");
   const chips = [...form.querySelectorAll(".chip")];
   form.hidden = false;
-  if (matchMedia("(max-width: 640px)").matches) document.getElementById("chips").open = false;
+  const settings = document.getElementById("chips"); // none where all rows are of one setting
+  if (settings && matchMedia("(max-width: 640px)").matches) settings.open = false;
 
   const chosen = () => {
     const values = new Map();

@@ -121,7 +121,7 @@ function startDialog(records) {
     else if (figure) {
       const image = figure.querySelector("img");
       const caption = figure.parentElement.querySelector("figcaption").textContent;
-      open(image.alt, el("img", { src: image.src, alt: image.alt }), el("p", { class: "note" }, caption));
+      open(image.alt, image.cloneNode(), el("p", { class: "note" }, caption));
     } else if (event.target === dialog) dialog.close(); // the backdrop
   });
   document.getElementById("close").addEventListener("click", () => dialog.close());
