@@ -86,22 +86,22 @@ def column(page: Any, table: str, name: str) -> list[str]:
     return [re.sub(r" [\d,]+$", "", text) for text in texts]  # without the numbers of the rules that a row breaks
 
 
-BIG = "VTAB-1k: vit_b16_in21k, protocol clean, 224 px, 100 epochs"
-SMALL = "tasks of VTAB-1k: vit_b16_in21k, protocol clean, 112 px, 100 epochs"
+BIG = "VTAB-1k: ViT-B/16 (IN-21k), protocol clean, 224 px, 100 epochs"
+SMALL = "Tasks of VTAB-1k: ViT-B/16 (IN-21k), protocol clean, 112 px, 100 epochs"
 
 
 def test_a_column_sorts_by_mouse_and_by_keyboard_with_missing_last(visit: Open) -> None:
     page = visit()
-    head = page.get_by_role("table", name=BIG).get_by_role("button", name="svhn: Activate to sort", exact=False)
-    assert column(page, BIG, "method") == ["linear", "aoft", "lora"]  # by parameters
+    head = page.get_by_role("table", name=BIG).get_by_role("button", name="SVHN: Activate to sort", exact=False)
+    assert column(page, BIG, "method") == ["Linear", "LoRA+AOFT†", "LoRA"]  # by parameters
     head.click()
-    assert column(page, BIG, "svhn") == ["80.0", "30.0", "missing"]
-    assert column(page, BIG, "method") == ["aoft", "linear", "lora"]
-    page.get_by_role("table", name=BIG).get_by_role("button", name="svhn").first.focus()
+    assert column(page, BIG, "SVHN") == ["80.0", "30.0", "missing"]
+    assert column(page, BIG, "method") == ["LoRA+AOFT†", "Linear", "LoRA"]
+    page.get_by_role("table", name=BIG).get_by_role("button", name="SVHN").first.focus()
     page.keyboard.press("Enter")
-    assert column(page, BIG, "svhn") == ["30.0", "80.0", "missing"]
+    assert column(page, BIG, "SVHN") == ["30.0", "80.0", "missing"]
     assert page.get_by_role("table", name=BIG).locator("th[aria-sort]").get_attribute("aria-sort") == "ascending"
-    assert column(page, SMALL, "method") == ["lora"]  # sorting one setting leaves the others
+    assert column(page, SMALL, "method") == ["LoRA"]  # sorting one setting leaves the others
 
 
 def test_words_filter_rows_of_every_setting(visit: Open) -> None:
@@ -111,7 +111,7 @@ def test_words_filter_rows_of_every_setting(visit: Open) -> None:
     find = page.get_by_role("searchbox", name="Find rows")
     find.fill("aoft rank=8")
     assert status.inner_text() == "1 of 4 rows in 1 of 2 tables"
-    assert column(page, BIG, "method") == ["aoft"]
+    assert column(page, BIG, "method") == ["LoRA+AOFT†"]
     assert not page.get_by_role("heading", name=SMALL).is_visible()
     find.fill("no such method")
     assert status.inner_text() == "0 of 4 rows in 0 of 2 tables"
@@ -142,7 +142,7 @@ def test_chips_filter_by_mouse_and_by_keyboard(visit: Open) -> None:
 
 def test_a_cell_tells_its_seeds_and_configuration(visit: Open) -> None:
     page = visit()
-    cell = page.get_by_role("table", name=BIG).get_by_role("button", name="lora, cifar100: 61.0 ± 1.4, best")
+    cell = page.get_by_role("table", name=BIG).get_by_role("button", name="LoRA, CIFAR-100: 61.0 ± 1.4, best")
     hint = page.get_by_role("tooltip")
     assert not hint.is_visible()
     cell.hover()
@@ -152,18 +152,18 @@ def test_a_cell_tells_its_seeds_and_configuration(visit: Open) -> None:
     page.keyboard.press("Escape")
     assert not hint.is_visible()
     page.mouse.move(0, 0)
-    page.get_by_role("button", name="aoft, svhn: 80.0, best").focus()
+    page.get_by_role("button", name="LoRA+AOFT†, SVHN: 80.0, best").focus()
     page.keyboard.press("Shift+Tab")  # the keyboard came here: the hint is for it too
     focused = page.locator(":focus")
     assert focused.get_attribute("aria-describedby") == "hint"
-    assert focused.get_attribute("aria-label") == "aoft, cifar100: 61.0, best"
+    assert focused.get_attribute("aria-label") == "LoRA+AOFT†, CIFAR-100: 61.0, best"
     assert "61.04 %" in hint.inner_text()
 
 
 def test_a_record_opens_by_mouse(visit: Open) -> None:
     page = visit()
-    page.get_by_role("button", name="lora, cifar100: 61.0 ± 1.4, best").click()
-    dialog = page.get_by_role("dialog", name="lora · cifar100")
+    page.get_by_role("button", name="LoRA, CIFAR-100: 61.0 ± 1.4, best").click()
+    dialog = page.get_by_role("dialog", name="LoRA · CIFAR-100")
     assert dialog.is_visible()
     first = dialog.inner_text()
     command = "python -m aoft_bench method=lora dataset=cifar100 seed=0"
@@ -180,20 +180,20 @@ def test_a_record_opens_by_mouse(visit: Open) -> None:
 
 def test_a_record_opens_and_closes_by_keyboard(visit: Open) -> None:
     page = visit()
-    cell = page.get_by_role("button", name="linear, cifar100: 40.0")
+    cell = page.get_by_role("button", name="Linear, CIFAR-100: 40.0")
     cell.focus()
     page.keyboard.press("Enter")
-    dialog = page.get_by_role("dialog", name="linear · cifar100")
+    dialog = page.get_by_role("dialog", name="Linear · CIFAR-100")
     assert dialog.is_visible()
     assert page.evaluate("document.activeElement.closest('dialog') !== null")
     page.keyboard.press("Escape")
     assert not dialog.is_visible()
-    assert page.evaluate("document.activeElement.dataset.name") == "linear · cifar100"  # back where it came from
+    assert page.evaluate("document.activeElement.dataset.name") == "Linear · CIFAR-100"  # back where it came from
 
 
 def test_the_command_is_copied(visit: Open) -> None:
     page = visit(permissions=["clipboard-read", "clipboard-write"])
-    page.get_by_role("button", name="linear, svhn: 30.0").click()
+    page.get_by_role("button", name="Linear, SVHN: 30.0").click()
     page.get_by_role("button", name="Copy the command").click()
     page.get_by_text("copied", exact=True).wait_for()
     copied = page.evaluate("navigator.clipboard.readText()")
@@ -203,7 +203,7 @@ def test_the_command_is_copied(visit: Open) -> None:
 def test_without_a_clipboard_the_command_is_selected(visit: Open) -> None:
     page = visit()
     page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('refused')); }")
-    page.get_by_role("button", name="linear, svhn: 30.0").click()
+    page.get_by_role("button", name="Linear, SVHN: 30.0").click()
     page.get_by_role("button", name="Copy the command").click()
     page.get_by_text("selected: copy it with your keys").wait_for()
     assert page.evaluate("getSelection().toString()") == "python -m aoft_bench method=linear dataset=svhn seed=0"
@@ -242,7 +242,7 @@ def test_the_page_does_not_scroll_sideways(visit: Open, width: int) -> None:
     for published in page.locator("details.published summary").all():
         published.click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.get_by_role("button", name="linear, cifar100: 40.0").tap()
+    page.get_by_role("button", name="Linear, CIFAR-100: 40.0").tap()
     dialog = page.get_by_role("dialog")
     assert dialog.is_visible()
     assert dialog.evaluate("element => element.scrollWidth - element.clientWidth") <= 0
@@ -257,7 +257,7 @@ def test_axe_finds_nothing(visit: Open, theme: str, width: int) -> None:
     page.get_by_role("group", name="image size").get_by_role("button", name="224 px").click()
     rules = {"rules": {"target-size": {"enabled": True}}}  # of WCAG 2.2 AA, not among axe's defaults
     results = [axe.Axe().run(page, options=rules)]
-    page.get_by_role("button", name="lora, cifar100: 61.0 ± 1.4, best").click()
+    page.get_by_role("button", name="LoRA, CIFAR-100: 61.0 ± 1.4, best").click()
     page.locator("dialog summary").click()
     results.append(axe.Axe().run(page, context="dialog", options=rules))
     found = [
@@ -294,7 +294,7 @@ def test_text_of_a_record_stays_text(visit: Open, tmp_path: Path) -> None:
     path.write_text(render([evil, make("linear", correct=1)], [(EVIL, EVIL)], [], []), encoding="utf-8")
     page = visit(path)
     assert EVIL in page.get_by_role("rowheader").all_inner_texts()
-    cell = page.get_by_role("button", name=f"{EVIL}, cifar100: 70.0")
+    cell = page.get_by_role("button", name=f"{EVIL}, CIFAR-100: 70.0")
     cell.hover()
     assert EVIL in page.get_by_role("tooltip").inner_text()
     cell.click()
