@@ -294,7 +294,7 @@ def test_text_of_a_record_stays_text(visit: Open, tmp_path: Path) -> None:
     path.write_text(render([evil, make("linear", correct=1)], [(EVIL, EVIL)], [], []), encoding="utf-8")
     page = visit(path)
     assert EVIL in page.get_by_role("rowheader").all_inner_texts()
-    cell = page.get_by_role("button", name=f"{EVIL}, CIFAR-100: 70.0")
+    cell = page.get_by_role("button", name=f"{EVIL}, CIFAR-100*: 70.0")
     cell.hover()
     assert EVIL in page.get_by_role("tooltip").inner_text()
     cell.click()
