@@ -41,7 +41,7 @@ class Origins:
                 said.append(f"recipe.{part}={recipe[part]} ({value} of {meant} in {path})")
         if not said:
             return tree, ""
-        return {**tree, "recipe": recipe}, f"scaled to {recipe['epochs']} epochs: {', '.join(said)}"
+        return {**tree, "recipe": recipe}, f"scaled to recipe.epochs={recipe['epochs']}: {', '.join(said)}"
 
     def hint(self, problem: str) -> str:
         """What to add to a problem with values of files that the user did not name: which files, and what to do."""

@@ -74,12 +74,13 @@ def start_lines(cell: Announced, logger: str, processes: int) -> list[str]:
     images = len(prepared.train(cell.trained_split)[1])
     steps = c.recipe.epochs * -(-images // c.recipe.batch_size)
     scored = f"{prepared.sizes[protocol.score]:,} {protocol.score} images"
+    when = "as after every epoch" if protocol.every_epoch else "once"
     going_on = ", going on from the last epoch that is kept" if cell.files.checkpoint.is_file() else ""
     official = "official split" if prepared.official else f"not the official split: {prepared.official_note}"
     weights = f"{weights_name(c.backbone)} ({cell.weights_sha256[:12]})"
     return [
-        f"{cell.label}: {c.recipe.epochs:,} epochs of {images:,} images ({cell.trained_split}), {steps:,} "
-        f"steps{going_on}; then {scored}{', as after every epoch' if protocol.every_epoch else ', once'}",
+        f"{cell.label}: {_count(c.recipe.epochs, 'epoch')} of {images:,} images ({cell.trained_split}), "
+        f"{_count(steps, 'step')}{going_on}; then {scored}, {when}",
         f"  on {_device(cell, processes)}; weights {weights}; {logger}",
         f"  data: {prepared.source} ({official})",
         f"  record: {cell.files.record}",
@@ -90,8 +91,11 @@ def _device(cell: Announced, processes: int) -> str:
     several = f"{processes} processes on " if processes > 1 else ""
     if cell.device.type == "cuda":
         return f"{several}{torch.cuda.get_device_name(cell.device)}, {cell.precision}"
-    threads = torch.get_num_threads()
-    return f"{several}the CPU, {cell.precision}, {threads} thread{'s' * (threads > 1)}"
+    return f"{several}the CPU, {cell.precision}, {_count(torch.get_num_threads(), 'thread')}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def training_seconds(cell: Announced, adapted: AdaptedModel) -> float:

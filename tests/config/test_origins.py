@@ -44,7 +44,9 @@ def test_a_sweep_that_changes_the_epochs_scales_them_in_every_job(tmp_path: Path
     assert [tree["recipe"]["warmup_epochs"] for tree in trees] == [5, 1]
     assert trees == [composer.compose("mine", job) for job in jobs]
     _, said = composer.scaled(composer.compose_unresolved("mine", ["recipe.epochs=10"]), "mine", ["recipe.epochs=10"])
-    assert said == "scaled to 10 epochs: recipe.warmup_epochs=1 (10 of 100 in conf/hparams/convpass/cifar100.yaml)"
+    assert (
+        said == "scaled to recipe.epochs=10: recipe.warmup_epochs=1 (10 of 100 in conf/hparams/convpass/cifar100.yaml)"
+    )
 
 
 @pytest.mark.parametrize(
