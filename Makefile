@@ -1,12 +1,12 @@
-# make demo | test | test-slow | test-data | test-browser | test-cluster | coverage | lint | bench | tables | figures | report | clean. Each
-# installs what it needs into .venv first.
+# make demo | test | test-slow | test-data | test-browser | test-cluster | coverage | lint | bench | docs | tables | figures | report | clean.
+# Each installs what it needs into .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 PARALLEL := --numprocesses auto --dist worksteal
 FAST := not slow and not data and not browser and not cluster
-.PHONY: help install demo test test-slow test-data test-browser test-cluster coverage lint bench tables figures report clean
+.PHONY: help install demo test test-slow test-data test-browser test-cluster coverage lint bench docs tables figures report clean
 
 help:
 	@echo "make demo       train five methods on embedded data, print the table (no network once installed)"
@@ -18,6 +18,7 @@ help:
 	@echo "make coverage      run the tests, and list the lines of the package that none of them reaches"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      time and memory of training and scoring, as ratios (docs/performance.md)"
+	@echo "make docs       the documentation site, in outputs/site (open index.html); fails on a dead link"
 	@echo "make tables     tables from results/ (no torch)"
 	@echo "make figures    figures from results/ (no torch)"
 	@echo "make report     tables, figures, and one HTML page of results/ (no torch)"
@@ -68,6 +69,10 @@ lint: install
 
 bench: install
 	$(BIN)/python -m benchmarks --out outputs/benchmark
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build # as a module: the hooks need this folder on the path
+	@echo "outputs/site/index.html"
 
 tables: install
 	$(BIN)/aoft-bench tables

@@ -2,8 +2,8 @@ r"""CaRA: updates of all matrices as slices of two tensors in canonical polyadic
 
 The update of q, k or v of a block, with an index for the matrix (3 L of them), its input, head and channel of a head:
 
-    s sum_r u_r a1[r] A2[:, r] (A3[:, r] x A4[:, r])^T          A2 (D, R), A3 (heads, R), A4 (d, R), u (R) shared,
-                                                                a1 (R) its own, x the Kronecker product
+    s sum_r u_r a1[r] A2[:, r] (A3[:, r] ⊗ A4[:, r])^T          A2 (D, R), A3 (heads, R), A4 (d, R), u (R) shared,
+                                                                a1 (R) its own, ⊗ the Kronecker product
 
 Of the other matrices proj is one slice of width D x D, fc1 and fc2 are n = H / D slices each, with b (n, R) their own:
 

@@ -213,6 +213,7 @@ class Handle:
 
     @property
     def mergeable(self) -> bool:
+        """Whether `merge` can fold what was trained into the backbone's own layers."""
         return self.method.mergeable
 
     def merge(self) -> nn.Module:
