@@ -18,7 +18,7 @@ def test_a_cell_on_an_image_folder(nano: dict[str, str], cli: Command, tmp_path)
     assert record["data"]["sizes"] == {"train800": 8, "val200": 2, "test": 4}
     assert record["data"]["drawn"]["splits"] == ["val200", "test"] and record["data"]["drawn"]["train"] == 10
     table = cli("tables", "results")
-    assert "### Own data, 10 training images: vit_nano" in table.out and "| mine\\* |" in table.out
+    assert "### Own data, 10 training images: ViT-nano" in table.out and "| mine\\* |" in table.out
     about = words(given, data__train="10")
     states = cli("doctor", *about, "backbone=vit_nano")
     assert states.code == 0 and "mine" in states.out and "ready (cached)" in states.out, states.out

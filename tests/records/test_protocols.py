@@ -25,7 +25,7 @@ def test_each_has_a_file_that_says_what_it_is_for_with_its_command() -> None:
 
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_each_is_documented(name: str) -> None:
-    assert f"protocol={name}`" in (ROOT / "README.md").read_text("utf-8")
+    assert f"\n| `{name}`" in (ROOT / "docs/concepts.md").read_text("utf-8")
 
 
 def test_what_is_scored_is_not_trained_on() -> None:

@@ -30,8 +30,8 @@ def test_an_edited_record_is_left_out(tmp_path: Path) -> None:
 
 
 def test_a_task_of_another_version_is_left_out(tmp_path: Path) -> None:
-    write(tmp_path, record(60.0, "imagenet"))
-    assert "its dataset 'imagenet' is no task of this version" in collect(tmp_path).left_out[0].reason
+    write(tmp_path, record(60.0, "imagenet_2040"))
+    assert "its dataset 'imagenet_2040' is no task of this version" in collect(tmp_path).left_out[0].reason
 
 
 def test_a_truncated_record_is_left_out(tmp_path: Path) -> None:

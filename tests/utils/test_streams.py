@@ -54,5 +54,5 @@ def test_characters_that_the_encoding_lacks_stay_different() -> None:
     )
     code, out, err = shell(f'{sys.executable} -c "{script}"', PYTHONIOENCODING="ascii")
     assert (code, err) == (0, "")
-    marks, others = out[: len(STATES)], out[len(STATES) : -1]
-    assert len(set(marks)) == len(STATES) and others == r"+-e\u6578"
+    marks, others = out[: len(MARKS)], out[len(MARKS) : -1]
+    assert len(set(marks)) == len(MARKS) and others == r"+-e\u6578"
