@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from aoft_bench.records.unfinished import STATES
+from aoft_bench.cli.status import MARKS
 
 HELP = f"{sys.executable} -m aoft_bench --help"
 FULL = "aoft_bench: cannot write to stdout: No space left on device; not all of the output is there\n"
