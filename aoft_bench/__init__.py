@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aoft_bench.backbones.networks import load_backbone
     from aoft_bench.methods import Handle, attach
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Handle", "__version__", "attach", "backbones", "data", "load_backbone", "methods"]
 
 _MODULES = ("backbones", "data", "methods")
