@@ -35,13 +35,15 @@ NOTE = (
 
 @dataclass(frozen=True)
 class Measured:
-    """A record and what was measured of its run. setting, row: where it stands in a table."""
+    """A record and what was measured of its run. setting, row: where it stands in a table; code: what CSV
+    files call that row."""
 
     record: Record
     kept: Sequence[Similarity]
     probes: Sequence[Probe]
     setting: str = ""
     row: str = ""
+    code: str = ""
 
     @property
     def blocks(self) -> list[Similarity]:
@@ -54,7 +56,7 @@ class Measured:
     def origin(self) -> dict[str, Any]:
         """What a row of a CSV file says of the run."""
         names = {name: self.record[name] for name in ("backbone", "method", "dataset", "seed", "hash")}
-        return {"setting": self.setting, "row": self.row, **names}
+        return {"setting": self.setting, "row": self.code, **names}
 
 
 def write(measured: Sequence[Measured], folder: Path) -> dict[str, str]:
@@ -174,7 +176,7 @@ def _named(measured: Sequence[Measured]) -> Iterable[Measured]:
         for row in comparison.rows:
             for record in row.records:
                 one = of_record[id(record)]
-                yield Measured(record, one.kept, one.probes, stem(comparison), row.label)
+                yield Measured(record, one.kept, one.probes, stem(comparison), row.label, row.code)
 
 
 def _values(kept: Similarity) -> dict[str, Any]:

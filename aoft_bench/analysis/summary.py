@@ -1,7 +1,7 @@
 """The measures of all matrices as CSV rows, and a summary over layers and seeds in Markdown."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from statistics import fmean
 from typing import Any, get_args
@@ -62,10 +62,12 @@ def _angles(matrix: LayerMatrix, which: Vectors) -> Measurement:
     }
 
 
-def csv_text(rows: Iterable[Measurement]) -> str:
-    """The rows as CSV; measures with four significant digits, absent ones empty."""
+def csv_text(rows: Iterable[Measurement], codes: Mapping[str, str]) -> str:
+    """The rows as CSV; measures with four significant digits, absent ones empty. codes: what a row of a table is called
+    there -> in CSV files."""
+    lines = [{**row, "row": codes.get(row["row"], row["row"])} for row in rows]
     return csv_of(
-        [{k: f"{value:.4g}" if isinstance(value, float) else value for k, value in row.items()} for row in rows]
+        [{k: f"{value:.4g}" if isinstance(value, float) else value for k, value in line.items()} for line in lines]
     )
 
 

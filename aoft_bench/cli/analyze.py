@@ -69,7 +69,8 @@ def main(arguments: Sequence[str]) -> int:
         if not any(one.row for one in found.sets):
             raise UserError("none of these records could be looked at (see above)")
     rows = rows_of(sets)
-    write_text_atomically(out / "orthogonality.csv", csv_text(rows))
+    codes = {label: code for one in comparisons.values() for label, code in one.codes.items()}
+    write_text_atomically(out / "orthogonality.csv", csv_text(rows, codes))
     captions = draw(sets, rows, comparisons, out / "figures")
     listed = "".join(f"* figures/{name}: {caption}.\n" for name, caption in captions.items())
     text = summary(rows)

@@ -49,7 +49,7 @@ def analysed(cells: Path) -> Path:
     result = call("analyze", "results", "out=analysis", cwd=cells)
     assert result.code == 0, result.err
     assert "left out: 1 records of methods that have no W_down and W_up: linear" in result.err
-    assert "aoft down" in result.out
+    assert "LoRA+AOFT† down" in result.out
     return cells / "analysis"
 
 

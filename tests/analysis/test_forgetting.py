@@ -69,7 +69,7 @@ def test_a_method_that_changes_features_and_one_that_does_not(tmp_path: Path, na
     assert all(0 < float(row["cka"]) < 1 - 1e-6 for row in of["vpt_shallow"])
     (same,) = [row for row in probes if row["row"] == "linear"]
     assert (same["images"], same["before"], same["lost"], same["gained"]) == ("8", same["after"], "0", "0")
-    assert "| linear | folder |" in result.out and "No test split was opened" in result.out
+    assert "| Linear | folder |" in result.out and "No test split was opened" in result.out
     assert {path.suffix for path in (tmp_path / "made/figures").iterdir()} == {".pdf", ".png"}
 
     # nor is there anything between this network and the pre-trained one
