@@ -106,7 +106,7 @@ def of_header(shape: tuple[int, ...]) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    ("content", "reason"),  # the reason is the id: the bytes would be one of 42 MB
     [
         (b"", "is damaged"),
         (b"no archive", "is damaged (File is not a zip file)"),
@@ -136,6 +136,7 @@ def of_header(shape: tuple[int, ...]) -> bytes:
         (archive(logits=GOOD.logits[::-1].copy()), "holds logits of which the predicted class is not the largest"),
         (archive(logits=np.full_like(GOOD.logits, np.nan)), "holds logits of which"),
     ],
+    ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
 def test_what_does_not_fit_its_record_is_refused_in_a_line(
     kept: tuple[Path, dict[str, Any]], content: bytes, reason: str
