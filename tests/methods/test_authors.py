@@ -111,6 +111,11 @@ CASES = {
         {f"{i}.prompts.tokens": f"prompts.{i}" for i in (0, 1)}
         | {f"{i}.block.attn.tokens": f"tokens.{i}" for i in (0, 1)},
     ),
+    "sct": Case(
+        "showlab/SCT@384cecb models/vision_transformer_sct.py, sct_attn; the channels are set",
+        dict(channels=3),
+        {f"{i}.after_attention.linear.{t}": f"{i}.sct_attn.adapt_linear.{t}" for i in (0, 1) for t in WEIGHTS},
+    ),
     "vfpt": Case(
         "runtsang/VFPT@1b3d984 src/models/vit_prompt/vit_fourier.py",
         dict(prompts=3, fraction=0.7),
@@ -131,7 +136,8 @@ def test_blocks_are_those_of_the_authors(method):
     ratio = len(weights["blocks.0.mlp.fc1.bias"]) / 8
     model = vit(embed_dim=8, num_heads=2, mlp_ratio=ratio, depth=depth)
     assert not model.load_state_dict(weights, strict=False).unexpected_keys
-    aoft_bench.attach(model, method, **case.options)
+    prepared = {f"blocks.{i}.after_attention.chosen": some for i, some in enumerate(theirs.get("chosen", []))}
+    aoft_bench.attach(model, method, prepared=prepared or None, **case.options)
     trained = {name: parameter for name, parameter in model.blocks.named_parameters() if parameter.requires_grad}
     assert trained.keys() == case.parameters.keys()
     for name, parameter in trained.items():
