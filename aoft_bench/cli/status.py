@@ -72,8 +72,9 @@ def survey(arguments: Sequence[str]) -> list[CellStatus]:
     from aoft_bench.backbones.choice import completed
     from aoft_bench.config.command_line import read_command_line
     from aoft_bench.config.compose import jobs_of
+    from aoft_bench.config.schema import sweeps_dir
 
-    line = read_command_line(arguments, method_class, Path("sweeps") if Path("sweeps").is_dir() else None)
+    line = read_command_line(arguments, method_class, Path("sweeps") if Path("sweeps").is_dir() else sweeps_dir())
     composer = line.composer
     words = [word for word in line.words if not word.startswith("hydra")]
     jobs = jobs_of(composer.sweep_params(line.name), words)
