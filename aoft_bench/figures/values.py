@@ -86,7 +86,7 @@ def hardware(record: Record) -> str:
 
 def without_records(comparison: Comparison) -> Comparison:
     """The same rows and cells, small enough to be sent to another process."""
-    return replace(comparison, rows=[replace(row, records=[]) for row in comparison.rows], kept=Kept())
+    return replace(comparison, rows=[replace(row, records=[]) for row in comparison.rows], kept=Kept(), smaller=())
 
 
 def accuracy_label(comparison: Comparison) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from aoft_bench.figures import agreement, confusion, cost, curves, gain, parameters, ranks, reliability
+from aoft_bench.figures import agreement, confusion, cost, curves, gain, parameters, ranks, reliability, sizes
 from aoft_bench.figures.drawing import Plan
 from aoft_bench.figures.fonts import families
 from aoft_bench.figures.series import Styles, method_styles, row_styles
@@ -35,6 +35,7 @@ FIGURES: dict[str, Callable[[Comparison, Styles, Sequence[PublishedRow]], list[P
     "gain": lambda comparison, styles, _: gain.plans(comparison, styles),
     "curves": lambda comparison, styles, _: curves.plans(comparison, styles),
     "cost": lambda comparison, styles, _: cost.plans(comparison, styles),
+    "sizes": lambda comparison, styles, _: sizes.plans(comparison, styles),
     "ranks": lambda comparison, styles, _: ranks.plans(comparison, styles),
     "reliability": lambda comparison, styles, _: reliability.plans(comparison, styles),
     "confusion": lambda comparison, styles, _: confusion.plans(comparison, styles),

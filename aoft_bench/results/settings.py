@@ -87,7 +87,8 @@ class Comparison:
 
     datasets: all of a suite in its layout, such as all 19 tasks of `vtab1k`; in `plain` those that have records;
     unofficial: those that are marked, since they may not be compared with published rows; notes: what a reader must
-    know, made from the records; kept: the predictions beside the records.
+    know, made from the records; kept: the predictions beside the records; smaller: the same setting with a part of the
+    training images, the fewest first, where this one has all of them.
     """
 
     title: str
@@ -99,6 +100,7 @@ class Comparison:
     setting: Setting = field(kw_only=True)
     layout: Layout = field(default="plain", kw_only=True)
     kept: Kept = field(default_factory=Kept, kw_only=True)
+    smaller: Sequence["Comparison"] = field(default=(), kw_only=True)
     titles: Titles = field(default_factory=Titles, kw_only=True)
 
     @property
@@ -168,7 +170,9 @@ def build_comparisons(
     ordered = sorted(
         settings, key=lambda s: (suites.index(s.suite), not s.official, replace(s, subset=""), count_of(s.subset))
     )
-    comparisons = _titled([_comparison(setting, settings[setting], proofs, titles) for setting in ordered])
+    comparisons = _with_smaller(
+        _titled([_comparison(setting, settings[setting], proofs, titles) for setting in ordered])
+    )
     return [replace(one, kept=kept) for one in comparisons] if kept else comparisons
 
 
@@ -230,6 +234,18 @@ def _layout(setting: Setting, present: set[str]) -> Layout:
         return "vtab1k"
     others: dict[str, Layout] = {"manyshot": "manyshot", "fgvc": "fgvc", "domainshift": "domainshift"}
     return others.get(setting.suite, "plain")
+
+
+def _with_smaller(comparisons: list[Comparison]) -> list[Comparison]:
+    """The same; those of all training images have those of a part of them."""
+    parts: dict[Setting, list[Comparison]] = defaultdict(list)
+    for one in comparisons:
+        if one.setting.subset:
+            parts[replace(one.setting, subset="", images=0)].append(one)
+    return [
+        one if one.setting.subset else replace(one, smaller=parts[replace(one.setting, images=0)])
+        for one in comparisons
+    ]
 
 
 def _titled(comparisons: list[Comparison]) -> list[Comparison]:

@@ -1,6 +1,7 @@
 """What figures show is what records hold."""
 
 import csv
+import pickle
 import statistics
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from figure_records import BOTH, VTAB, bars, drawn, lines, ranked, record, texts
 from matplotlib.collections import FillBetweenPolyCollection, LineCollection
 from matplotlib.text import Annotation
 
-from aoft_bench.figures import cost, curves, gain, parameters, ranks
-from aoft_bench.figures.series import FEATURED
+from aoft_bench.figures import cost, curves, gain, parameters, ranks, sizes
+from aoft_bench.figures.series import FEATURED, method_styles, row_styles
+from aoft_bench.figures.style import drawing_style
 from aoft_bench.figures.values import NothingToDrawError, pareto_front, published_points
 from aoft_bench.results.published import load
 from aoft_bench.results.settings import build_comparisons
@@ -208,3 +210,48 @@ def test_ranks_are_drawn_to_scale_with_bars_over_groups() -> None:
 def test_what_would_show_nothing_is_not_drawn(plans: Any, records: list[Any], why: str) -> None:
     with pytest.raises(NothingToDrawError, match=why):
         drawn(plans, records)
+
+
+def sized(train: int | None, top1: float, method: str = "aoft", seed: int = 0, **changes: Any) -> Any:
+    """A record of eurosat, trained on a part of its images or on all 1,000."""
+    total = train or 1_000
+    drawn = {"rule": 1, "seed": 0, "splits": [], "pool": "ab12", "train": train}
+    return record(
+        top1,
+        "eurosat",
+        method,
+        seed,
+        data__sizes={"train800": total - total // 5, "val200": total // 5, "test": 100},
+        data__fingerprint=f"eurosat {train}",
+        **({"data__drawn": drawn} if train else {}),
+        **changes,
+    )
+
+
+def test_sizes_shows_every_number_of_training_images() -> None:
+    records = [
+        sized(count, top1 + seed, method, seed)
+        for method, by_count in (("aoft", {100: 50.0, 300: 60.0, None: 80.0}), ("lora", {100: 40.0, None: 85.0}))
+        for count, top1 in by_count.items()
+        for seed in (0, 1)
+    ]
+    records.append(sized(None, 30.0, "linear"))  # with all images alone
+    every = build_comparisons(records)
+    (whole,) = [one for one in every if not one.setting.subset]
+    assert [one.setting.subset for one in whole.smaller] == ["100 training images", "300 training images"]
+    styles = row_styles(whole, method_styles(row.method for row in whole.rows))
+    planned = pickle.dumps(sizes.plans(whole, styles))
+    assert b"eurosat 100" not in planned  # records stay where they are
+    with drawing_style():
+        (drawing,) = [plan() for plan in pickle.loads(planned)]
+    assert drawing.name == "sizes-eurosat"
+    shown = lines(drawing.figure)
+    assert shown == {
+        "LoRA+AOFT†": ([100.0, 300.0, 1_000.0], [50.5, 60.5, 80.5]),
+        "LoRA": ([100.0, 1_000.0], [40.5, 85.5]),
+    }
+    assert bars(drawing.figure, 1) == pytest.approx([statistics.stdev([0, 1])] * 5)
+    assert [tick.get_text() for tick in drawing.figure.axes[0].get_xticklabels()] == ["100", "300", "1,000"]
+    (alone,) = build_comparisons([sized(None, 80.0)])
+    with pytest.raises(NothingToDrawError, match="the same number of training images"):
+        sizes.plans(alone, {})
