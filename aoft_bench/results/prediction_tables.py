@@ -1,7 +1,7 @@
-"""Tables made from the predictions of each image: calibration, classes, agreement of seeds, AOFT against each."""
+"""Tables made from the predictions of each image: calibration, classes, agreement of seeds; and those of pairs."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -12,17 +12,13 @@ from aoft_bench.results.image_statistics import (
     agreement,
     averaged,
     confusion,
-    difference_interval,
     majority,
-    mcnemar,
-    twice_the_median,
 )
 from aoft_bench.results.kept import RowPredictions
+from aoft_bench.results.pair_tables import MethodPair, pair_tables, pairs_of, table_of
 from aoft_bench.results.ranking import rounded
 from aoft_bench.results.settings import Comparison
-from aoft_bench.results.statistics import RESAMPLES, Interval, holm
-from aoft_bench.results.statistics_table import interval_entry, p_value
-from aoft_bench.results.table import NOT_AVAILABLE, Block, Column, Entry, Table, make_block, number_entry
+from aoft_bench.results.table import NOT_AVAILABLE, Column, Entry, Table, number_entry
 
 Values = Sequence[float | None]
 _RowT = TypeVar("_RowT")
@@ -47,35 +43,15 @@ class _Summary:
     averaged: float | None
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """An AOFT row against another one on one dataset. seeds: those that both have; only_*: % of images that only one
-    of the two has right; p_value: McNemar's, of all seeds; holm: corrected for all rows that the AOFT row meets."""
-
-    first: str
-    second: str
-    seeds: list[int]
-    difference: float
-    interval: Interval
-    p_value: float
-    same: float | None
-    only_first: float
-    only_second: float
-    neither: float
-    majority: float
-    averaged: float | None
-    holm: float | None = None
-
-
 def prediction_tables(comparison: Comparison) -> list[Table]:
     """The tables of a comparison, with a block for each dataset; none where no predictions are here. Those of one
     dataset are in memory at a time."""
     rows: dict[str, list[_Summary]] = {}
-    pairs: dict[str, list[_Pair]] = {}
+    pairs: dict[str, list[MethodPair]] = {}
     for dataset in comparison.datasets:
         if found := comparison.kept.of_dataset(comparison.rows, dataset):
             rows[dataset] = [_summary(one) for one in found]
-            if against := _pairs(found):
+            if against := pairs_of(found):
                 pairs[dataset] = against
     if not rows:
         return []
@@ -85,7 +61,7 @@ def prediction_tables(comparison: Comparison) -> list[Table]:
     tables = [replace(_calibration(comparison, rows), notes=notes), _by_class(comparison, rows)]
     if several := {name: kept for name, some in rows.items() if (kept := [one for one in some if len(one.seeds) > 1])}:
         tables.append(_of_seeds(comparison, several))
-    return [*tables, _of_pairs(comparison, pairs)] if pairs else tables
+    return [*tables, *pair_tables(comparison, pairs)]
 
 
 def _summary(one: RowPredictions) -> _Summary:
@@ -109,39 +85,6 @@ def _summary(one: RowPredictions) -> _Summary:
     )
 
 
-def _pairs(found: Sequence[RowPredictions]) -> list[_Pair]:
-    """Every row of an AOFT method against every row of another method, over the seeds that both have."""
-    pairs = []
-    for ours in (one for one in found if one.row.family.startswith("aoft")):
-        some = []
-        for other in (one for one in found if not one.row.family.startswith("aoft")):
-            if common := [seed for seed in ours.seeds if seed in other.seeds]:
-                some.append(_pair(ours.of(common), other.of(common)))
-        corrected = holm([pair.p_value for pair in some])
-        pairs += [replace(pair, holm=value) for pair, value in zip(some, corrected, strict=True)]
-    return pairs
-
-
-def _pair(ours: RowPredictions, other: RowPredictions) -> _Pair:
-    first, second = ours.correct, other.correct
-    p_values = [mcnemar(a, b) for a, b in zip(first, second, strict=True)]
-    both = [*ours.runs, *other.runs]
-    return _Pair(
-        first=ours.row.label,
-        second=other.row.label,
-        seeds=ours.seeds,
-        difference=100 * float(first.mean() - second.mean()),
-        interval=difference_interval(first, second, seeds=False),
-        p_value=twice_the_median(p_values),
-        same=agreement(ours.runs, other.runs),
-        only_first=100 * float((first & ~second).mean()),
-        only_second=100 * float((second & ~first).mean()),
-        neither=100 * float((~first & ~second).mean()),
-        majority=majority(both),
-        averaged=averaged(both),
-    )
-
-
 def _calibration(comparison: Comparison, rows: dict[str, list[_Summary]]) -> Table:
     columns: list[Column[_Summary]] = [
         Column("method", lambda one: Entry(one.label), text=True),
@@ -157,7 +100,7 @@ def _calibration(comparison: Comparison, rows: dict[str, list[_Summary]]) -> Tab
         "class, in nats; Brier: squared error of all class probabilities, 0 to 2; ECE in %: expected calibration error "
         f"of the predicted class, {BINS} bins of equal width. Of NLL, Brier and ECE less is better"
     )
-    return _table(comparison, "Calibration", caption, columns, rows)
+    return table_of(comparison, "Calibration", caption, columns, rows)
 
 
 def _by_class(comparison: Comparison, rows: dict[str, list[_Summary]]) -> Table:
@@ -184,7 +127,7 @@ def _by_class(comparison: Comparison, rows: dict[str, list[_Summary]]) -> Table:
         "counts the same), the lowest and the highest, by number of the class from 0; and the true class that is most "
         "often taken for one other class, with the share of its images"
     )
-    return _table(comparison, "Classes", caption, columns, rows)
+    return table_of(comparison, "Classes", caption, columns, rows)
 
 
 def _of_seeds(comparison: Comparison, rows: dict[str, list[_Summary]]) -> Table:
@@ -201,56 +144,7 @@ def _of_seeds(comparison: Comparison, rows: dict[str, list[_Summary]]) -> Table:
         "Top-1 in % of ensembles of all seeds: the class that most predict (of several, the one with the largest "
         "summed confidence), and the mean of their probabilities, where logits were kept"
     )
-    return _table(comparison, "Seeds together", caption, columns, rows)
-
-
-def _of_pairs(comparison: Comparison, pairs: dict[str, list[_Pair]]) -> Table:
-    def number(name: str, value: Callable[[_Pair], float | None]) -> Column[_Pair]:
-        return Column(name, lambda pair: number_entry(value(pair), absent=NOT_AVAILABLE))
-
-    def p_column(name: str, value: Callable[[_Pair], float | None]) -> Column[_Pair]:
-        def entry(pair: _Pair) -> Entry:
-            found = value(pair)
-            return NOT_AVAILABLE if found is None else Entry(p_value(found), found)
-
-        return Column(name, entry, text=True)
-
-    columns: list[Column[_Pair]] = [
-        Column("AOFT", lambda pair: Entry(pair.first), text=True),
-        Column("against", lambda pair: Entry(pair.second), text=True),
-        Column("seeds", lambda pair: Entry(str(len(pair.seeds)), len(pair.seeds))),
-        number("difference", lambda pair: pair.difference),
-        Column("95 %, images", lambda pair: interval_entry(pair.interval), text=True),
-        p_column("McNemar p", lambda pair: pair.p_value),
-        p_column("Holm p", lambda pair: pair.holm),
-        number("same class", lambda pair: pair.same),
-        number("only AOFT right", lambda pair: pair.only_first),
-        number("only other right", lambda pair: pair.only_second),
-        number("both wrong", lambda pair: pair.neither),
-        number("majority", lambda pair: pair.majority),
-        number("averaged", lambda pair: pair.averaged),
-    ]
-    caption = (
-        "AOFT rows against every other row, image by image, over the seeds that both have. Difference of mean top-1 in "
-        f"points, with the percentile interval of {RESAMPLES:,} paired bootstrap samples of the images: of these "
-        "trained models, not of other seeds. McNemar's exact test of each seed's pair of models, two-sided, as twice "
-        "the median p of the seeds; Holm: corrected for all rows that one AOFT row meets on a dataset. Same class, "
-        "only one right, both wrong: % of images, mean over seeds. Majority, averaged: top-1 of an ensemble of all "
-        "runs of both"
-    )
-    return _table(comparison, "AOFT against each, over images", caption, columns, pairs)
-
-
-def _table(
-    comparison: Comparison,
-    name: str,
-    caption: str,
-    columns: list[Column[_RowT]],
-    rows: dict[str, list[_RowT]],
-) -> Table:
-    blocks: list[Block] = [make_block(columns, some, comparison.header(dataset)) for dataset, some in rows.items()]
-    title = f"{name}: {comparison.title}"
-    return Table(title, caption, columns, blocks, (), comparison.setting.as_columns())
+    return table_of(comparison, "Seeds together", caption, columns, rows)
 
 
 def _over_seeds(values: Values, seeds: Sequence[int], digits: int) -> Entry:

@@ -12,6 +12,7 @@ from aoft_bench.results.image_statistics import (
     agreement,
     averaged,
     confusion,
+    difference_error,
     difference_interval,
     majority,
     mcnemar,
@@ -121,3 +122,23 @@ def test_agreement_and_confusion() -> None:
     assert np.array_equal(confusion(runs, 3), expected)
     small = drawn(images=50, classes=200)  # in 8 bits, 199 * 200 does not fit
     assert np.array_equal(confusion([small], 200), confusion_matrix(small.label, small.predicted, labels=range(200)))
+
+
+def test_the_standard_error_is_that_of_the_bootstrap_over_images_and_seeds() -> None:
+    generator = np.random.default_rng(0)
+    first, second = (
+        generator.random((3, 4_000)) < skill[:, None]
+        for skill in (np.array([0.70, 0.74, 0.71]), np.array([0.60, 0.61, 0.66]))
+    )
+    interval = difference_interval(first, second, seeds=True)
+    assert interval.low is not None and interval.high is not None
+    images = difference_interval(first, second, seeds=False)
+    assert images.low is not None and images.high is not None
+    # the bootstrap draws three seeds with replacement, whose variance is 2/3 of the unbiased one
+    of_seeds = 1e4 * sum(float(runs.mean(1).var()) / 3 for runs in (first, second))
+    of_images = ((images.high - images.low) / 2 / 1.96) ** 2
+    assert difference_error(first, second) ** 2 == pytest.approx(of_images + 1.5 * of_seeds, rel=0.08)
+    assert (interval.high - interval.low) / 2 / 1.96 == pytest.approx((of_images + of_seeds) ** 0.5, rel=0.15)
+    assert difference_error(first[:1], second[:1]) == pytest.approx(
+        100 * (first[0].astype(float) - second[0]).std() / 4_000**0.5
+    )

@@ -1,5 +1,6 @@
 """The tables made from predictions: what stands in them, and what happens to files that cannot be used."""
 
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,29 @@ def test_a_record_edited_to_other_classes_breaks_nothing(two: Path) -> None:
     found, kept = tables(two)
     assert len(kept.left_out) == 1 and len(found) == 4
     forge(path, record, b"")
+
+
+def test_a_method_is_told_apart_over_datasets(tmp_path: Path) -> None:
+    datasets = {"digits": 4.0, "shapes_count": 4.0, "shapes_location": 0.0}  # skill of aoft; lora has 2.0
+    accuracy: dict[tuple[str, str], list[float]] = {}
+    for dataset, skill in datasets.items():
+        for method, skilled in (("aoft", skill), ("lora", 2.0)):
+            for seed in (0, 1, 2):
+                made = drawn(100 * len(method) + 10 * len(dataset) + seed, images=400, classes=8, skill=skilled)
+                lay_down(tmp_path, record_of(made, method, dataset, seed, data__classes=8), made)
+                accuracy.setdefault((dataset, method), []).append(100 * float(made.correct.mean()))
+    found, _ = tables(tmp_path)
+    (block,) = found["AOFT against each, over datasets"].blocks
+    (row,) = block.rows
+    entries = dict(zip((c.name for c in found["AOFT against each, over datasets"].columns), row, strict=True))
+    mean = {name: statistics.fmean(values) for name, values in accuracy.items()}
+    differences = [mean[dataset, "aoft"] - mean[dataset, "lora"] for dataset in datasets]
+    assert entries["difference"].number == pytest.approx(statistics.fmean(differences))
+    assert [entries[name].number for name in ("datasets", "AOFT better", "AOFT worse", "not told apart")] == [
+        3,
+        2,
+        1,
+        0,
+    ]
+    low, high = map(float, entries["95 %, images and seeds"].text.split(" to "))
+    assert low < statistics.fmean(differences) < high
