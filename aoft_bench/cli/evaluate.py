@@ -23,7 +23,7 @@ from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.text import shown
 
 if TYPE_CHECKING:
-    from aoft_bench.experiments.experiment import Score
+    from aoft_bench.experiments.scoring import Score
 
 SAME = 0.01  # how far a probability may be off: no rounding in fp32 comes near it, in bf16 other hardware may
 
@@ -87,7 +87,7 @@ def reproduce(record: dict[str, Any], path: Path, changes: dict[str, Any]) -> "S
 
     Raises `UserError` if the parameters, the data or the backbone are missing or are not those of the record.
     """
-    from aoft_bench.experiments.experiment import score_model
+    from aoft_bench.experiments.scoring import score_model
     from aoft_bench.experiments.trained_run import open_run
 
     run = open_run(path, record, changes)

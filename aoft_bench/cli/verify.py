@@ -151,7 +151,7 @@ def _verifications(root: Path) -> list[Verification]:
 def _again(cell: Cell, changes: dict[str, Any]) -> Verification:
     """Run a cell once more, and compare. Raises `UserError` for what this machine lacks, or if it has no number."""
     from aoft_bench.experiments.device import kind_of, processes_of
-    from aoft_bench.experiments.experiment import run_experiment
+    from aoft_bench.experiments.run import run_experiment
     from aoft_bench.experiments.trained_run import config_of, experiment_of
 
     record = cell.record

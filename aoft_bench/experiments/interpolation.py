@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from aoft_bench.backbones.layout import head_parameters
-from aoft_bench.experiments.experiment import Experiment, Score, score_model
+from aoft_bench.experiments.experiment import Experiment
+from aoft_bench.experiments.scoring import Score, score_model
 from aoft_bench.experiments.trained_run import TrainedRun, merged_state
 
 

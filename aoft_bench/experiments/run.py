@@ -1,18 +1,19 @@
 """Run a cell of a table once: skip it if its record exists, wait if another process runs it, else run it."""
 
-import re
-from collections import Counter
 from typing import Any
 
-from aoft_bench import data
-from aoft_bench.backbones.layout import VIT_B16, chosen_blocks
 from aoft_bench.config.schema import RunConfig
-from aoft_bench.experiments.device import device_of, processes_of
+from aoft_bench.experiments.ddp import fit_in_processes
+from aoft_bench.experiments.description import describe, facts_of
+from aoft_bench.experiments.device import processes_of
 from aoft_bench.experiments.done import Outcome, skipped
-from aoft_bench.experiments.experiment import prepare_experiment, run_experiment
-from aoft_bench.methods import Handle
+from aoft_bench.experiments.dry_run import dry_run
+from aoft_bench.experiments.experiment import Experiment, prepare_experiment
+from aoft_bench.experiments.scoring import score_model
+from aoft_bench.experiments.start import announce
 from aoft_bench.records.code_version import code_digest, git_state
-from aoft_bench.records.files import CellFiles, read_record
+from aoft_bench.records.files import CellFiles, read_record, write_record
+from aoft_bench.records.predictions import Predictions, check_predictions, write_predictions
 from aoft_bench.records.schema import is_stopped
 from aoft_bench.records.unfinished import (
     note_failure,
@@ -23,7 +24,9 @@ from aoft_bench.records.unfinished import (
     worker_noted,
 )
 from aoft_bench.training import hardware
-from aoft_bench.training.model import build_model
+from aoft_bench.training.fit import fit
+from aoft_bench.training.trained_file import write_trained
+from aoft_bench.training.wandb import Mirror
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import check_writable, user_path
 from aoft_bench.utils.locks import claim
@@ -73,6 +76,60 @@ def run(config: RunConfig, command: str, *, wait: bool = True, trial: dict[str, 
     return Outcome("done", files.record, record)
 
 
+def run_experiment(
+    experiment: Experiment, command: str, processes: int = 1, trial: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Train, score once, save what was trained, and write the record, which is returned.
+
+    command: what the record says reproduces it. processes: how many train together. trial: of `aoft-bench tune`, see
+    `records.schema.Trial`; one that ends at an earlier rung leaves its record in stopped/, and a checkpoint to go on.
+    """
+    config, files = experiment.config, experiment.files
+    _ = experiment.copies  # reads the manifest: a damaged one is found before training
+    hardware.reset_peak_memory(experiment.device)
+    adapted = experiment.build_model()
+    until = None if trial is None else trial["rungs"][trial["rung"] - 1]
+    official = experiment.prepared.official
+    label, digest, facts = experiment.label, experiment.digest, facts_of(experiment)
+    with Mirror(config, label=label, digest=digest, official=official, facts=facts) as mirror:
+        announce(experiment, adapted, mirror.where, processes)
+        if processes == 1:
+            trained = fit(experiment.job(adapted, mirror.logger, until=until))
+        else:
+            trained = fit_in_processes(
+                config,
+                adapted.handle,
+                processes,
+                label=experiment.label,
+                digest=experiment.digest,
+                checkpoint=files.checkpoint,
+                logger=mirror.logger,
+                until=until,
+            )
+        score = score_model(experiment, adapted)
+        record = describe(experiment, adapted, trained, score, command)
+        if trial is not None:
+            record["trial"] = trial
+        if is_stopped(record):
+            write_record(files.stopped, record)
+            return record
+        record["trained_sha256"] = write_trained(files.trained, adapted.handle.state_dict())
+        record["cost"]["trained_file_bytes"] = files.trained.stat().st_size
+        _keep_predictions(files, score.predictions, record, config.results.predictions)
+        write_record(files.record, record)
+        mirror.summarize(record)
+    return record
+
+
+def _keep_predictions(files: CellFiles, predictions: Predictions, record: dict[str, Any], kept: str) -> None:
+    """Write predictions where they are `kept`, and name their file in the record; else remove those of a run before."""
+    if kept == "none":
+        files.predictions.unlink(missing_ok=True)
+        return
+    check_predictions(predictions, record)
+    record["predictions_sha256"] = write_predictions(files.record, predictions, record["data"]["manifest"])
+
+
 def _before(files: CellFiles, trial: dict[str, Any] | None) -> Outcome | None:
     """The outcome for a cell that has its record, or, of a trial, got to its rung before with this code; else None."""
     if files.record.is_file():
@@ -82,37 +139,3 @@ def _before(files: CellFiles, trial: dict[str, Any] | None) -> Outcome | None:
     stopped = read_record(files.stopped)
     far = len(stopped["curves"]["val200_top1"]) >= trial["rungs"][trial["rung"] - 1]
     return Outcome("skipped", files.stopped, stopped) if far and stopped.get("code") == code_digest() else None
-
-
-def dry_run(config: RunConfig) -> None:
-    """Build the model without weights and print its parameter table. Needs data only if that defines the classes."""
-    task = data.task_of(config.dataset)
-    classes = task.classes or prepare_experiment(config).prepared.classes
-    adapted = build_model(config, classes, device_of(config.trainer), weights=False)
-    title = f"{config.method.label} on {config.backbone.name}, {classes} classes"
-    if config.method.options.prepares and config.method.options.count(VIT_B16) is None:
-        title += "\nwhat is trained is chosen by the images; these sizes are of a choice of the same budget"
-    blocks = config.method.options.blocks
-    if blocks != "all":
-        numbers = ", ".join(map(str, chosen_blocks(adapted.model, blocks)))
-        last = len(chosen_blocks(adapted.model, "all")) - 1
-        title += f"\nmethod.blocks={blocks}: it acts on block {numbers} of 0 to {last}, and on what stands behind"
-    print(parameter_table(adapted.handle, title))
-
-
-def parameter_table(handle: Handle, title: str) -> str:
-    """A text table of what is trained, blocks summed, and what is frozen."""
-    counts = handle.parameter_counts()
-    rows: Counter[str] = Counter()
-    for name, parameter in handle.trained():
-        rows[re.sub(r"\.\d+(?=\.|$)", ".*", name)] += parameter.numel()
-    width = max(map(len, [*rows, "trained without the head"]))
-    lines = [title] + [f"  {name:<{width}}  {count:>12,}" for name, count in rows.items()]
-    share = 100 * counts["trained"] / counts["backbone"]
-    lines += [
-        "  " + "-" * (width + 14),
-        f"  {'trained without the head':<{width}}  {counts['trained']:>12,}   {share:.3f} % of the backbone",
-        f"  {'trained with the head':<{width}}  {counts['trained_with_head']:>12,}",
-        f"  {'backbone':<{width}}  {counts['backbone']:>12,}",
-    ]
-    return "\n".join(lines)

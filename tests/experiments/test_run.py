@@ -15,7 +15,7 @@ from conftest import Command, Result, call, words
 from packs import make_pack
 from safetensors.torch import load_file, save_file
 
-import aoft_bench.experiments.experiment as experiment_module
+import aoft_bench.experiments.run as run_module
 from aoft_bench import methods
 from aoft_bench.config.schema import from_dict
 from aoft_bench.data.prepared_task import PreparedTask
@@ -48,7 +48,7 @@ class Done:
 def watched(*arguments: str, cwd: Path) -> tuple[Result, list[str]]:
     """Run a command. Events: when training starts and ends, and when the test split is opened."""
     events: list[str] = []
-    fit, open_test = experiment_module.fit, PreparedTask.open_test
+    fit, open_test = run_module.fit, PreparedTask.open_test
 
     def noting_fit(*args: Any, **kwargs: Any) -> Any:
         events.append("train")
@@ -61,7 +61,7 @@ def watched(*arguments: str, cwd: Path) -> tuple[Result, list[str]]:
         return open_test(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment_module, "fit", noting_fit)
+        patch.setattr(run_module, "fit", noting_fit)
         patch.setattr(PreparedTask, "open_test", noting_open_test)
         return call(*arguments, cwd=cwd), events
 

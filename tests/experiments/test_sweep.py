@@ -12,7 +12,7 @@ import pytest
 from conftest import call, words
 from hydra.plugins.sweeper import Sweeper
 
-import aoft_bench.experiments.experiment as experiment_module
+import aoft_bench.experiments.run as run_module
 from aoft_bench.cli.status import CellStatus, time_left
 from aoft_bench.cli.status import summary as summary_of_cells
 from aoft_bench.experiments.sweep import Job, records_of, summary
@@ -102,12 +102,12 @@ def crash(*_: Any, **__: Any) -> Any:
 def test_a_failed_cell_is_recorded_and_the_sweep_goes_on(
     pack: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit = experiment_module.fit
+    fit = run_module.fit
 
     def fit_or_crash(job: Any, *args: Any, **kwargs: Any) -> Any:
         return (crash if type(job.adapted.handle.method).__name__ == "LoRA" else fit)(job, *args, **kwargs)
 
-    monkeypatch.setattr(experiment_module, "fit", fit_or_crash)
+    monkeypatch.setattr(run_module, "fit", fit_or_crash)
     options = ["-m", *words(pack, method="lora,linear,full", recipe__lr="1e-3")]
     result = call(*options, cwd=tmp_path)
     assert result.code == 2
@@ -183,7 +183,7 @@ def test_a_sweep_begins_when_one_cell_of_each_choice_is_composed(
 def test_a_crash_of_a_single_cell_shows_where(
     pack: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(experiment_module, "fit", crash)
+    monkeypatch.setattr(run_module, "fit", crash)
     with pytest.raises(RuntimeError, match="CUDA out of memory"):
         call(*words(pack, method="linear"), cwd=tmp_path)
     assert len(list((tmp_path / "results/failures").rglob("*.json"))) == 1

@@ -12,7 +12,7 @@ import torch
 from conftest import Result, call, words
 from safetensors.torch import load_file
 
-import aoft_bench.experiments.experiment as experiment_module
+import aoft_bench.experiments.scoring as scoring_module
 from aoft_bench.records.files import read_record
 from aoft_bench.training import checkpoint as checkpoint_module
 from aoft_bench.training.checkpoint import CheckpointFiles, read_checkpoint, usable_checkpoint
@@ -57,7 +57,7 @@ def killed_while_scoring() -> Iterator[None]:
         raise Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment_module, "predict", score)
+        patch.setattr(scoring_module, "predict", score)
         yield
 
 
