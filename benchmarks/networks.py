@@ -144,6 +144,7 @@ class Training:
             device=self.device,
             precision=self.precision,
             checkpoint=Path("checkpoint"),
+            score_batches=None,
         )
         cache = FrozenCache(job, part)
         cache.fill()

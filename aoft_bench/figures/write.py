@@ -12,6 +12,7 @@ from aoft_bench.figures.drawing import Plan
 from aoft_bench.figures.fonts import families
 from aoft_bench.figures.series import Styles, method_styles, row_styles
 from aoft_bench.figures.style import drawing_style, save
+from aoft_bench.figures.unchanged import DrawnBefore, key_of
 from aoft_bench.figures.values import NothingToDrawError, published_points
 from aoft_bench.results.collect import Collected
 from aoft_bench.results.figure_index import DrawnFigure, read_index, write_index
@@ -65,8 +66,8 @@ class _Section:
 def write_figures(root: Path, found: Collected, published: Published, processes: int = 1) -> int:
     """Draw the records that were `found` below `root` into `root`/figures; returns the number of figures.
 
-    published: rows that stand beside them. Up to `processes` processes draw. Files of an earlier call that are not
-    drawn any more are removed.
+    published: rows that stand beside them. Up to `processes` processes draw. A figure whose numbers and code have not
+    changed since an earlier call is left as it is. Files of an earlier call that are not drawn any more are removed.
     """
     folder, titles = root / "figures", Titles.of(root)
     check_writable(folder / "README.md")
@@ -101,18 +102,26 @@ def _planned(comparison: Comparison, styles: Styles, published: Sequence[Publish
 
 
 def _draw(sections: Sequence[_Section], folder: Path, processes: int) -> None:
-    """Draw and save the figures of all sections."""
+    """Draw and save the figures of all sections, but for those that are there already."""
+    before = DrawnBefore(folder)
     jobs = [
         (kind, section, partial(_saved, plan, folder / stem(section.comparison), section.comparison.title))
         for section in sections
         for kind, plans in section.plans.items()
         for plan in plans
     ]
+    keys = [key_of(job.args[0], job.args[1].name, job.args[2]) for _, _, job in jobs]
+    figures = [before.find(key) for key in keys]
+    left = [i for i, figure in enumerate(figures) if figure is None]
     # curves take longest; started last, one of them would keep all other processes waiting
-    order = sorted(range(len(jobs)), key=lambda i: jobs[i][0] != "curves")
-    results = run_jobs(min(processes, len(jobs) // FEWEST), [jobs[i][2] for i in order])
-    for i, figure in sorted(zip(order, results, strict=True), key=lambda pair: pair[0]):
-        jobs[i][1].drawn.append(figure)
+    left.sort(key=lambda i: jobs[i][0] != "curves")
+    for i, figure in zip(left, run_jobs(min(processes, len(left) // FEWEST), [jobs[i][2] for i in left]), strict=True):
+        before.add(keys[i], figure)
+        figures[i] = figure
+    before.write()
+    for (_, section, _), drawn in zip(jobs, figures, strict=True):
+        assert drawn is not None
+        section.drawn.append(drawn)
 
 
 def _saved(plan: Plan, beginning: Path, setting: str) -> DrawnFigure:

@@ -50,7 +50,7 @@ def fit(job: TrainingJob) -> TrainingResult:
         _trainer(job, callbacks).fit(
             module,
             train_dataloaders=cache.batches if cache else _sharded(job.batches, job.shard),
-            val_dataloaders=_sharded(job.score_batches, job.shard),
+            val_dataloaders=cache.scored if cache and cache.scored else _sharded(job.score_batches, job.shard),
             ckpt_path=usable_checkpoint(job.checkpoint, job.label, module.saved, silent=silent),
             weights_only=True,
         )

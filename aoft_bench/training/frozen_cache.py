@@ -3,7 +3,8 @@
 The training images are the same in every epoch. A block that stands before the first trained parameter gives the same
 tokens for an image each time, so its tokens are computed once for each image (and, with flips, for its mirror image)
 and looked up in every step. Where nothing before the head is trained, the features that the head reads are kept. The
-blocks beside which a side network runs are frozen as a whole, so the tokens of all of them are kept.
+blocks beside which a side network runs are frozen as a whole, so the tokens of all of them are kept. Where val200 is
+scored after each epoch, its images are kept too. Test images never are.
 """
 
 import shutil
@@ -34,24 +35,36 @@ class _SeenError(Exception):
 
 
 class FrozenCache:
-    """The constant activations of the training images of a job, and the batches that look them up.
+    """The constant activations of the images of a job, and the batches that look them up.
 
-    Rows are those of `DeviceBatches.with_rows`: images, then their mirror images. While `replaying`, the model reads
-    the rows that `select` chose last, in place of computing them. Tensors lie on the device, or in a file that is
-    mapped into memory.
+    Rows are those of `DeviceBatches.with_rows`: training images, then their mirror images; behind them the images that
+    are scored after each epoch. While `replaying`, the model reads the rows that `select` chose last, in place of
+    computing them. Tensors lie on the device, or in a file that is mapped into memory.
+
+    batches: of the training images. scored: of those that are scored after each epoch, None for no or other batches.
     """
 
     def __init__(self, job: TrainingJob, part: FrozenPart) -> None:
         assert isinstance(job.batches, DeviceBatches)
         self._job, self.part = job, part
         self.batches = CachedBatches(job.batches)
+        self.scored = self._scored()
         self._model: Any = job.adapted.model
         self._values: dict[str, Tensor] = {}  # by path of the block; "" for features. (rows, ...)
         # one memory for all steps, since a CUDA graph reads from where it read when it was captured
-        self._rows = torch.zeros(job.batches.batch_size, dtype=torch.int64, device=job.device)
+        size = max(job.batches.batch_size, self.scored.batches.batch_size if self.scored else 0)
+        self._rows = torch.zeros(size, dtype=torch.int64, device=job.device)
         self._count = 0
         self.seconds = 0.0  # that filling took
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def _scored(self) -> "CachedBatches | None":
+        batches = self._job.score_batches
+        if batches is None or self._job.scored == "test":
+            return None
+        images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        trained = self._copies * len(self.batches.batches.images)
+        return CachedBatches(DeviceBatches(images, labels, batches.batch_size), trained)
 
     @property
     def in_file(self) -> bool:
@@ -97,17 +110,22 @@ class FrozenCache:
     @torch.no_grad()
     def fill(self) -> None:
         """Compute the rows, in the precision of training and the batch size of scoring. Raises `NoRoomError`."""
-        job, batches = self._job, self.batches.batches
-        count, size = len(batches.images), job.trainer.eval_batch_size
+        parts, size = self._parts(), self._job.trainer.eval_batch_size
         self._values.clear()
-        for copy in range(self._copies):
-            for start in range(0, count, size):
-                images = batches.images[start : start + size]
-                seen = self._seen(images.flip(-1) if copy else images)
-                self._values = self._values or self._allocate(seen, self._copies * count)
+        for first, part in parts:
+            for start in range(0, len(part), size):
+                seen = self._seen(part[start : start + size])
+                self._values = self._values or self._allocate(seen, sum(len(images) for _, images in parts))
                 for path, values in seen.items():
-                    first = copy * count + start
-                    self._values[path][first : first + len(values)] = values
+                    self._values[path][first + start : first + start + len(values)] = values
+
+    def _parts(self, most: int | None = None) -> list[tuple[int, Tensor]]:
+        """All images, or the first `most` of each part, with the row of the first one."""
+        images = self.batches.batches.images
+        parts = [(copy * len(images), images[:most].flip(-1) if copy else images[:most]) for copy in range(self._copies)]
+        if self.scored is not None:
+            parts.append((self.scored.first, self.scored.batches.images[:most]))
+        return parts
 
     @property
     def _copies(self) -> int:
@@ -146,13 +164,12 @@ class FrozenCache:
 
     @torch.no_grad()
     def _difference_of_kept(self) -> float:
-        images, count = self.batches.batches.images[:CHECKED], len(self.batches.batches.images)
         found = [0.0]
-        for copy in range(self._copies):
-            seen = self._seen(images.flip(-1) if copy else images)
+        for first, images in self._parts(CHECKED):
+            seen = self._seen(images)
             if seen.keys() != self._values.keys():
                 return float("inf")
-            rows = slice(copy * count, copy * count + len(images))
+            rows = slice(first, first + len(images))
             found += [_apart(self._values[path][rows].to(values.device), values) for path, values in seen.items()]
         return max(found)
 
@@ -234,12 +251,15 @@ class NoRoomError(Exception):
 
 
 class CachedBatches:
-    """Yields (images, labels, rows) of `batches`, an epoch after the other, for `FrozenCache.select`."""
+    """Yields (images, labels, rows) of `batches`, an epoch after the other, for `FrozenCache.select`.
+
+    first: the row of the first image.
+    """
 
     batch_sampler = None  # Lightning reads it from a loader that has a sampler
 
-    def __init__(self, batches: DeviceBatches) -> None:
-        self.batches = batches
+    def __init__(self, batches: DeviceBatches, first: int = 0) -> None:
+        self.batches, self.first = batches, first
 
     @property
     def sampler(self) -> DeviceBatches:
@@ -250,7 +270,8 @@ class CachedBatches:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        return self.batches.with_rows()
+        for images, labels, rows in self.batches.with_rows():
+            yield images, labels, rows + self.first
 
 
 def _keep(seen: dict[str, Tensor], path: str, values: Tensor, wanted: int) -> None:

@@ -81,7 +81,8 @@ def _fill(cache: FrozenCache, job: TrainingJob, part: FrozenPart) -> str:
         cache.fill()
     else:
         try:
-            note = cache.fill_from(store_of(job, part, job.shared))
+            scored = cache.scored.batches.images if cache.scored else None
+            note = cache.fill_from(store_of(job, part, job.shared, scored))
         except (OSError, UserError) as error:  # no lock, no folder
             cache.fill()
             note = f"frozen activations are not shared: {' '.join(str(error).split())}"

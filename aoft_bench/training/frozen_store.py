@@ -101,16 +101,17 @@ class FrozenStore:
                 path.with_suffix(".lock").unlink(missing_ok=True)
 
 
-def store_of(job: TrainingJob, part: FrozenPart, folder: Path) -> FrozenStore:
-    """The store of what is constant in a job's model, which is on its device."""
+def store_of(job: TrainingJob, part: FrozenPart, folder: Path, scored: Tensor | None = None) -> FrozenStore:
+    """The store of what is constant in a job's model, which is on its device. scored: images that are kept too."""
     limit = int(job.trainer.frozen_shared_gib * 2**30)
-    return FrozenStore(folder, _key(job, part), limit)
+    return FrozenStore(folder, _key(job, part, scored), limit)
 
 
-def _key(job: TrainingJob, part: FrozenPart) -> str:
+def _key(job: TrainingJob, part: FrozenPart, scored: Tensor | None) -> str:
     """SHA-256 over all that the activations are computed from."""
     assert isinstance(job.batches, DeviceBatches)
-    model, images = job.adapted.model, job.batches.images
+    model = job.adapted.model
+    images = [job.batches.images, *([] if scored is None else [scored])]
     what = {
         "format": FORMAT,
         "torch": torch.__version__,
@@ -118,13 +119,14 @@ def _key(job: TrainingJob, part: FrozenPart) -> str:
         "precision": job.precision,
         "batch": job.trainer.eval_batch_size,
         "normalization": [job.adapted.mean, job.adapted.std],
-        "images": [list(images.shape), job.batches.random_flip],
+        "images": [[list(some.shape) for some in images], job.batches.random_flip],
         "part": [part.features, part.blocks, part.kept],
         "network": [type(model).__name__, getattr(model, "global_pool", None)],
         "modules": list(_modules(model, part)),
     }
     digest = hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode())
-    digest.update(images.cpu().contiguous().numpy().data)
+    for some in images:
+        digest.update(some.cpu().contiguous().numpy().data)
     inside = [f"{path}." for path, _ in block_paths(model)] if not part.features else []
     constant = tuple(f"{path}." for path in part.blocks)
     parameters = list(model.named_parameters())

@@ -59,8 +59,12 @@ class FineTuning(pl.LightningModule):
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """The method's loss of a batch; by default the mean cross-entropy."""
-        unread = self.cache is not None and self.cache.part.features  # the features are looked up
-        return self.job.adapted.handle.loss(images if unread else self._normalized(images), labels)
+        return self.job.adapted.handle.loss(self._read(images), labels)
+
+    def _read(self, images: Tensor) -> Tensor:
+        """The images as the model reads them; as they are where the features are looked up instead."""
+        unread = self.cache is not None and self.cache.part.features
+        return images if unread else self._normalized(images)
 
     def on_train_start(self) -> None:
         if isinstance(self.logger, EpochLogger):
@@ -124,8 +128,14 @@ class FineTuning(pl.LightningModule):
                 yield f"{name} (of Adam)", state[parameter]["exp_avg_sq"]
 
     def validation_step(self, batch: tuple[Any, ...], index: int) -> None:
-        images, labels, *_ = batch
-        self._counts.append(counts_of(self(images), labels))
+        images, labels, *more = batch
+        if self.cache is not None and self.cache.scored is not None:
+            self.cache.select(*more)
+            with self.cache.replaying():
+                logits = self.model(self._read(images))
+        else:
+            logits = self(images)
+        self._counts.append(counts_of(logits, labels))
 
     def on_validation_epoch_end(self) -> None:
         counts = torch.stack(self._counts).sum(0)  # over images, as VTAB's accuracy is, not over classes

@@ -13,6 +13,7 @@ from conftest import Command
 from figure_records import drawn, lines, ranked, record, write
 
 from aoft_bench.figures import curves
+from aoft_bench.figures import unchanged
 from aoft_bench.figures import write as figures
 from aoft_bench.figures.drawing import Drawing
 from aoft_bench.figures.style import new_figure
@@ -71,7 +72,7 @@ def run(root: Path, processes: int, *unwanted: str, **environment: str) -> dict[
 def test_what_files_hold(folder: Path) -> None:
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     kinds = {name.partition("3ep-")[2][7:] for name in files}
-    assert kinds == {f"{kind}.{end}" for kind in KINDS for end in ("pdf", "png")} | {""}  # README.md, index.json
+    assert kinds == {f"{kind}.{end}" for kind in KINDS for end in ("pdf", "png")} | {""}  # README.md, index.json, .drawn.json
     for name, content in files.items():
         if name.endswith(".pdf"):
             assert b"/FontFile2" in content and b"/Type3" not in content  # TrueType, embedded
@@ -90,6 +91,49 @@ def test_files_are_the_same_every_time(folder: Path, tmp_path: Path) -> None:
     changes = {"MATPLOTLIBRC": str(style_of_the_machine), "PYTHONHASHSEED": "2", "SOURCE_DATE_EPOCH": "1"}
     files = run(tmp_path / "results", 2, "torch", "timm", "wandb", "pytorch_lightning", "hydra", **changes)
     assert files == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_what_has_not_changed_is_not_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    save = figures.save
+    monkeypatch.setattr(figures, "save", lambda figure, path: (drawn.append(path.name), save(figure, path))[1])
+    plans = {kind: lambda c, *_, kind=kind: [partial(empty, kind, f"{len(c.rows)} rows")] for kind in ("one", "two")}
+    monkeypatch.setattr(figures, "FIGURES", plans)
+    write(tmp_path, [record(50.0)])
+
+    def draw() -> int:
+        drawn.clear()
+        assert write_figures(tmp_path, collect(tmp_path), Published()) == 2
+        return len(drawn)
+
+    assert (draw(), draw()) == (2, 0)
+    index = read_index(tmp_path / "figures")
+    page = (tmp_path / "figures" / "README.md").read_text()
+    (tmp_path / "figures" / index[0].files[0]).write_bytes(b"changed")
+    (tmp_path / "figures" / index[1].files[1]).unlink()
+    assert (draw(), draw()) == (2, 0)
+    assert read_index(tmp_path / "figures") == index and (tmp_path / "figures" / "README.md").read_text() == page
+    kept = tmp_path / "figures" / ".drawn.json"
+    text = kept.read_text()
+    for damaged in ("[1]", "[" * 10**5, text.replace(index[0].files[0], "../outside.pdf")):
+        kept.write_text(damaged)
+        assert draw() > 0 and kept.read_text() == text
+    assert draw() == 0
+    write(tmp_path, [record(50.0), record(61.0, method="aoft")])
+    assert draw() == 2
+    monkeypatch.setattr(unchanged, "_code", lambda: "other code")
+    assert (draw(), draw()) == (2, 0)
+
+
+def test_what_is_drawn_from_the_same_has_the_same_key() -> None:
+    def key(*values: object) -> str:
+        return unchanged.key_of(partial(empty, *values))
+
+    assert key({"b", "a"}, [1.0], {"x": (1, "y")}) == key({"a", "b"}, [1.0], {"x": (1, "y")})
+    others = [key(1), key(1.0), key("1"), key(None), key([1]), key((1,)), key([], 1), key([[1]]), key({"a": 1})]
+    assert len({*others}) == len(others)
+    with pytest.raises(TypeError, match="numbers and texts, got object"):
+        key(object())
 
 
 @pytest.mark.slow
@@ -152,7 +196,7 @@ def test_figures_that_are_not_drawn_any_more_are_removed(cli: Command, tmp_path:
         (root / "figures" / name).touch()
     write_index(root / "figures", [DrawnFigure("", "", "", ["old-gain.pdf", "old-gain.png", "gone.pdf"])])
     assert cli("figures", "results").code == 0
-    kept = {path.name for path in (root / "figures").iterdir()} - {"mine.pdf", "README.md", "index.json"}
+    kept = {path.name for path in (root / "figures").iterdir()} - {"mine.pdf", "README.md", "index.json", ".drawn.json"}
     assert {name.partition("3ep-")[2][7:] for name in kept} == {"curves-loss.pdf", "curves-loss.png"}
     assert (root / "figures" / "mine.pdf").is_file()
     assert "Not drawn: parameters (one method only)" in (root / "figures" / "README.md").read_text()
