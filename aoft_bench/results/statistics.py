@@ -122,19 +122,21 @@ def compare_ranks(pool: Pool) -> RankComparison:
     CD = q sqrt(k (k + 1) / (6 N)) for k methods on N tasks, q the quantile 1 - ALPHA of the studentized range of k
     groups with infinite degrees of freedom over sqrt(2).
     """
-    from scipy.stats import friedmanchisquare, rankdata, studentized_range
-
     k, n = len(pool.rows), len(pool.tasks)
     reason = not_comparable(pool)
     if not k:
         return RankComparison([], [], pool.tasks, reason)
     table = np.array([[printed_mean(row.cells[name]) for row in pool.rows] for name in pool.tasks])
-    average = rankdata(-table, axis=1).mean(axis=0)
+    mine, theirs = table[:, :, None], table[:, None, :]
+    # a rank is 1 plus the number of better methods, and of equal ones that of the middle of their places
+    average = (((theirs > mine).sum(axis=2) + (theirs >= mine).sum(axis=2) + 1) / 2).mean(axis=0)
     ordered = sorted(range(k), key=lambda i: (average[i], pool.rows[i].label))
     labels, ranks = [pool.rows[i].label for i in ordered], [float(average[i]) for i in ordered]
     found = RankComparison(labels, ranks, pool.tasks, reason)
     if reason:
         return found
+    from scipy.stats import friedmanchisquare, studentized_range  # here, since the import takes as long as ten tables
+
     cd = float(studentized_range.ppf(1 - ALPHA, k, np.inf)) / 2**0.5 * (k * (k + 1) / (6 * n)) ** 0.5
     groups = [[found.methods[i] for i in group] for group in _groups(found.ranks, cd)]
     test = friedmanchisquare(*table.T)
@@ -173,8 +175,6 @@ def _groups(ranks: Sequence[float], cd: float) -> list[range]:
 
 
 def _pair(first: Row, second: Row, datasets: Sequence[str]) -> Paired:
-    from scipy.stats import binomtest, wilcoxon
-
     tasks = [name for name in datasets if name in first.cells and name in second.cells]
     # tenths as whole numbers: differences that print equal must tie exactly in the signed ranks
     tenths = [round(10 * (printed_mean(first.cells[t]) - printed_mean(second.cells[t]))) for t in tasks]
@@ -187,6 +187,8 @@ def _pair(first: Row, second: Row, datasets: Sequence[str]) -> Paired:
     counted = (first.label, second.label, tasks, wins, len(tasks) - wins - losses, losses, difference, interval)
     if wins + losses < MIN_TASKS:
         return Paired(*counted, reason=TOO_FEW_TASKS if len(tasks) < MIN_TASKS else "too many ties")
+    from scipy.stats import binomtest, wilcoxon
+
     moved = [d for d in tenths if d]
     return Paired(*counted, float(binomtest(wins, wins + losses).pvalue), float(wilcoxon(moved).pvalue))
 
