@@ -14,35 +14,37 @@ from torch import Tensor, nn
 from aoft_bench.training.hardware import NOT_DETERMINISTIC, autocast
 
 Step = Callable[[Tensor, Tensor], Tensor]  # (images, labels) -> loss
+SHAPES = 2  # that are captured: of a whole batch, and of the last one of an epoch
 
 
 class CudaGraphStep:
     """A step (images (B, C, S, S) uint8, labels (B,)) -> loss, its forward and backward pass captured as CUDA graphs.
 
-    The first call captures them for batches of its shape. Other shapes (the last, smaller batch of an epoch) run
-    without a graph. Dropout draws new random numbers in each call, and capturing draws none. A step that cannot be
-    captured, since it waits for the device or copies from the CPU, runs without a graph, after a line on stderr.
+    The first batch of each shape captures graphs for it, up to `SHAPES` of them: an epoch has whole batches and a last,
+    smaller one. Further shapes run without a graph. Dropout draws new random numbers in each call, and capturing draws
+    none. A step that cannot be captured, since it waits for the device, copies from the CPU or finds no memory, runs
+    without a graph, after a line on stderr; then no further shape is tried.
 
-    model: holds the parameters that the step trains. captured: whether the step runs as graphs.
+    model: holds the parameters that the step trains. captured: for how many shapes the step runs as graphs.
     """
 
     def __init__(self, step: Step, model: nn.Module, precision: str) -> None:
         self._step, self._model, self._precision = step, model, precision
-        self._shape: torch.Size | None = None
-        self._graph: Any = None
+        self._graphs: dict[torch.Size, Any] = {}  # None: could not be captured
 
     @property
-    def captured(self) -> bool:
-        return self._graph is not None
+    def captured(self) -> int:
+        return sum(graph is not None for graph in self._graphs.values())
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
-        if self._shape is None:
-            self._shape = images.shape
-            self._graph = self._capture(images, labels)
-        if self._graph is None or images.shape != self._shape:
+        shape = images.shape
+        if shape not in self._graphs and len(self._graphs) < SHAPES and None not in self._graphs.values():
+            self._graphs[shape] = self._capture(images, labels)
+        graph = self._graphs.get(shape)
+        if graph is None:
             return self._step(images, labels)
         # clone: every launch writes its loss to the same memory
-        return self._graph(images, labels).clone()  # type: ignore[no-any-return]
+        return graph(images, labels).clone()  # type: ignore[no-any-return]
 
     def _capture(self, images: Tensor, labels: Tensor) -> Any:
         generator = torch.cuda.get_rng_state(images.device)
@@ -59,7 +61,8 @@ class CudaGraphStep:
             if NOT_DETERMINISTIC in str(error):  # such an operation does not run without a graph either
                 raise
             reason = str(error).partition("\n")[0]
-            print(f"aoft_bench: the training step runs without a CUDA graph: {reason}", file=sys.stderr, flush=True)
+            step = f"the training step of a batch of {len(images)}"
+            print(f"aoft_bench: {step} runs without a CUDA graph: {reason}", file=sys.stderr, flush=True)
             return None
         finally:
             torch.cuda.set_rng_state(generator, images.device)

@@ -24,8 +24,8 @@ def pack(nano_pack: dict[str, str]) -> dict[str, str]:
     return nano_pack | RECIPE | {"trainer": "auto", "trainer.accelerator": "cuda"}
 
 
-def losses(method: str, graphs: bool, dropout: float = 0.0, steps: int = 4) -> tuple[list[float], list[Tensor]]:
-    """Losses of some steps of SGD in float64, the third of a smaller batch, and what was trained."""
+def losses(method: str, graphs: bool, dropout: float = 0.0, steps: int = 6) -> tuple[list[float], list[Tensor]]:
+    """Losses of some steps of SGD in float64, every third of a smaller batch, and what was trained."""
     model = vit(pos_drop_rate=dropout, proj_drop_rate=dropout).train()
     handle = aoft_bench.attach(model, method)
     model.to(CUDA)
@@ -39,7 +39,7 @@ def losses(method: str, graphs: bool, dropout: float = 0.0, steps: int = 4) -> t
     optimizer = torch.optim.SGD([p for _, p in handle.trained()], lr=0.1)
     seen = []
     for number in range(steps):
-        count = 2 if number == 2 else 4
+        count = 2 if number % 3 == 2 else 4
         images = torch.randint(0, 256, (count, 3, 16, 16), dtype=torch.uint8).to(CUDA)
         optimizer.zero_grad()
         loss = run(images, (torch.arange(count) % 5).to(CUDA))
@@ -47,7 +47,7 @@ def losses(method: str, graphs: bool, dropout: float = 0.0, steps: int = 4) -> t
         optimizer.step()
         seen.append(loss.detach())
     if graphs:
-        assert run.captured, "the step was not recorded"
+        assert run.captured == 2, "the step of a whole batch and that of the smaller one were not both recorded"
     return [loss.item() for loss in seen], [p.detach().cpu() for _, p in handle.trained()]
 
 
@@ -95,6 +95,18 @@ def test_a_stopped_run_goes_on_bit_for_bit(method: str, graphs: bool, pack: dict
     assert result.code == 0, result.err
     same(parts, finished(whole))
     assert finished(parts)[0]["cost"]["resumed"] == 2 and EPOCHS > 2
+
+
+@pytest.mark.parametrize("method", ["linear", "partial"])
+def test_what_is_frozen_is_looked_up_in_graphs(method: str, pack: dict[str, str], tmp_path: Path) -> None:
+    """Of whole batches and of the last one, with the losses of a run that computes it in every step."""
+    curves = []
+    for cached in ("off", "auto"):
+        (tmp_path / cached).mkdir()
+        result = call(*words(pack | {"method": method, "trainer.frozen_cache": cached}), cwd=tmp_path / cached)
+        assert result.code == 0 and "without a CUDA graph" not in result.err, result.err
+        curves.append(finished(tmp_path / cached)[0]["curves"]["train_loss"])
+    assert curves[0] == pytest.approx(curves[1], rel=3e-2)
 
 
 def test_a_run_twice_is_the_same_and_evaluate_reproduces_it(pack: dict[str, str], tmp_path: Path) -> None:
