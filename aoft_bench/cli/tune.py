@@ -1,8 +1,8 @@
 """`aoft-bench tune -cd sweeps -cn tune [name=value ...]`: search a grid by successive halving on val200.
 
 Takes the sweep files and arguments of `aoft-bench run`. All settings of the grid are trained for a ninth of their
-epochs, the best third of them for a third, and the best third of these to the end. Any number of processes may work on
-one search: start the same command again, on any machine that shares the folder of results. See docs/tuning.md.
+epochs, and the best of them to the end, as many as a third of the grid's epochs allow. Any number of processes may work
+on one search: start the same command again, on any machine that shares the folder of results. See docs/tuning.md.
 """
 
 import contextlib
@@ -29,9 +29,10 @@ USAGE = """aoft-bench tune [-cd sweeps] [-cn tune] [name=value ...]   search a s
   start=grid|portfolio                                  the order: as in the grid, or first the settings that together
                                                         did best on other tasks, by the tuning records of results.root
   trials=N                                              only the first N settings of that order
-  factor=3                                              how many settings of a rung there are for one that goes on
-  rungs=11,33                                           epochs after which settings are compared, before the last one;
-                                                        auto: epochs / factor² and epochs / factor
+  factor=3                                              the search takes about 1 / factor of the grid's epochs, or less
+  rungs=11,33                                           epochs after which settings are compared, before the last one,
+                                                        and one in factor goes on; auto: after epochs / factor², and
+                                                        as many go on as factor allows
   dry_run=true                                          say what would be run, and for how many epochs
 Several processes share a search: start the same command again, here or in another job of the cluster.
 

@@ -142,7 +142,7 @@ class Journal:
             members = rungs[-1]
             known = {setting: scores[setting, rung] for setting in members if (setting, rung) in scores}
             to_come = 0 if final else self.plan.settings[rung - 1] - len(members)
-            chosen = set(going_on(members, known, places - to_come))
+            chosen = set(going_on(members, known, places, to_come))
             rungs.append([setting for setting in self.queue if setting in chosen])
             final = final and len(known) == len(members)
         return rungs

@@ -15,7 +15,7 @@ from aoft_bench.tuning.journal import Definition, Journal, Stretch
 from aoft_bench.utils.errors import UserError
 
 SETTINGS = [f"recipe.lr={number}" for number in range(10)]
-PLAN = plan(len(SETTINGS), 9)
+PLAN = plan(len(SETTINGS), 9, rungs=[1, 3])
 
 
 def definition(**changes: Any) -> Definition:
@@ -30,9 +30,11 @@ def opened(folder: Path, **changes: Any) -> Journal:
 @pytest.mark.parametrize(
     ("settings", "epochs", "rungs", "counts", "spent"),
     [
-        (10, 9, (1, 3, 9), (10, 4, 2), 10 * 1 + 4 * 2 + 2 * 6),
-        (10, 100, (11, 33, 100), (10, 4, 2), 10 * 11 + 4 * 22 + 2 * 67),
-        (12, 100, (11, 33, 100), (12, 4, 2), 12 * 11 + 4 * 22 + 2 * 67),
+        (10, 9, (1, 9), (10, 2), 10 * 1 + 2 * 8),
+        (10, 8, (1, 8), (10, 2), 10 * 1 + 2 * 7),
+        (10, 100, (11, 100), (10, 2), 10 * 11 + 2 * 89),
+        (20, 30, (3, 30), (20, 5), 20 * 3 + 5 * 27),
+        (5, 10, (1, 3, 10), (5, 2, 1), 5 * 1 + 2 * 2 + 1 * 7),  # one alone could go on from the first
         (4, 10, (1, 3, 10), (4, 2, 1), 4 * 1 + 2 * 2 + 1 * 7),
         (3, 2, (2,), (3,), 6),  # too few epochs to stop at any
         (9, 5, (1, 5), (9, 3), 9 + 3 * 4),
@@ -47,6 +49,12 @@ def test_from_five_settings_on_a_search_takes_at_most_a_third_of_the_grid() -> N
     for settings, epochs in itertools.product(range(5, 60), (9, 10, 30, 50, 100)):
         found = plan(settings, epochs)
         assert found.spent <= found.of_grid / 3, (settings, epochs)
+        assert settings < 8 or found.settings[-1] > 1, (settings, epochs)
+
+
+def test_rungs_that_are_given_keep_one_in_factor() -> None:
+    assert plan(10, 9, rungs=[1, 3]).settings == (10, 4, 2)
+    assert plan(10, 9, 2, [3]).settings == (10, 5)
 
 
 def test_a_setting_goes_on_only_when_nothing_can_change_that() -> None:
@@ -60,6 +68,30 @@ def test_of_equal_scores_the_earlier_goes_on_and_diverged_ones_never() -> None:
     assert going_on(list("abc"), {"c": 5.0, "b": 5.0, "a": DIVERGED}, 2) == ["b", "c"]
     assert going_on(list("abc"), {"c": DIVERGED, "b": 5.0, "a": DIVERGED}, 2) == ["b"]
     assert going_on(list("abc"), dict.fromkeys("abc", DIVERGED), 2) == []
+
+
+def test_of_equal_scores_those_that_differ_in_more_options_go_on() -> None:
+    grid = [f"recipe.lr={lr} recipe.weight_decay={decay}" for lr in (1, 2, 3) for decay in (1, 2)]
+    scores = dict.fromkeys(grid, 5.0)
+    assert going_on(grid, scores, 2) == [grid[0], grid[3]]
+    assert going_on(grid, scores, 4) == [grid[0], grid[3], grid[1], grid[2]]
+    assert going_on(grid, scores | {grid[0]: 4.0, grid[2]: 6.0}, 2) == [grid[2], grid[1]]
+
+
+def test_nobody_goes_on_who_would_not_once_all_scores_are_known() -> None:
+    """In whatever order scores come in, with equal ones among them."""
+    draw = random.Random(0)
+    grid = [f"recipe.lr={lr} recipe.weight_decay={decay}" for lr in range(3) for decay in range(2)]
+    for _ in range(300):
+        scores = {name: draw.choice([1.0, 2.0, 3.0, DIVERGED]) for name in draw.sample(grid, len(grid))}
+        places = draw.randint(1, 4)
+        final = going_on(grid, scores, places)
+        for known in range(len(grid)):
+            so_far = dict(list(scores.items())[:known])
+            assert {*going_on(grid, so_far, places)} <= {*final}
+            others = going_on([*so_far], so_far, places, to_come=len(grid) - known)
+            assert {*others} == {*going_on(grid, so_far, places)}
+        assert len(final) == min(places, sum(score != DIVERGED for score in scores.values()))
 
 
 def score_of(stretch: Stretch) -> float:
@@ -141,7 +173,7 @@ def test_a_journal_keeps_its_order(tmp_path: Path) -> None:
         ({"cells": {s: ["0000000000"] for s in [*SETTINGS, "recipe.lr=11"]}}, "recipe.lr=11 is not in it"),
         ({"cells": {s: ["0000000000"] for s in SETTINGS}}, "options that do not vary over it"),
         ({"options": {"start": "portfolio"}}, "options {'start': 'grid'}, this command {'start': 'portfolio'}"),
-        ({"plan": plan(10, 18)}, "rungs [1, 3, 9], this command [2, 6, 18]"),
+        ({"plan": plan(10, 18)}, "rungs [1, 3, 9], this command [2, 18]"),
     ],
 )
 def test_a_journal_of_another_search_is_refused(changes: Any, problem: str, tmp_path: Path) -> None:
