@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from networks import vit
 
 import aoft_bench
 from aoft_bench.config.schema import RecipeOptions, TrainerOptions
-from aoft_bench.data.loader import DeviceBatches
+from aoft_bench.data.loader import DeviceBatches, StreamedBatches
 from aoft_bench.training.job import TrainingJob
 from aoft_bench.training.model import AdaptedModel
 
@@ -25,11 +26,17 @@ def images(seed: int = 0, count: int = 12) -> torch.Tensor:
     return torch.randint(256, (count, 3, 16, 16), dtype=torch.uint8, generator=generator)
 
 
+def ordered(pixels: torch.Tensor) -> StreamedBatches:
+    return StreamedBatches(pixels.permute(0, 2, 3, 1).numpy(), np.arange(len(pixels)) % 5, 5, size=16)
+
+
 def job(folder: Path, method: str = "lora", **options: Any) -> TrainingJob:
     """Training of a ViT of three blocks whose activations are shared in `folder`/shared. Further options: of_network,
-    of_recipe, of_trainer, pixels, and those of the method."""
+    of_recipe, of_trainer, pixels, scored (the split of seven images that are scored after each epoch, by default none),
+    and those of the method."""
     network, trainer = options.pop("of_network", {}), options.pop("of_trainer", {})
     changes, pixels = options.pop("of_recipe", {}), options.pop("pixels", images())
+    scored = options.pop("scored", None)
     model = vit(**{"depth": 3, **network}).float()
     torch.nn.init.zeros_(model.head.weight)  # as a run starts
     handle = aoft_bench.attach(model, method, **options)
@@ -42,6 +49,7 @@ def job(folder: Path, method: str = "lora", **options: Any) -> TrainingJob:
         device=torch.device("cpu"),
         precision="fp32",
         checkpoint=folder / "checkpoint",
-        scored="val200",
+        scored=scored or "val200",
+        score_batches=scored and ordered(images(2, 7)),
         shared=folder / "shared",
     )

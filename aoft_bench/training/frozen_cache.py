@@ -122,14 +122,16 @@ class FrozenCache:
     def _parts(self, most: int | None = None) -> list[tuple[int, Tensor]]:
         """All images, or the first `most` of each part, with the row of the first one."""
         images = self.batches.batches.images
-        parts = [(copy * len(images), images[:most].flip(-1) if copy else images[:most]) for copy in range(self._copies)]
+        parts = [
+            (copy * len(images), images[:most].flip(-1) if copy else images[:most]) for copy in range(self._copies)
+        ]
         if self.scored is not None:
             parts.append((self.scored.first, self.scored.batches.images[:most]))
         return parts
 
     @property
     def _copies(self) -> int:
-        """Of each image: itself, and its mirror image."""
+        """Of each training image: itself, and its mirror image."""
         return 2 if self.batches.batches.random_flip else 1
 
     def fill_from(self, store: FrozenStore) -> str:

@@ -72,7 +72,9 @@ def run(root: Path, processes: int, *unwanted: str, **environment: str) -> dict[
 def test_what_files_hold(folder: Path) -> None:
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     kinds = {name.partition("3ep-")[2][7:] for name in files}
-    assert kinds == {f"{kind}.{end}" for kind in KINDS for end in ("pdf", "png")} | {""}  # README.md, index.json, .drawn.json
+    assert kinds == {f"{kind}.{end}" for kind in KINDS for end in ("pdf", "png")} | {
+        ""
+    }  # README.md, index.json, .drawn.json
     for name, content in files.items():
         if name.endswith(".pdf"):
             assert b"/FontFile2" in content and b"/Type3" not in content  # TrueType, embedded

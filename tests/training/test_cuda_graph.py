@@ -59,9 +59,7 @@ def test_whole_batches_and_the_last_of_an_epoch_have_a_graph_each(monkeypatch: p
     assert capture.launched == [4, 4, 3, 4, 4, 3]
 
 
-def test_a_capture_that_fails_is_said_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_capture_that_fails_is_said_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     capture, run = steps(monkeypatch, [4, 4, 3, 3], batch4="it waits\nfor the device")
     assert capture.captured == [4] and capture.launched == [] and run.captured == 0
     line = "aoft_bench: the training step of a batch of {} runs without a CUDA graph: {}\n"

@@ -79,7 +79,10 @@ def run(folder: Path, options: dict[str, str], **more: str) -> tuple[dict[str, A
     return read_record(path), load_file(path.with_suffix(".safetensors")), result.err
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("lst", "linear", "lora method.blocks=last:2")]
+SLOW = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("lst", "linear", "linear protocol=tune", "lora method.blocks=last:2")
+]
 
 
 @pytest.mark.parametrize("method", ["partial", *SLOW])
@@ -106,12 +109,13 @@ def test_a_run_ends_where_it_ends_without_the_cache(
     kept_record, kept, err = run(tmp_path / "memory", options)
     assert len(filled) == 1 and err == "" and kept_record["hash"] == record["hash"]
     assert kept_record["curves"]["train_loss"] == pytest.approx(record["curves"]["train_loss"], rel=1e-5)
+    assert kept_record["curves"].get("val200_top1") == record["curves"].get("val200_top1")
     for name, tensor in expected.items():
         torch.testing.assert_close(kept[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
     with killed_in_step(4), pytest.raises(Killed):
         call(*words(options, trainer__frozen_cache_gib="0"), cwd=tmp_path / "file")
     _, resumed, err = run(tmp_path / "file", options, trainer__frozen_cache_gib="0")
-    assert "going on after epoch 1" in err
+    assert "going on after epoch" in err
     assert all(torch.equal(tensor, kept[name]) for name, tensor in resumed.items())
     assert not list(tmp_path.rglob(".frozen-*"))
 

@@ -87,3 +87,26 @@ def test_logits_are_those_of_the_images(method: str, options: dict[str, Any], tm
             with cache.replaying():
                 torch.testing.assert_close(model(normalized(made, images)), expected, rtol=1e-5, atol=1e-5)
             assert expected.std() > 1e-3
+
+
+@pytest.mark.parametrize("method", ["linear", "partial", "lst"])
+def test_images_that_are_scored_are_looked_up_too(method: str, tmp_path: Path) -> None:
+    """In evaluation mode, bit for bit as they are computed, since the batches are the same. Test images are not."""
+    made = job(tmp_path, method, scored="val200", **({"reduction": 2} if method == "lst" else {}))
+    model = made.adapted.model.eval()
+    perturb(made.adapted.handle)
+    with frozen_cache(made) as cache, torch.no_grad():
+        assert cache is not None and cache.scored is not None and made.score_batches is not None
+        assert {len(values) for values in cache._values.values()} == {2 * 12 + 7}
+        plain = list(made.score_batches)
+        looked_up = list(cache.scored)
+        assert [rows.tolist() for *_, rows in looked_up] == [[24, 25, 26, 27, 28], [29, 30]]
+        for (images, labels), (same, same_labels, rows) in zip(plain, looked_up, strict=True):
+            assert torch.equal(images, same) and torch.equal(labels, same_labels)
+            cache.select(rows)
+            with cache.replaying():
+                logits = model(normalized(made, same))
+            assert torch.equal(model(normalized(made, images)), logits) and logits.std() > 1e-3
+    for scored in ("test", None):
+        with frozen_cache(job(tmp_path, method, scored=scored)) as cache:
+            assert cache is not None and cache.scored is None

@@ -64,6 +64,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "weights": {"of_network": {"init_values": 0.5}},
     "images": {"pixels": images(1)},
     "number of images": {"pixels": images(count=11)},
+    "images that are scored": {"scored": "val200"},
     "blocks": {"blocks": "last:2"},
     "batch of the pass": {"of_trainer": {"eval_batch_size": 4}},
     "activation": {"of_network": {"act_layer": torch.nn.ReLU}},
