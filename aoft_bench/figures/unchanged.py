@@ -76,7 +76,7 @@ class DrawnBefore:
 
 
 def key_of(*drawn_from: Any) -> str:
-    """SHA-256 over all that a figure is drawn from: these values, the code of this package, matplotlib and the fonts."""
+    """SHA-256 over what a figure is drawn from: these values, the code of this package, matplotlib and the fonts."""
     what = {"values": list(_flat(drawn_from)), "code": _code(), "fonts": list(families())}
     what |= {name: metadata.version(name) for name in ("matplotlib", "numpy")}
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()

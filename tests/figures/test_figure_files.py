@@ -12,8 +12,7 @@ import pytest
 from conftest import Command
 from figure_records import drawn, lines, ranked, record, write
 
-from aoft_bench.figures import curves
-from aoft_bench.figures import unchanged
+from aoft_bench.figures import curves, unchanged
 from aoft_bench.figures import write as figures
 from aoft_bench.figures.drawing import Drawing
 from aoft_bench.figures.style import new_figure
