@@ -148,6 +148,7 @@ class Training:
         )
         cache = FrozenCache(job, part)
         cache.fill()
+        cache.leave_out_patches()
         cache.select(torch.arange(len(self.images), device=self.device))
         return cache
 

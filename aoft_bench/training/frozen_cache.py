@@ -20,6 +20,7 @@ from torch import Tensor
 
 from aoft_bench.data.loader import DeviceBatches
 from aoft_bench.data.transforms import normalize
+from aoft_bench.training.frozen_batches import CachedBatches
 from aoft_bench.training.frozen_part import FrozenPart, head_of
 from aoft_bench.training.frozen_store import FrozenStore
 from aoft_bench.training.hardware import autocast, free_memory
@@ -57,8 +58,9 @@ class FrozenCache:
         self._count = 0
         self.seconds = 0.0  # that filling took
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._no_patches: Tensor | None = None  # (1, ...) NaN in place of patch embeddings, if nothing reads these
 
-    def _scored(self) -> "CachedBatches | None":
+    def _scored(self) -> CachedBatches | None:
         batches = self._job.score_batches
         if batches is None or self._job.scored == "test":
             return None
@@ -89,6 +91,10 @@ class FrozenCache:
                 block: Any = self._model.get_submodule(path)
                 block.forward = self._replay(path)
                 replaced.append(block)
+            if self._no_patches is not None:
+                nothing, embed = self._no_patches, self._model.patch_embed
+                embed.forward = lambda images: nothing.expand(len(images), *nothing.shape[1:])
+                replaced.append(embed)
             yield
         finally:
             for module in replaced:
@@ -163,6 +169,24 @@ class FrozenCache:
         with self.replaying():
             got = self._head_inputs(images)
         return max(self._difference_of_kept(), _apart(got, expected))
+
+    @torch.no_grad()
+    def leave_out_patches(self) -> None:
+        """Compute no patch embeddings while replaying, if nothing reads them: if what the head reads stays the same
+        where they are NaN, which even a weight of zero would pass on. A side network may read them."""
+        embed = getattr(self._model, "patch_embed", None)
+        if self.part.features or embed is None:
+            return
+        images = self.batches.batches.images[: min(CHECKED, len(self._rows))]
+        self.select(torch.arange(len(images), device=self._job.device))
+        seen: list[Tensor] = []
+        with self.replaying():
+            with embed.register_forward_hook(lambda _, inputs, output: seen.append(output)):
+                expected = self._head_inputs(images)
+            self._no_patches = torch.full_like(seen[0][:1], torch.nan)
+        with self.replaying():
+            if not torch.equal(self._head_inputs(images), expected):
+                self._no_patches = None
 
     @torch.no_grad()
     def _difference_of_kept(self) -> float:
@@ -250,30 +274,6 @@ class NoRoomError(Exception):
             f"it would take {needed / gib:.1f} GiB, {room / gib:.1f} GiB of memory are allowed "
             f"(trainer.frozen_cache_gib) and the disk of {folder} has too little room"
         )
-
-
-class CachedBatches:
-    """Yields (images, labels, rows) of `batches`, an epoch after the other, for `FrozenCache.select`.
-
-    first: the row of the first image.
-    """
-
-    batch_sampler = None  # Lightning reads it from a loader that has a sampler
-
-    def __init__(self, batches: DeviceBatches, first: int = 0) -> None:
-        self.batches, self.first = batches, first
-
-    @property
-    def sampler(self) -> DeviceBatches:
-        """Lightning calls its `set_epoch`."""
-        return self.batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        for images, labels, rows in self.batches.with_rows():
-            yield images, labels, rows + self.first
 
 
 def _keep(seen: dict[str, Tensor], path: str, values: Tensor, wanted: int) -> None:

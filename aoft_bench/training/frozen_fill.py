@@ -56,6 +56,7 @@ def _filled(job: TrainingJob) -> tuple[FrozenCache | None, str]:
     if (difference := cache.difference()) > TOLERANCE[job.precision]:
         cache.close()
         return None, f"{UNUSED}they would differ by {difference:.1e} of the largest"
+    cache.leave_out_patches()
     cache.seconds = time.monotonic() - start
     return cache, note
 

@@ -89,6 +89,36 @@ def test_logits_are_those_of_the_images(method: str, options: dict[str, Any], tm
             assert expected.std() > 1e-3
 
 
+class Peeking(torch.nn.Module):
+    """Adds what it makes of the tokens before the first block to what the head reads, in vain as long as w is zero."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.zeros(1))
+        model.get_submodule("blocks.0").register_forward_pre_hook(lambda _, inputs: setattr(self, "seen", inputs[0]))
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return tokens + self.scale * self.seen.mean()
+
+
+def test_patch_embeddings_that_nothing_reads_are_not_computed(tmp_path: Path) -> None:
+    read = {"partial": False, "lst": True, "res_tuning": False, "vqt": True}
+    for method, reads in read.items():
+        made = job(tmp_path / method, method, **({"reduction": 2} if method == "lst" else {}))
+        with frozen_cache(made) as cache:
+            assert cache is not None
+            calls: list[int] = []
+            embed = made.adapted.model.patch_embed.proj
+            with cache.replaying(), embed.register_forward_hook(lambda *_, calls=calls: calls.append(1)):
+                cache.select(torch.arange(4))
+                made.adapted.model(torch.zeros(4, 3, 16, 16))
+            assert len(calls) == reads, method
+    made = job(tmp_path / "peeking", "partial")
+    made.adapted.model.norm = torch.nn.Sequential(made.adapted.model.norm, Peeking(made.adapted.model))
+    with frozen_cache(made) as cache:
+        assert cache is not None and cache._no_patches is None
+
+
 @pytest.mark.parametrize("method", ["linear", "partial", "lst"])
 def test_images_that_are_scored_are_looked_up_too(method: str, tmp_path: Path) -> None:
     """In evaluation mode, bit for bit as they are computed, since the batches are the same. Test images are not."""
