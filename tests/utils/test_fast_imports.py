@@ -1,5 +1,6 @@
 """What each command imports, and that a library hidden during an import is whole afterwards. No seconds."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import pytest
 
 from aoft_bench.cli import COMMANDS
+from aoft_bench.utils.fast_imports import uncollected
 
 UNUSED = {
     *["matplotlib", "scipy", "transformers", "pandas", "sklearn", "wandb", "tensorflow", "tensorflow_datasets", "peft"]
@@ -60,3 +62,12 @@ def test_a_cell_imports_no_library_that_it_does_not_use_and_leaves_it_whole(firs
         "print(A(3, average='micro')(torch.tensor([0, 1]), torch.tensor([0, 2])).item())"
     )
     assert python(code) == "0.5"
+
+
+def test_nothing_is_collected_while_importing() -> None:
+    assert gc.isenabled()
+    with uncollected():
+        with uncollected():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert gc.isenabled()
