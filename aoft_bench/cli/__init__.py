@@ -93,7 +93,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
 def method_class(name: str) -> type[Any]:
     """The class of a method, for the checks of its options. Imports torch when it is called, not before."""
-    with uncollected():
+    with uncollected(keep=True):
         from aoft_bench import methods
 
         return methods.get(name)

@@ -26,6 +26,7 @@ from aoft_bench.config.interpolations import resolved
 from aoft_bench.config.schema import conf_dir, from_dict
 from aoft_bench.experiments.sweep import Job, note, place, read_notes, records_of, summary
 from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.fast_imports import uncollected
 from aoft_bench.utils.streams import steady_streams
 
 if TYPE_CHECKING:
@@ -182,9 +183,9 @@ def _run_cell(tree: DictConfig, of_hydra: Any, overrides: list[str], *, wait: bo
         return outcome
     if scaled:
         print(f"aoft_bench: {scaled}", file=sys.stderr, flush=True)
-    config = from_dict(whole, method_class, lambda text: composer.origins(name, overrides).hint(text))
-    from aoft_bench.experiments.run import run  # imports torch
-
+    with uncollected(keep=True):
+        config = from_dict(whole, method_class, lambda text: composer.origins(name, overrides).hint(text))
+        from aoft_bench.experiments.run import run  # imports torch
     return run(config, _command(of_hydra, overrides), wait=wait)
 
 

@@ -15,13 +15,19 @@ from typing import Any
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
-    """Within it no garbage is collected: the collector would look through all modules imported so far, many times."""
-    enabled = gc.isenabled()
+def uncollected(*, keep: bool = False) -> Iterator[None]:
+    """Within it no garbage is collected: the collector would look through all modules imported so far, many times.
+
+    keep: if modules were imported within, leave all objects that there are out of later collections too. For a process
+    of our own: what is garbage then stays.
+    """
+    enabled, imported = gc.isenabled(), len(sys.modules)
     gc.disable()
     try:
         yield
     finally:
+        if keep and len(sys.modules) > imported:
+            gc.freeze()
         if enabled:
             gc.enable()
 
