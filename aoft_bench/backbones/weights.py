@@ -158,7 +158,7 @@ def _hub_file(timm_name: str) -> "HubFile":
     repository, name = at_the_hub(timm_name)
     otherwise = (
         f"fetch {name} of {repository} elsewhere and give backbone.checkpoint=FILE (docs/weights.md); without a "
-        "download: backbone=vit_nano"
+        "download: backbone=vit_nano dataset=digits"
     )
     return HubFile(repository, name, f"the weights of {timm_name}", otherwise)
 

@@ -160,5 +160,14 @@ def _take_command(words: list[str]) -> str:
     if not words or not re.fullmatch(r"\w[\w-]*", words[0]):
         return "run"
     if words[0] not in COMMANDS:
-        raise unknown("command", words[0], COMMANDS, "options of a run are name=value, as in method=aoft")
+        raise unknown("command", words[0], COMMANDS, f"options of a run are name=value, as in {_as_option(words[0])}")
     return words.pop(0)
+
+
+def _as_option(word: str) -> str:
+    """The option that a bare word may stand for, such as method=lora; method=aoft for one that is no file of conf/."""
+    from aoft_bench.config.schema import conf_dir
+
+    groups = ("method", "dataset", "backbone", "experiment", "trainer", "protocol")
+    group = next((group for group in groups if (conf_dir() / group / f"{word}.yaml").is_file()), "")
+    return f"{group}={word}" if group else "method=aoft"

@@ -22,10 +22,13 @@ def record_first(words: Sequence[str]) -> list[str]:
 def parse_changes(words: Sequence[str], own: Sequence[str] = ()) -> dict[str, Any]:
     """Return name=value words as a dictionary. own: other names that the command takes, of which a value is a text.
 
-    Raises `UserError` for a name that is in neither list or given twice, and for a value that is empty or several.
+    Raises `UserError` for a name that is in neither list or given twice, and for a value that is empty, several, or not
+    one of its option.
     """
+    from aoft_bench.config.check import check_value
     from aoft_bench.config.command_line import quoted, split_word
     from aoft_bench.config.compose import parse_override
+    from aoft_bench.config.schema import SECTIONS
 
     changes: dict[str, Any] = {}
     for word in words:
@@ -38,9 +41,12 @@ def parse_changes(words: Sequence[str], own: Sequence[str] = ()) -> dict[str, An
             if not text:
                 raise UserError(f"{name} has no value: give {name}=VALUE")
             changes[name] = text
-            continue
-        override = parse_override(quoted(word))
-        if override.is_sweep_override():
-            raise UserError(f"{word} has several values: give one, in quotes if it has a comma")
-        changes[name] = override.value()
+        else:
+            override = parse_override(quoted(word))
+            if override.is_sweep_override():
+                raise UserError(f"{word} has several values: give one, in quotes if it has a comma")
+            changes[name] = override.value()
+        section, _, option = name.partition(".")
+        if option and (problems := check_value(SECTIONS[section], option, changes[name], section)):
+            raise UserError(problems[0])
     return changes

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from aoft_bench.cli.results_folder import read_results, results_folder
 from aoft_bench.utils.parallel import cores
+from aoft_bench.utils.text import counted
 
 INTERRUPTED = "files are whole, some are of the call before"
 
@@ -15,5 +16,6 @@ def main(arguments: Sequence[str]) -> int:
     from aoft_bench.figures.write import write_figures  # takes matplotlib
 
     drawn = write_figures(root, found, published, cores())
-    print(f"{len(found.records)} records -> {drawn} figures, each as PDF and PNG: {root / 'figures' / 'README.md'}")
+    page, count = root / "figures" / "README.md", counted(len(found.records), "record")
+    print(f"{count} -> {counted(drawn, 'figure')}, each as PDF and PNG: {page}")
     return 0

@@ -15,6 +15,7 @@ from aoft_bench.results.merge import REPORT, check_code, disagreements, merge, p
 from aoft_bench.results.writers.terminal import to_terminal
 from aoft_bench.utils.errors import UserError, unknown
 from aoft_bench.utils.files import user_path
+from aoft_bench.utils.text import counted
 
 INTERRUPTED = "nothing is written"
 SHOWN = 20  # cells that disagree, and files, named on the terminal
@@ -45,7 +46,9 @@ def main(arguments: Sequence[str]) -> int:
     if len(lines) > SHOWN:
         print(f"aoft_bench: and {len(lines) - SHOWN:,} more, in {out / REPORT}", file=sys.stderr)
     print(to_terminal([provenance(merged)]), end="")
-    print(f"{len(merged.kept):,} records -> {out}; {out / REPORT} says where each came from and what is missing")
+    print(
+        f"{counted(len(merged.kept), 'record')} -> {out}; {out / REPORT} says where each came from and what is missing"
+    )
     return 0 if merged.complete else 1
 
 

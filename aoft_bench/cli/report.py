@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from aoft_bench.cli.results_folder import results_folder
 from aoft_bench.report.page import write_report
+from aoft_bench.utils.text import counted
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -13,5 +14,6 @@ def main(arguments: Sequence[str]) -> int:
     for path, reason in written.left_out:
         print(f"aoft_bench: left out {path}: {reason}", file=sys.stderr)
     size = f"{written.size / 1e6:.1f} MB"
-    print(f"{written.records} records, {written.figures} figures -> {written.path} ({size}); open it in a browser")
+    drawn = counted(written.figures, "figure")
+    print(f"{counted(written.records, 'record')}, {drawn} -> {written.path} ({size}); open it in a browser")
     return 0

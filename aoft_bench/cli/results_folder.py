@@ -50,7 +50,8 @@ def read_records(root: Path, remedy: str) -> Collected:
     _name(found.left_out)
     if not found.records:
         why = f"none of the {len(found.left_out)} records can be used (above)" if found.left_out else "no records"
-        raise UserError(f"{why} below {root / 'records'}; {remedy}")
+        gone = "" if root.is_dir() else f" ({root} is no folder)"
+        raise UserError(f"{why} below {root / 'records'}{gone}; {remedy}")
     return found
 
 

@@ -16,9 +16,10 @@ from aoft_bench.config.check import problems_of
 from aoft_bench.config.choices import choices
 from aoft_bench.config.schema import conf_dir
 from aoft_bench.tuning import hparams
-from aoft_bench.tuning.choice import Choice, check_comparable, choose, counted, seeds_text
+from aoft_bench.tuning.choice import Choice, check_comparable, choose, seeds_text
 from aoft_bench.tuning.evidence import SETTING_NAMES, Evidence, TuningRun, read_evidence
 from aoft_bench.utils.errors import UserError, unknown
+from aoft_bench.utils.text import counted
 
 TUNE = "python -m aoft_bench -cd sweeps -cn tune"
 

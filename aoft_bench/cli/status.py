@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from aoft_bench.cli import HELP_FLAGS, method_class
 from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.text import counted
 
 if TYPE_CHECKING:
     from aoft_bench.config.schema import RunConfig
@@ -74,7 +75,7 @@ def survey(arguments: Sequence[str]) -> list[CellStatus]:
     from aoft_bench.config.compose import jobs_of
     from aoft_bench.config.schema import sweeps_dir
 
-    line = read_command_line(arguments, method_class, Path("sweeps") if Path("sweeps").is_dir() else sweeps_dir())
+    line = read_command_line(arguments, method_class, sweeps_dir())
     composer = line.composer
     words = [word for word in line.words if not word.startswith("hydra")]
     jobs = jobs_of(composer.sweep_params(line.name), words)
@@ -159,7 +160,7 @@ def summary(cells: list[CellStatus]) -> str:
     """The counts, the time left for one worker, and why cells cannot run on this machine."""
     counts = Counter(cell.state for cell in cells)
     parts = [f"{counts[state]:,} {MARKS[state]} {EXPLAINED.get(state, state)}" for state in MARKS if counts[state]]
-    lines = [f"{len(cells):,} cells: {', '.join(parts)}"]
+    lines = [f"{counted(len(cells), 'cell')}: {', '.join(parts)}"]
     if counts["done"] + counts["unknown"] < len(cells):
         lines.append(f"time left: {_in_words(time_left(cells), counts['running'])}")
     problems = Counter(cell.problem for cell in cells if cell.problem)

@@ -10,7 +10,7 @@ from aoft_bench.results.collect import collect
 from aoft_bench.results.settings import Comparison, build_comparisons
 from aoft_bench.results.titles import Titles
 from aoft_bench.utils.errors import UserError
-from aoft_bench.utils.text import one_line
+from aoft_bench.utils.text import counted, one_line
 
 NAMED = 20  # unfinished and failed cells that are named
 
@@ -42,7 +42,7 @@ def _rows(one: Comparison) -> list[str]:
     """A line for each row of a table: its cells, and of which datasets and how many seeds they are."""
     width = max(len(row.label) for row in one.rows)
     return [
-        f"  {row.label:<{width}}  {len(row.records):>4,} cells: "
+        f"  {row.label:<{width}}  {counted(len(row.records), 'cell'):>10}: "
         + ", ".join(f"{name} x {len(row.seeds(name))}" for name in one.datasets if name in row.cells)
         for row in one.rows
     ]

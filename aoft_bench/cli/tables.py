@@ -21,6 +21,7 @@ from aoft_bench.results.writers.markdown import to_markdown
 from aoft_bench.results.writers.terminal import to_terminal
 from aoft_bench.utils.errors import UserError, unknown
 from aoft_bench.utils.files import user_path, write_text_atomically
+from aoft_bench.utils.text import counted
 
 FOREIGN, BESIDE = "foreign=", "beside="
 ABOUT = """foreign=FILE: a CSV of others' numbers (method,task,seed,top1,source), ranked with ours in tables of its own;
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         print(texts["foreign.md"])
     if reproduction[1:]:  # the overview is too wide
         print(to_terminal(reproduction[1:]))
-    print(f"{len(records)} records -> {root / 'tables'}: {', '.join(sorted(texts))}")
+    print(f"{counted(len(records), 'record')} -> {root / 'tables'}: {', '.join(sorted(texts))}")
     return 0
 
 
@@ -81,7 +82,7 @@ def _write_one(root: Path, comparison: Comparison, published: Sequence[Published
     path = root / "tables" / f"{stem(comparison)}.tex"
     write_text_atomically(path, to_latex([table]))
     print(to_markdown([table]))
-    print(f"{len(comparison.records)} records -> {path}")
+    print(f"{counted(len(comparison.records), 'record')} -> {path}")
     return 0
 
 

@@ -9,14 +9,13 @@ import contextlib
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aoft_bench.cli import HELP_FLAGS
 from aoft_bench.utils.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from aoft_bench.cli.search import Search
+    from aoft_bench.cli.tune_search import Search
 
 INTERRUPTED = "trials that ended are kept, and the last epoch of the one that ran: the same command goes on from there"
 PATIENCE = 2.0  # seconds between two looks at what others run
@@ -47,11 +46,13 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     own, words = own_words(arguments)
     from aoft_bench.cli.run import install_signal_handlers
-    from aoft_bench.cli.search import searches_of
+    from aoft_bench.cli.tune_search import searches_of
+    from aoft_bench.config.schema import sweeps_dir
 
     install_signal_handlers()
-    folder = Path("sweeps") if Path("sweeps/tune.yaml").is_file() else None
-    default = folder and not {"-cn", "--config-name"} & set(words)
+    folder = sweeps_dir()
+    named = any(word.partition("=")[0] in ("-cn", "--config-name") for word in words)
+    default = not named and (folder / "tune.yaml").is_file()
     searches = searches_of([*(["-cn", "tune"] if default else []), *words], own, folder)
     if any(search.dry_run for search in searches):
         for search in searches:

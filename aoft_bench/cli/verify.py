@@ -76,7 +76,8 @@ def main(arguments: Sequence[str]) -> int:
             found = _again(cell, changes)
         except UserError as error:
             outcomes["not run"] += 1
-            print(f"  cannot be run here: {error}", file=sys.stderr, flush=True)
+            why = "; ".join(line.strip() for line in str(error).splitlines())  # data and weights may be missing both
+            print(f"  cannot be run here: {why}", file=sys.stderr, flush=True)
             continue
         write_verified(cell.root, [*_verifications(cell.root), found])
         outcomes[found.outcome] += 1

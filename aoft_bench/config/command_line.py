@@ -84,7 +84,9 @@ def read_command_line(arguments: Sequence[str], method_class: MethodClass, folde
     composer = read.composer
     check_hparams_files(composer.folders)
     if read.name not in (names := composer.names()):
-        problems.append(unknown_text("configuration (-cn)", parsed.config_name, names))
+        sweep = read.name if (sweeps_dir() / f"{read.name}.yaml").is_file() else "vtab1k"
+        hint = "" if read.folder else f"a sweep is given with its folder, as in -cd sweeps -cn {sweep}"
+        problems.append(unknown_text("configuration (-cn)", parsed.config_name, names, hint))
     packages = {"_global_", "hydra", "method", *SECTIONS}
     if parsed.package and parsed.package.partition(".")[0] not in packages:
         problems.append(unknown_text("package (-p)", parsed.package, packages))
@@ -120,12 +122,13 @@ def launchers(folders: Iterable[Path] = ()) -> list[str]:
 
 def _with_shipped_sweeps(arguments: Sequence[str]) -> list[str]:
     """The arguments with ``-cd sweeps`` naming the sweeps that the package brings, where there is no such folder."""
-    if Path("sweeps").is_dir():
-        return [*arguments]
     before = ("", *arguments)
     return [
-        str(sweeps_dir()) if word == "sweeps" and previous in ("-cd", "--config-dir") else word
+        f"{flag}{equals}{sweeps_dir()}"
+        if folder == "sweeps" and (flag or previous) in ("-cd", "--config-dir")
+        else word
         for previous, word in zip(before, arguments, strict=False)
+        for flag, equals, folder in [word.rpartition("=")]
     ]
 
 

@@ -315,9 +315,12 @@ def conf_dir() -> Path:
     return _shipped("conf")
 
 
+SWEEPS = Path("sweeps")
+
+
 def sweeps_dir() -> Path:
-    """The folder of sweeps: sweeps/ of a checkout, or the copy inside a wheel."""
-    return _shipped("sweeps")
+    """The folder of sweeps: ./sweeps, or, where there is none, that of a checkout or the copy inside a wheel."""
+    return SWEEPS if SWEEPS.is_dir() else _shipped(SWEEPS.name)
 
 
 def _shipped(name: str) -> Path:

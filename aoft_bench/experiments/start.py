@@ -18,6 +18,7 @@ from aoft_bench.training.model import AdaptedModel
 from aoft_bench.training.progress import resolve
 from aoft_bench.utils.parallel import cores
 from aoft_bench.utils.progress_bar import in_words
+from aoft_bench.utils.text import counted
 
 LONG = 20 * 60  # seconds of training on a CPU from which on a shorter try is named
 TIMED = 2  # images in the pass that is timed
@@ -79,8 +80,8 @@ def start_lines(cell: Announced, logger: str, processes: int) -> list[str]:
     official = "official split" if prepared.official else f"not the official split: {prepared.official_note}"
     weights = f"{weights_name(c.backbone)} ({cell.weights_sha256[:12]})"
     return [
-        f"{cell.label}: {_count(c.recipe.epochs, 'epoch')} of {images:,} images ({cell.trained_split}), "
-        f"{_count(steps, 'step')}{going_on}; then {scored}, {when}",
+        f"{cell.label}: {counted(c.recipe.epochs, 'epoch')} of {images:,} images ({cell.trained_split}), "
+        f"{counted(steps, 'step')}{going_on}; then {scored}, {when}",
         f"  on {_device(cell, processes)}; weights {weights}; {logger}",
         f"  data: {prepared.source} ({official})",
         f"  record: {cell.files.record}",
@@ -91,11 +92,7 @@ def _device(cell: Announced, processes: int) -> str:
     several = f"{processes} processes on " if processes > 1 else ""
     if cell.device.type == "cuda":
         return f"{several}{torch.cuda.get_device_name(cell.device)}, {cell.precision}"
-    return f"{several}the CPU, {cell.precision}, {_count(torch.get_num_threads(), 'thread')}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"
+    return f"{several}the CPU, {cell.precision}, {counted(torch.get_num_threads(), 'thread')}"
 
 
 def training_seconds(cell: Announced, adapted: AdaptedModel) -> float:

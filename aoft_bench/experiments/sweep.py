@@ -15,6 +15,7 @@ from aoft_bench.records.files import read_record
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import write_text_atomically
 from aoft_bench.utils.progress_bar import in_words
+from aoft_bench.utils.text import counted
 
 PLANNED = "planned"  # file beside the notes with the number of cells; its time is that of the sweep's start
 NAMED = 20  # jobs of one outcome that a summary names
@@ -74,7 +75,7 @@ def summary(jobs: list[Job]) -> str:
     counts = Counter(job.outcome for job in jobs)
     shown = {"skipped": "done before", "elsewhere": "running in other processes"}
     parts = [f"{counts[outcome]:,} {shown.get(outcome, outcome)}" for outcome in OUTCOMES if counts[outcome]]
-    lines = [f"{len(jobs):,} cells: {', '.join(parts)}"]
+    lines = [f"{counted(len(jobs), 'cell')}: {', '.join(parts)}"]
     for outcome in ("failed", "missing"):
         named = [f"  {outcome}: [{job.name}] {job.problem or ''}".rstrip() for job in jobs if job.outcome == outcome]
         lines += named[:NAMED] + ([f"  ... and {len(named) - NAMED:,} more {outcome}"] if len(named) > NAMED else [])

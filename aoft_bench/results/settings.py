@@ -18,6 +18,7 @@ from aoft_bench.results.kept import Kept
 from aoft_bench.results.rows import Row, build_rows
 from aoft_bench.results.rules import Proofs, broken_rules
 from aoft_bench.results.titles import BUILT_IN, Titles
+from aoft_bench.utils.text import counted
 
 Layout = Literal["vtab1k", "manyshot", "fgvc", "domainshift", "plain"]
 BENCHMARKS: dict[Layout, str] = {
@@ -214,7 +215,7 @@ def _comparison(setting: Setting, records: list[Record], proofs: Proofs | None, 
     notes += _code_notes(rows)
     return Comparison(
         title=f"{suite}: {titles.backbone(name)}{comma}{more}, protocol {setting.protocol}, {setting.img_size} px, "
-        f"{setting.epochs} epochs",
+        f"{counted(setting.epochs, 'epoch')}",
         caption=_caption(setting, rows),
         datasets=in_order(present | {name for name, task in TASKS.items() if task.suite == layout}),
         unofficial=set() if setting.official else present,
@@ -275,7 +276,7 @@ def _part(setting: Setting, name: str) -> str:
 
 def _caption(setting: Setting, rows: list[Row]) -> str:
     return (
-        f"Top-1 in % on {setting.split}, last epoch, {_over_seeds(rows)}; {setting.epochs} epochs, "
+        f"Top-1 in % on {setting.split}, last epoch, {_over_seeds(rows)}; {counted(setting.epochs, 'epoch')}, "
         f"{setting.img_size} px {setting.interpolation}, mean {triple(setting.mean)}, std {triple(setting.std)}, "
         f"{setting.precision}; images: {setting.source}, "
         f"{'official' if setting.official else 'not official'}"

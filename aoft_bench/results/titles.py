@@ -87,6 +87,4 @@ def _of_file(group: str, name: str) -> str:
     path = None if "/" in name else next((path for path in paths if path.is_file()), None)
     if path is None:
         return ""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    line = next((line for line in lines if line.startswith(f"{TITLE}:")), "")
-    return str(yaml.safe_load(line)[TITLE]) if line else ""
+    return str((yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get(TITLE, ""))

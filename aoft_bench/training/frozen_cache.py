@@ -25,6 +25,7 @@ from aoft_bench.training.frozen_part import FrozenPart, head_of
 from aoft_bench.training.frozen_store import FrozenStore
 from aoft_bench.training.hardware import autocast, free_memory
 from aoft_bench.training.job import TrainingJob
+from aoft_bench.training.progress import counted
 
 SHARE = 4  # of the free memory, the part that the cache may take is 1 / SHARE; on the disk too
 TOLERANCE = {"fp32": 1e-4, "bf16": 3e-2}  # of what is kept and what is computed, relative to the largest value
@@ -116,14 +117,17 @@ class FrozenCache:
     @torch.no_grad()
     def fill(self) -> None:
         """Compute the rows, in the precision of training and the batch size of scoring. Raises `NoRoomError`."""
-        parts, size = self._parts(), self._job.trainer.eval_batch_size
+        job, parts = self._job, self._parts()
+        size, rows = job.trainer.eval_batch_size, sum(len(images) for _, images in parts)
         self._values.clear()
-        for first, part in parts:
-            for start in range(0, len(part), size):
-                seen = self._seen(part[start : start + size])
-                self._values = self._values or self._allocate(seen, sum(len(images) for _, images in parts))
-                for path, values in seen.items():
-                    self._values[path][first + start : first + start + len(values)] = values
+        with counted(job.trainer.progress, f"{job.label}: frozen activations", rows) as advance:
+            for first, part in parts:
+                for start in range(0, len(part), size):
+                    seen = self._seen(part[start : start + size])
+                    self._values = self._values or self._allocate(seen, rows)
+                    for path, values in seen.items():
+                        self._values[path][first + start : first + start + len(values)] = values
+                    advance(min(size, len(part) - start))
 
     def _parts(self, most: int | None = None) -> list[tuple[int, Tensor]]:
         """All images, or the first `most` of each part, with the row of the first one."""

@@ -1,8 +1,9 @@
 """Progress of training and scoring: a bar on a terminal; a line now and then in a log, and after some epochs."""
 
+import contextlib
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -10,30 +11,42 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
-from aoft_bench.utils.progress_bar import LogLines, in_words
+from aoft_bench.utils.progress_bar import LOG_EVERY, LogLines, in_words
 
 Kind = Literal["auto", "bar", "lines", "none"]
 LINES = 5  # epochs of a run that have a line in a log
 FIRST = 10  # seconds after which a log has the first estimate of the time left
 
 
+@contextlib.contextmanager
+def counted(kind: Kind, label: str, images: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, or lines in a log, while `images` images are worked on; yields a function that is called
+    with how many more are done."""
+    shown, done = resolve(kind), 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if shown == "bar":
+            bar.advance(row, count)
+
+    with contextlib.ExitStack() as stack:
+        if shown == "bar":
+            bar = stack.enter_context(_bar())
+            row = bar.add_task(label, total=images)
+        elif shown == "lines":
+            stack.enter_context(LogLines(lambda: f"{label}, {done:,} of {images:,} images"))
+        yield advance
+
+
 def with_progress(
     batches: Iterable[tuple[Tensor, Tensor]], kind: Kind, label: str, images: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same batches, with a bar on a terminal, or lines in a log, that count their images."""
-    if resolve(kind) != "bar":
-        lines, done = LogLines(), 0
+    """The same batches, whose images are `counted`."""
+    with counted(kind, label, images) as advance:
         for batch in batches:
             yield batch
-            done += len(batch[1])
-            if resolve(kind) == "lines" and lines.due():
-                lines.say(f"{label}, {done:,} of {images:,} images")
-        return
-    with _bar() as bar:
-        row = bar.add_task(label, total=images)
-        for batch in batches:
-            yield batch
-            bar.advance(row, len(batch[1]))
+            advance(len(batch[1]))
 
 
 def resolve(kind: Kind) -> str:
@@ -61,10 +74,12 @@ class RunProgress(pl.Callback):
         self.kind = resolve(kind)
         self.label, self.images, self.epochs = label, images, epochs
         self.bar: Progress | None = None
+        self.lines: LogLines | None = None
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
-        self.start, self.lines = time.monotonic(), LogLines(FIRST)
+        self.start = self.then = time.monotonic()
         self.before = self.done = self.images * trainer.current_epoch  # by earlier starts of the run
+        self.at = ""  # the step of the last batch
         if self.kind == "bar":
             self.bar = _bar(
                 TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
@@ -77,36 +92,46 @@ class RunProgress(pl.Callback):
             self.row = self.bar.add_task(
                 self.label, total=total, completed=self.done, epoch=first, epochs=self.epochs, loss="", rate=0.0
             )
+        elif self.kind == "lines":
+            self.lines = LogLines(self._line, FIRST)
+            self.lines.start()
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        self.done += (
-            batch[2] if isinstance(batch[-1], int) else len(batch[1])
-        )  # with several processes, the whole batch
+        # with several processes, the whole batch
+        self.done += batch[2] if isinstance(batch[-1], int) else len(batch[1])
+        self.then = time.monotonic()
+        epoch = trainer.current_epoch + 1
+        self.at = f"epoch {epoch}/{self.epochs}, step {index + 1}/{trainer.num_training_batches}"
         if self.bar:
-            self.bar.update(self.row, completed=self.done, epoch=trainer.current_epoch + 1, rate=self._rate())
-        elif self.kind == "lines" and self.lines.due():
-            step = f"step {index + 1}/{trainer.num_training_batches}"
-            self.lines.say(f"{self.label}: epoch {trainer.current_epoch + 1}/{self.epochs}, {step}, {self._pace()}")
+            self.bar.update(self.row, completed=self.done, epoch=epoch, rate=self._rate())
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         loss = module.epoch_loss()  # Lightning calls callbacks before the module's own on_train_epoch_end
         epoch = trainer.current_epoch + 1
         if self.bar:
             self.bar.update(self.row, loss=f"loss {loss:.3f}")
-        elif self.kind == "lines" and (epoch == self.epochs or epoch % max(1, self.epochs // LINES) == 0):
+        elif self.lines and (epoch == self.epochs or epoch % max(1, self.epochs // LINES) == 0):
             self.lines.say(f"{self.label}: epoch {epoch}/{self.epochs}, loss {loss:.3f}, {self._pace()}")
 
     def on_train_end(self, *_: Any) -> None:
         if self.bar:
             self.bar.stop()
-            self.bar = None
+        if self.lines:
+            self.lines.stop()
+        self.bar = self.lines = None
 
     def on_exception(self, *_: Any) -> None:
         self.on_train_end()
+
+    def _line(self) -> str:
+        if self.at:
+            return f"{self.label}: {self.at}, {self._pace()}"
+        waited = time.monotonic() - self.start
+        return "" if waited < LOG_EVERY else f"{self.label}: in its first step for {in_words(waited)}"
 
     def _pace(self) -> str:
         rate = self._rate()
         return f"{rate:.{rate < 10:d}f} images/s, {in_words((self.images * self.epochs - self.done) / rate)} left"
 
     def _rate(self) -> float:
-        return (self.done - self.before) / max(1e-9, time.monotonic() - self.start)
+        return (self.done - self.before) / max(1e-9, self.then - self.start)

@@ -10,6 +10,7 @@ from typing import Any
 
 from aoft_bench.tuning.evidence import SETTING_NAMES, TuningRun, TuningSetting
 from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.text import counted
 
 
 @dataclass(frozen=True)
@@ -135,11 +136,6 @@ def as_typed(value: Any) -> str:
         short = f"{value:g}"
         return short if float(short) == value else repr(value)
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def counted(number: int, noun: str) -> str:
-    """1 record, or 2 records."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def seeds_text(seeds: set[int] | tuple[int, ...]) -> str:

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aoft_bench.tuning.choice import counted
 from aoft_bench.tuning.evidence import Evidence, TuningRun
 from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.text import counted
 
 SIZE = 5
 LEAST = 1.0  # points: how far behind a setting is taken to be on a task that it was not trained on, at least

@@ -40,6 +40,11 @@ def shown(value: object) -> str:
     return text if len(text) <= LENGTH else f"{text[: LENGTH // 2]}...{text[-LENGTH // 4 :]} ({len(text):,} characters)"
 
 
+def counted(number: int, noun: str) -> str:
+    """1 record, or 2,000 records."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def csv_cell(value: Any) -> Any:
     """`value`, or a text that a spreadsheet would take for a formula, with an apostrophe before it."""
     if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):

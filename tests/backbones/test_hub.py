@@ -86,7 +86,9 @@ def test_each_failure_says_what_it_is_and_leaves_nothing(wrong, expected, server
     assert "\n" not in text
     assert re.search(expected, text), text
     assert text.startswith(f"the weights of {MODEL} are not here and ")
-    assert text.endswith("give backbone.checkpoint=FILE (docs/weights.md); without a download: backbone=vit_nano")
+    assert text.endswith(
+        "give backbone.checkpoint=FILE (docs/weights.md); without a download: backbone=vit_nano dataset=digits"
+    )
     assert not blobs(tmp_path)
 
 

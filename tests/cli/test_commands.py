@@ -13,7 +13,7 @@ from conftest import Command
 
 import aoft_bench
 from aoft_bench import cli as command_line
-from aoft_bench.cli import COMMANDS, main
+from aoft_bench.cli import COMMANDS, _as_option, main
 from aoft_bench.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,6 +59,13 @@ def test_an_unknown_command_gets_one_line_with_the_closest(typed: str, meant: st
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert done.err.startswith(f"aoft_bench: unknown command '{typed}' (did you mean '{meant}'?); allowed: {meant}, ")
     assert "name=value" in done.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("lora", "method=lora"), ("cifar100", "dataset=cifar100"), ("nothing", "method=aoft")]
+)
+def test_a_bare_name_gets_the_option_that_it_stands_for(typed: str, meant: str) -> None:
+    assert _as_option(typed) == meant
 
 
 @pytest.mark.parametrize("command", ["list", "select", "doctor", "tables", "figures", "report", "analyze"])

@@ -105,6 +105,7 @@ wrong("typo in an option", "recipe.lrr=1", "unknown option of recipe 'lrr' (did 
 wrong("unknown method option", "method=lora method.rnk=2", "method lora 'rnk' (did you mean 'rank'?)", "alpha, targets")
 wrong("option of a method without", "method=linear method.rank=2", "method linear 'rank'", "it has no options")
 wrong("unknown -cn", "-cn confg", "unknown configuration (-cn) 'confg' (did you mean 'config'?)")
+wrong("a sweep without its folder", "-cn fgvc", "unknown configuration (-cn) 'fgvc'", "as in -cd sweeps -cn fgvc")
 wrong("missing -cd", "-cd nowhere -cn x", "-cd nowhere: no such folder", "sweeps/")
 wrong("unknown flag", "--fast", "--fast", "python -m aoft_bench --help")
 wrong("interpolation", "recipe.lr=${nothing}", "'nothing' not found")
@@ -894,6 +895,8 @@ asked("verify: which cells", "verify", "sample=3", "which cells? give records or
 asked("verify: nothing there", "verify", "nowhere", "nowhere is not here; give records, or folders as")
 asked("verify: no results folder", "verify", "pack", "pack is in no results folder: records are <results>/records/")
 asked("verify: no such number", "verify", "pack sample=0", "sample=0: give a whole number from 1, as in sample=3")
+asked("verify: no threads", "verify", "pack trainer.threads=many", "trainer.threads: got 'many', must be an integer")
+asked("verify: no accelerator", "verify", "pack trainer.accelerator=tpu", "trainer.accelerator: got 'tpu'")
 asked("verify: no whole seed", "verify", "pack seed=1e3", "seed=1e3: give a whole number from 0, as in seed=0")
 asked("verify: not movable", "verify", "pack recipe.lr=1", "unknown change 'recipe.lr'", "trainer.accelerator")
 
@@ -1011,7 +1014,7 @@ def search_words(world: World, line: str = "") -> list[str]:
 def begun(world: World) -> Path:
     """The journal of the valid search, of which nothing is trained."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aoft_bench.cli.search.Search.step", _raise_full)
+        patch.setattr("aoft_bench.cli.tune_search.Search.step", _raise_full)
         call("tune", *search_words(world), cwd=world.root)
     (journal,) = (world.root / "results/searches").rglob("journal")
     return journal
@@ -1045,7 +1048,7 @@ def _(world: World) -> list[str]:
 @case("a journal of other code", "its scores are of other code", "delete that folder", command="tune")
 def _(world: World) -> list[str]:
     begun(world)
-    world.patch.setattr("aoft_bench.cli.search.code_digest", lambda: "0123456789abcdef")
+    world.patch.setattr("aoft_bench.cli.tune_search.code_digest", lambda: "0123456789abcdef")
     return search_words(world)
 
 

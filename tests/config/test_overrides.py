@@ -1,14 +1,16 @@
 """Whatever is typed after the command is read or refused by a `UserError`: no other exception reaches a user."""
 
 import contextlib
+from pathlib import Path
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aoft_bench import methods
 from aoft_bench.config.command_line import quoted, read_command_line
 from aoft_bench.config.compose import parse_override
-from aoft_bench.config.schema import RunConfig, from_dict
+from aoft_bench.config.schema import RunConfig, from_dict, sweeps_dir
 from aoft_bench.utils.errors import UserError
 
 # the characters of Hydra's grammar, and some that are outside of it
@@ -53,6 +55,20 @@ def test_what_hydra_cannot_read_is_quoted_unless_it_may_be_grammar() -> None:
     assert quoted("data.root=päck,b,a=b") == "data.root='päck',b,'a=b'"
     for word in ("data.root=~/päck", "data.root=a=b;c#d", "data.root=!&<>"):
         assert parse_override(quoted(word)).value() == word.partition("=")[2]
+
+
+@pytest.mark.parametrize(
+    "given", [["-cd", "sweeps"], ["--config-dir", "sweeps"], ["--config-dir=sweeps"], ["-cd=sweeps"]]
+)
+def test_the_sweeps_of_the_package_are_found_where_there_is_no_such_folder(
+    given: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = read_command_line([*given, "-cn", "demo"], methods.get)
+    assert line.folder == sweeps_dir() and (sweeps_dir() / "demo.yaml").is_file()
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps" / "mine.yaml").write_text("seed: 1\n")
+    assert read_command_line([*given, "-cn", "mine"], methods.get).folder == Path("sweeps") == sweeps_dir()
 
 
 @given(arguments=st.lists(words, min_size=1, max_size=3))

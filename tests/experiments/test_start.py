@@ -1,7 +1,11 @@
 """What a run says before it trains, in a log while it does, and where in its sweep it is."""
 
 import os
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from conftest import call, words
@@ -10,6 +14,8 @@ from aoft_bench.experiments import start
 from aoft_bench.experiments.start import busy_line
 from aoft_bench.experiments.sweep import PLANNED, Job, note, place, plan
 from aoft_bench.training import progress as training_progress
+from aoft_bench.training.frozen_cache import FrozenCache
+from aoft_bench.training.progress import RunProgress
 from aoft_bench.utils import progress_bar
 from aoft_bench.utils.progress_bar import in_words, progress
 
@@ -17,7 +23,7 @@ from aoft_bench.utils.progress_bar import in_words, progress
 def test_a_run_says_what_it_will_do_and_how_far_it_is(
     nano_pack: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress_bar, "LOG_EVERY", 0)
+    _often(monkeypatch)
     monkeypatch.setattr(training_progress, "FIRST", 0)
     monkeypatch.setattr(start, "LONG", 0)
     monkeypatch.setattr(start, "busy_line", lambda *_: "busy")
@@ -38,9 +44,52 @@ def test_a_run_says_what_it_will_do_and_how_far_it_is(
     )
     assert lines[5] == "  busy"
     steps = [line for line in lines[6:] if ", step " in line]
-    assert [line.partition(", step ")[0] for line in steps] == [f"{label}: epoch {epoch}/2" for epoch in (1, 1, 2, 2)]
+    assert steps and all(line.startswith(f"{label}: epoch ") for line in steps)
     assert all(" images/s, " in line and line.endswith(" s left") for line in steps)
-    assert f"{label}: epoch 2/2, loss " in lines[-2] and lines[-1] == f"{label}: scoring, 20 of 20 images"
+    assert [line[: len(label) + 18] for line in lines if ", loss " in line] == [
+        f"{label}: epoch {epoch}/2, loss " for epoch in (1, 2)
+    ]
+
+
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line in a log as often as can be."""
+    monkeypatch.setattr(progress_bar, "LOG_EVERY", 0)
+    monkeypatch.setattr(progress_bar, "POLL", 0.001)
+
+
+def test_a_log_has_lines_while_frozen_activations_are_computed(
+    nano_pack: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _often(monkeypatch)
+    computed = FrozenCache._seen
+
+    def slowly(*given: Any) -> Any:
+        time.sleep(0.05)
+        return computed(*given)
+
+    monkeypatch.setattr(FrozenCache, "_seen", slowly)
+    shown = {"trainer.progress": "lines", "recipe.epochs": "2"}
+    result = call(*words(nano_pack | shown, method="linear"), cwd=tmp_path)
+    assert result.code == 0
+    assert "linear · folder · vit_nano · seed 0: frozen activations, 0 of 32 images\n" in result.err
+
+
+def test_a_first_step_that_takes_long_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(training_progress.time, "monotonic", lambda: now[0])
+    shown = RunProgress("lines", "cell", images=10, epochs=2)
+    shown.on_train_start(SimpleNamespace(current_epoch=0), None)
+    try:
+        assert shown._line() == ""
+        now[0] = 95
+        assert shown._line() == "cell: in its first step for 2 min"
+        batch = (None, [0] * 5)
+        shown.on_train_batch_end(SimpleNamespace(current_epoch=0, num_training_batches=2), None, None, batch, 0)
+        now[0] = 150  # inside the second step, of which nothing is known yet
+        assert shown._line() == "cell: epoch 1/2, step 1/2, 0.1 images/s, 5 min left"
+    finally:
+        shown.on_exception()
+    assert shown.lines is None
 
 
 def test_the_estimate_leaves_a_run_as_it_is(nano_pack: dict[str, str], tmp_path: Path) -> None:
@@ -70,16 +119,18 @@ def test_place_in_a_sweep_and_the_time_left(tmp_path: Path) -> None:
     assert place(tmp_path, 2) == "3 of 8, about 6 min left"
 
 
-def test_long_work_on_images_has_a_line_now_and_then_in_a_log(
+def test_long_work_on_images_has_lines_in_a_log(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = [0.0]
-    monkeypatch.setattr(progress_bar.time, "monotonic", lambda: now[0])
+    _often(monkeypatch)
+    seen, end = "", time.monotonic() + 10
     with progress("preparing it", 100) as advance:
-        for seconds in (10, 29, 31, 40, 60, 62):
-            now[0] = seconds
-            advance(10)
-    assert capsys.readouterr().err.splitlines() == ["preparing it: 30 of 100", "preparing it: 60 of 100"]
+        advance(10)
+        advance(20)
+        while "30 of 100\n" not in seen and time.monotonic() < end:
+            seen += capsys.readouterr().err
+    assert seen.splitlines()[-1] == "preparing it: 30 of 100"
+    assert "log lines" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_a_time_in_words() -> None:

@@ -90,9 +90,9 @@ def test_a_sweep_leaves_a_cell_to_the_process_that_runs_it(pack: dict[str, str],
         assert mine
         result = call("-m", *words(options), cwd=tmp_path)
     assert result.code == 0
-    assert "runs in another process" in result.out and "1 cells: 1 running in other processes" in result.out
+    assert "runs in another process" in result.out and "1 cell: 1 running in other processes" in result.out
     assert not records(tmp_path)
-    assert "1 cells: 1 done" in call("-m", *words(options), cwd=tmp_path).out
+    assert "1 cell: 1 done" in call("-m", *words(options), cwd=tmp_path).out
 
 
 def crash(*_: Any, **__: Any) -> Any:
@@ -252,7 +252,7 @@ def test_a_cell_done_again_by_force_has_one_record(pack: dict[str, str], tmp_pat
     call(*options, cwd=tmp_path)
     before = read_record(records(tmp_path)[0])
     result = call("-m", *options, "results.mode=force", cwd=tmp_path)
-    assert result.code == 0 and "1 cells: 1 done" in result.out
+    assert result.code == 0 and "1 cell: 1 done" in result.out
     after = read_record(records(tmp_path)[0])
     assert after["metrics"] == before["metrics"] and after["cost"] != before["cost"]
 
@@ -302,7 +302,7 @@ def test_the_grid_of_a_sweep_whose_data_is_missing(nano: dict[str, str], tmp_pat
     options = words(nano, method="linear", dataset="folder", data__root=str(tmp_path / "nowhere"))
     result = call("status", *options, cwd=tmp_path)
     assert result.code == 0
-    assert "1 cells: 1 · missing" in result.out and "1 of them: " in result.out and "nowhere" in result.out
+    assert "1 cell: 1 · missing" in result.out and "1 of them: " in result.out and "nowhere" in result.out
 
 
 def test_the_grid_of_a_sweep_file(nano: dict[str, str], tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_files_of_any_kind_and_name_are_left_out_in_a_line_each(
         ("figures", "figures/README.md"),
     ):
         done = cli(command)
-        assert done.code == 0 and "1 records" in done.out, done.err
+        assert done.code == 0 and "1 record" in done.out, done.err
         lines = done.err.splitlines()
         assert len(lines) == 7 and all(line.startswith("aoft_bench: left out ") for line in lines)
         text = (root / file).read_text(encoding="utf-8")

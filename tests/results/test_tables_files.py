@@ -318,7 +318,7 @@ def test_shipped_records_are_shown_until_there_are_others(tmp_path: Path, cli: C
     )
     write(tmp_path / "results", record(70.0))
     own = cli("tables")
-    assert own.code == 0 and not own.err and "1 records -> results/tables" in own.out
+    assert own.code == 0 and not own.err and "1 record -> results/tables" in own.out
     both = cli("tables", "beside=results/shipped")
     assert both.code == 0 and "2 records -> results/tables" in both.out
     rows = {row[0]: row[3] for row in markdown_rows(both.out)}

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import importlib.util
+import io
 import logging
 import shutil
 import warnings
@@ -101,7 +102,7 @@ def _prepared(task: Task, locations: Locations) -> Any:
     assert task.builder is not None
     name = builder_name(task.builder)
     try:
-        with preparing(name, locations.tfds / f".aoft_bench-{name.replace('/', '-')}.lock"):
+        with preparing(name, locations.tfds / f".aoft_bench-{name.replace('/', '-')}.lock"), _quiet():
             builder = _of_accepted_version(task, locations)
             if not builder.is_prepared():
                 _download_and_prepare(name, builder, locations)
@@ -147,7 +148,6 @@ def _download_and_prepare(name: str, builder: Any, locations: Locations) -> None
     locations.manual.mkdir(parents=True, exist_ok=True)  # TFDS refuses a folder that does not exist, even if unused
     with (
         _errors(name, locations),
-        _quiet(),
         download.install(locations.tfds / "downloads", builder.url_infos, locations.manual),
     ):
         builder.download_and_prepare(
@@ -189,8 +189,8 @@ def _errors(name: str, locations: Locations) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the libraries' warnings and log, but not their progress bars."""
+    """Silence the libraries' warnings, log and what they print, but not their progress bars, which are on stderr."""
     logging.getLogger("absl").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

@@ -18,7 +18,7 @@ from aoft_bench.config.schema import RunConfig, from_dict
 from aoft_bench.records.code_version import code_digest
 from aoft_bench.records.files import CellFiles, read_record
 from aoft_bench.records.identity import cell_hash, identity
-from aoft_bench.tuning.choice import as_typed, choose, counted
+from aoft_bench.tuning.choice import as_typed, choose
 from aoft_bench.tuning.evidence import read_evidence, run_of
 from aoft_bench.tuning.halving import DIVERGED, Plan, plan
 from aoft_bench.tuning.journal import Definition, Journal, Stretch
@@ -26,6 +26,7 @@ from aoft_bench.tuning.portfolio import portfolio
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import user_path
 from aoft_bench.utils.locks import claim
+from aoft_bench.utils.text import counted
 
 FOLDER = "searches"  # below the folder of results
 
