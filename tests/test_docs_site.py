@@ -8,7 +8,7 @@ import yaml
 
 from aoft_bench import methods as registry
 from aoft_bench.data import TASKS
-from tools.docs import formulas, methods, tasks, text
+from tools.docs import formulas, methods, notebooks, tasks, text
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
@@ -45,6 +45,7 @@ def test_each_method_has_a_page():
         source = page[page.index("## Source") :].partition("\n\n##")[0]
         number = re.search(r"arXiv (\d{4}\.\d{4,5})", source)
         assert number is None or f"eprint = {{{number[1]}}}" in page
+        assert ("title = {{" in page) == (number is not None or name == "cara")
 
 
 def test_page_of_lora():
@@ -53,6 +54,17 @@ def test_page_of_lora():
     assert "[arXiv 2106.09685](https://arxiv.org/abs/2106.09685)" in page
     assert "`method=lora_matched`" in page and "| VTAB-1k | LoRA |" in page
     assert "author = {Hu and others}" in page
+    assert "title = {{LoRA: Low-Rank Adaptation of Large Language Models}}" in page
+    assert r"title = {{Scaling \& Shifting Your Features" in methods.page("ssf")
+
+
+def test_examples_are_pages_with_what_they_printed():
+    pages = dict(notebooks.pages())
+    assert set(pages) == {"examples/adapt.md", "examples/results.md"} == set(notebooks.paths().values())
+    page = pages["examples/adapt.md"]
+    assert page.startswith("# Adapt your own timm model\n\n`examples/adapt.ipynb`")
+    assert '```python\nhandle = aoft_bench.attach(model, "aoft", rank=8)' in page
+    assert "```text\n{'trained': 10944" in page and "\nepoch 5: loss " in page
 
 
 def test_settings_by_task_are_those_of_the_files():

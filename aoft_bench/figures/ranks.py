@@ -78,10 +78,11 @@ def diagram(methods: list[str], ranks: list[float], cd: float, groups: list[list
         for label, rank in side:
             extra = names[label].count("\n") * LINE / 2
             y += extra
-            end = edge + (0.04 if align == "right" else -0.04)
+            end = edge + (0.07 if align == "right" else -0.07)
             style = styles[label]
             axes.plot([at(rank), at(rank), end], [top, y, y], color=style.color, lw=0.7, gid=label)
-            axes.plot([at(rank)], [top], ls="", clip_on=False, zorder=3, **{**style.marks(), "markersize": 3.5})
+            # beside the name and not at the rank, where the marks of others may stand
+            axes.plot([end], [y], ls="", clip_on=False, zorder=3, **{**style.marks(), "markersize": 3.5})
             axes.text(edge, y, names[label], ha=align, va="center")
             y += LINE + extra
     return figure

@@ -10,7 +10,7 @@ the pre-trained function. On a plain ViT each token in front of the patches is a
 
 Parameters: 2 L (D (2 d + 5) + d^2 + 88 d). ViT-B/16, d = 64: 2,684,928.
 
-Source: Yin et al., CVPR 2025, "5%>100%"; Leiyi-Hu/mona at 5deeac9, Swin-Transformer-Classification,
+Source: Yin et al., CVPR 2025, arXiv 2408.08345, "5%>100%"; Leiyi-Hu/mona at 5deeac9, Swin-Transformer-Classification,
 mmcls/models/backbones/swin_transformer_mona.py. Its tables are for Swin.
 
 Differs from the authors' code: no dropout (theirs 0.1) before B; it has no plain ViT, so what is done there is ours.

@@ -30,12 +30,10 @@ def _table(comparison: Comparison, family: str, rows: list[Row]) -> Table:
         *(Column(key, partial(_option, key), text=True) for key in differing),
         *others,
     ]
-    caption = (
-        f"The settings of {family} in the table of this title, and what differs between them; {comparison.caption}"
-    )
+    name = comparison.titles.method(family)
     return Table(
-        f"Settings of {family}: {comparison.title}",
-        caption,
+        f"Settings of {name}: {comparison.title}",
+        f"Rows of the main table that are settings of {name}, and what differs between them; {comparison.caption}",
         columns,
         [make_block(columns, rows, ranked=True)],
         [note for note in comparison.notes if not note.startswith(tuple(row.label for row in rows))],

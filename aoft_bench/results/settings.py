@@ -220,7 +220,7 @@ def _comparison(setting: Setting, records: list[Record], proofs: Proofs | None, 
         datasets=in_order(present | {name for name, task in TASKS.items() if task.suite == layout}),
         unofficial=set() if setting.official else present,
         rows=rows,
-        notes=[*_notes(setting, records), *notes],
+        notes=[*_notes(setting, records, titles), *notes],
         setting=setting,
         layout=layout,
         titles=titles,
@@ -297,10 +297,10 @@ def _over_seeds(rows: list[Row]) -> str:
     return f"mean ± standard deviation over {few} seeds {every}, not the same in every cell"
 
 
-def _notes(setting: Setting, records: list[Record]) -> list[str]:
+def _notes(setting: Setting, records: list[Record], titles: Titles) -> list[str]:
     notes = []
     if not setting.official:
-        why = "; ".join(sorted({record["data"]["official_note"] for record in records}))
+        why = _why_unofficial(records, titles)
         notes.append(f"* not the official images or splits ({why}): not comparable with published rows.")
     if setting.suite == "domainshift":
         notes.append("On ImageNet-A and -R a model chooses among their own 200 classes, as their authors do.")
@@ -308,7 +308,7 @@ def _notes(setting: Setting, records: list[Record]) -> list[str]:
         digits = {f"{record['dataset']} {record['data']['fingerprint'][:8]}" for record in records}
         notes.append(f"Other images than those of the table before it (fingerprints: {', '.join(sorted(digits))}).")
     copies = {
-        f"{record['dataset']} {found:,} of {record['metrics']['total']:,}"
+        f"{titles.dataset(record['dataset'])} {found:,} of {record['metrics']['total']:,}"
         for record in records
         if (found := record["data"].get("copies"))
     }
@@ -320,6 +320,23 @@ def _notes(setting: Setting, records: list[Record]) -> list[str]:
     if setting.split != "test":
         notes.append(f"Scored on {setting.split}, for choosing hyper-parameters: these are not results.")
     return [*notes, f"Weights: {setting.backbone}, SHA-256 {setting.sha256[:12]}."]
+
+
+def _why_unofficial(records: list[Record], titles: Titles) -> str:
+    """What is not official of which datasets: first what is said of all, then what is said of some."""
+    saying: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        for part in record["data"]["official_note"].split("; "):
+            saying[part].add(titles.dataset(record["dataset"]))
+    together: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for part, datasets in saying.items():
+        together[tuple(sorted(datasets))].append(part)
+    every = tuple(sorted({titles.dataset(record["dataset"]) for record in records}))
+    ordered = sorted(together.items(), key=lambda item: (item[0] != every, item[0]))
+    return "; ".join(
+        ", ".join(parts) if datasets == every else f"{', '.join(datasets)}: {', '.join(parts)}"
+        for datasets, parts in ordered
+    )
 
 
 def _code_notes(rows: list[Row]) -> list[str]:

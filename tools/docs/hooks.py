@@ -1,6 +1,6 @@
 """What MkDocs calls while it builds the site (mkdocs.yml, `make docs`): pages that are generated, links, and checks.
 
-docs/ has the pages that are written by hand. Those of the methods and of the tasks, the changelog and the page of
+docs/ has the pages that are written by hand. Those of methods, tasks and examples, the changelog and the page of
 results are added here. A build fails if a public name has no docstring or no entry in docs/api.md, and if a page would
 load something from another host; MkDocs itself looks for dead links and for pages that the navigation lacks.
 """
@@ -17,7 +17,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
-from tools.docs import methods, tasks, text
+from tools.docs import methods, notebooks, tasks, text
 
 ROOT = Path(__file__).resolve().parents[2]
 FONT, REPORT = "assets/STIXTwoMath.woff", "assets/report.html"
@@ -33,10 +33,11 @@ _FOREIGN = re.compile(
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Add the pages of the methods to the navigation, below the entry that has the overview."""
+    """Add the pages of methods and of examples to the navigation, below what is written there."""
     for section in config.nav or []:
-        if "Methods" in section:
-            section["Methods"] += [{title: path} for title, path in methods.by_title().items()]
+        for name, pages in (("Methods", methods.by_title()), ("How to", notebooks.paths())):
+            if name in section:
+                section[name] += [{title: path} for title, path in pages.items()]
     return config
 
 
@@ -45,7 +46,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     api = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     if missing := undocumented(api):
         raise PluginError("\n".join(missing))
-    added: dict[str, str | bytes] = dict(methods.pages())
+    added: dict[str, str | bytes] = dict([*methods.pages(), *notebooks.pages()])
     added["tasks.md"] = tasks.page()
     added["changelog.md"] = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     added |= {f"assets/{name}": (Path(__file__).parent / name).read_text(encoding="utf-8") for name in OURS}

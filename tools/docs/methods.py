@@ -213,26 +213,36 @@ def _number(value: float | None) -> str:
 
 
 def _bibtex(name: str, docstring: str) -> str:
-    """An entry with what the docstring says: authors as named there, where it appeared, the number at arXiv."""
+    """An entry with what the docstring says: authors as named there, where it appeared, the number at arXiv; and the
+    title of papers.yaml."""
     source = next((p for p in text.paragraphs(docstring) if p.startswith("Source:")), "")
     source = " ".join(source.removeprefix("Source:").split())
-    number = re.search(r"arXiv (\d{4})\.(\d{4,5})", source)
-    if not number:
+    found = re.search(r"arXiv (\d{4}\.\d{4,5})", source)
+    number = found[1] if found else ""
+    title = _papers().get(number or name)
+    if not title:
         return ""
     venue = re.search(r"\b(ICCV|CVPR|NeurIPS|ICML|ICLR|AAAI|ECCV|IJCV)(?: (\d{4}))?", source)
     named = re.split(r", (?:arXiv|ICCV|CVPR|NeurIPS|ICML|ICLR|AAAI)", source)[0]
     authors = named.replace(" et al.", " and others").replace(", ", " and ")
+    at_arxiv = {"eprint": number, "archivePrefix": "arXiv", "url": f"https://arxiv.org/abs/{number}"}
     fields = {
+        "title": "{" + re.sub(r"([%&])", r"\\\1", title) + "}",  # with its capitals
         "author": authors,
-        "eprint": f"{number[1]}.{number[2]}",
-        "archivePrefix": "arXiv",
-        "year": venue[2] if venue and venue[2] else f"20{number[1][:2]}",
+        "year": venue[2] if venue and venue[2] else f"20{number[:2]}",
         **({"note": venue[0]} if venue else {}),
-        "url": f"https://arxiv.org/abs/{number[1]}.{number[2]}",
+        **(at_arxiv if number else {}),
     }
     lines = "\n".join(f"  {key} = {{{value}}}," for key, value in fields.items())
-    said = "This entry has what the source above says; title and all authors are at the address."
+    said = "Authors are those that the source above names; the paper has all of them."
     return f"## BibTeX\n\n{said}\n\n```bibtex\n@misc{{{name},\n{lines}\n}}\n```"
+
+
+@functools.cache
+def _papers() -> dict[str, str]:
+    """Titles by number at arXiv, or by method."""
+    found: dict[str, str] = yaml.safe_load((Path(__file__).parent / "papers.yaml").read_text("utf-8"))
+    return found
 
 
 def _plain(value: Any) -> str:
