@@ -207,12 +207,20 @@ def test_validation_scores_are_called_so() -> None:
     assert "not results" in table.notes[0]
 
 
+def test_what_is_not_official_of_all_datasets_is_said_once() -> None:
+    notes = {"svhn": "a folder pack", "dtd": "a folder pack; 10 classes instead of 47; sizes 1/2/3"}
+    records = [record(60.0, name, **(PACK | {"data__official_note": note})) for name, note in notes.items()]
+    (table,) = build_comparisons(records)
+    why = "a folder pack; DTD: 10 classes instead of 47, sizes 1/2/3"
+    assert table.notes[0] == f"* not the official images or splits ({why}): not comparable with published rows."
+
+
 def test_copies_of_training_images_are_named_below_a_table() -> None:
     with_copies = record(60.0, "svhn", data__copies=12)
     (table,) = build_comparisons([with_copies, record(60.0, data__copies=0), record(61.0, seed=1)])
     note, weights = table.notes
     assert (
-        note == "Images of test that are training images too, pixel for pixel: svhn 12 of 10,000."
+        note == "Images of test that are training images too, pixel for pixel: SVHN 12 of 10,000."
         and weights == WEIGHTS
     )
 

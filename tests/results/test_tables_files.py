@@ -115,6 +115,7 @@ def test_golden_csv() -> None:
 def test_latex_escapes() -> None:
     assert escape(r"\a_b^c~{d}#$%&") == r"\textbackslash{}a\_b\textasciicircum{}c\textasciitilde{}\{d\}\#\$\%\&"
     assert escape("Demšar é λ") == r"Demsar é $\lambda$"
+    assert escape("√(1 + 1/n)") == r"$\surd$(1 + 1/n)"
     assert escape("数") == "?"
 
 
