@@ -4,9 +4,10 @@
     aoft-bench status results/shipped                the same of another folder
     aoft-bench status -cn vtab1k data.root=DIR       the cells of a sweep
 
-Prints a grid of its cells, counts them, and estimates the time left from the cells that are done. Takes the arguments
-of `aoft-bench run`; a sweep is looked for in sweeps/ unless -cd names another folder. Trains nothing, prepares nothing
-and downloads nothing, so it can be called at any time, on any machine that shares the folder.
+Prints a grid of its cells, counts them, says how much they compute, which data are missing and how to get them, and
+estimates the time left from the cells that are done. Takes the arguments of `aoft-bench run`; a sweep is looked for in
+sweeps/ unless -cd names another folder. Trains nothing, prepares nothing and downloads nothing, so it can be called at
+any time, on any machine that shares the folder.
 """
 
 import statistics
@@ -18,6 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aoft_bench.cli import HELP_FLAGS, method_class
+from aoft_bench.data import tasks
+from aoft_bench.data.tasks import SUITES, find, in_order
+from aoft_bench.experiments.work import Work, work_of
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.text import counted
 
@@ -32,12 +36,15 @@ EXPLAINED = {
     "without data and weights)",
 }
 
-UNKNOWN = "data not prepared or weights not here: what is done of these is not known before"
+LACKING = {"data": "data not prepared", "weights": "weights not here"}
+UNKNOWN = "what is done of these is not known before"
 
 
 @dataclass(frozen=True)
 class CellStatus:
-    """A cell in the grid of a sweep. seconds: what it took, if it is done; problem: why it cannot run here."""
+    """A cell in the grid of a sweep. seconds: what it took, if it is done; problem: why it cannot run here, or what is
+    not known; lacks: which of "data" and "weights" are not here; work: what it computes, None where that is not known.
+    """
 
     row: str
     column: str
@@ -45,6 +52,8 @@ class CellStatus:
     state: str  # one of MARKS
     seconds: float | None = None
     problem: str | None = None
+    lacks: tuple[str, ...] = ()
+    work: Work | None = None
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -108,15 +117,18 @@ def _status_of(config: "RunConfig", varying: list[str], locator: "Locator") -> C
     from aoft_bench.records.unfinished import state_of
 
     at = (" ".join([config.method.label, *varying]), config.dataset.name, config.seed)
+    work = work_of(config)
     try:
-        files = locator.files(config)
+        files, problem = locator.files(config), ""
     except UserError as error:
-        return CellStatus(*at, _without_hash(config), problem=str(error))
+        files, problem = None, str(error)
     if files is None:
-        return CellStatus(*at, _without_hash(config), problem=UNKNOWN)
+        lacks = locator.lacking(config)
+        problem = problem or f"{' and '.join(LACKING[name] for name in lacks)}: {UNKNOWN}"
+        return CellStatus(*at, _without_hash(config), problem=problem, lacks=tuple(lacks), work=work)
     state = state_of(files)
     if state != "done":
-        return CellStatus(*at, state)
+        return CellStatus(*at, state, work=work)
     try:
         cost = read_record(files.record)["cost"]
     except UserError as error:
@@ -149,7 +161,7 @@ def grid(cells: list[CellStatus]) -> str:
     for down in columns if turned else rows:
         across = rows if turned else columns
         table.add_row(down, *(marks[(other, down) if turned else (down, other)] for other in across))
-    width = None if sys.stdout.isatty() else 160  # in a pipe or a log there is no width to fit
+    width = None if sys.stdout.isatty() else 1_000  # in a pipe or a log there is no width to fit: no name is cut
     console = Console(width=width)
     with console.capture() as capture:
         console.print(table)
@@ -157,19 +169,53 @@ def grid(cells: list[CellStatus]) -> str:
 
 
 def summary(cells: list[CellStatus]) -> str:
-    """The counts, the time left for one worker, and why cells cannot run on this machine."""
+    """The counts, the time left for one worker, what is left to compute, why cells cannot run here, and what to do."""
     counts = Counter(cell.state for cell in cells)
     parts = [f"{counts[state]:,} {MARKS[state]} {EXPLAINED.get(state, state)}" for state in MARKS if counts[state]]
     lines = [f"{counted(len(cells), 'cell')}: {', '.join(parts)}"]
     if counts["done"] + counts["unknown"] < len(cells):
         lines.append(f"time left: {_in_words(time_left(cells), counts['running'])}")
+        lines += _work_left(cells)
     problems = Counter(cell.problem for cell in cells if cell.problem)
     if len(problems) == 1:
         lines += [f"{count:,} of them: {problem}" for problem, count in problems.items()]
     elif problems:
         heads = [f"{problem.partition(':')[0]} ({count:,})" for problem, count in problems.most_common()]
-        lines.append(f"{problems.total():,} of them: {', '.join(heads)}; `aoft-bench doctor` tells what to do")
-    return "\n".join(lines)
+        lines.append(f"{problems.total():,} of them: {', '.join(heads)}")
+    return "\n".join([*lines, *_what_to_do(cells)])
+
+
+def _work_left(cells: list[CellStatus]) -> list[str]:
+    """A line with the steps and images of the cells that are known not to be done; none where that is not known."""
+    works = [cell.work for cell in cells if cell.state not in ("done", "unknown")]
+    known = sum((work for work in works if work), Work())
+    if not known.steps:
+        return []
+    others = works.count(None)
+    without = f", without {others:,} cell{'s' * (others > 1)} of images of your own" if others else ""
+    return [
+        f"to compute: {known.steps:,} steps on {known.trained:,} images, and {known.scored:,} images to score{without} "
+        "(docs/paper.md: how long that takes)"
+    ]
+
+
+def _what_to_do(cells: list[CellStatus]) -> list[str]:
+    """How to get the data and the weights that cells lack, in a few lines."""
+    names = in_order(cell.column for cell in cells if "data" in cell.lacks)
+    lines = []
+    for suite in SUITES:
+        some = [name for name in names if find(name).suite == suite]
+        listed = suite if some == tasks(suite) else ",".join(some)
+        prepare = f"`aoft-bench prepare dataset={listed}"
+        if some and suite == "vtab1k":
+            lines.append(f"{listed}: {prepare}` gets the originals, with fetch=public the public pack of JPEG files")
+        elif some and suite == "fgvc":
+            lines.append(f"{listed}: images from their authors into data.root, lists by {prepare} fetch=public`")
+    if names:
+        lines.append("`aoft-bench doctor` tells for each task where its images are looked for, and what is by hand")
+    if any("weights" in cell.lacks for cell in cells):
+        lines.append("weights: a run fetches them; without a network backbone.checkpoint=FILE (docs/weights.md)")
+    return [f"  {line}" for line in lines]
 
 
 def time_left(cells: list[CellStatus]) -> float | None:

@@ -166,7 +166,7 @@ class LoggerOptions:
 class ResultsOptions:
     """Records. mode missing: skip a cell that is done; force: run it again; only-cached: never run. predictions: what
     is kept of each scored image, see `records.predictions`; it changes no number, so it is no part of the identity.
-    reproduces: name of the published row that is aimed at, a line of results/published/reproductions.csv."""
+    reproduces: the published rows that are aimed at, a name or a sweep in results/published/reproductions.csv."""
 
     root: str
     mode: Literal["missing", "force", "only-cached"]

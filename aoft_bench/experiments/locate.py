@@ -24,6 +24,14 @@ class Locator:
         self._weights = _once(weights_here)
         self._precision = _once(_precision)
 
+    def lacking(self, config: RunConfig) -> list[str]:
+        """Which of "data" and "weights" a cell needs and are not here, or are wrong."""
+        found = {
+            "data": (self._fingerprint, (config.dataset, config.data, config.backbone.img_size)),
+            "weights": (self._weights, (config.backbone,)),
+        }
+        return [name for name, (find_it, arguments) in found.items() if not _is_here(find_it, arguments)]
+
     def files(self, config: RunConfig) -> CellFiles | None:
         """The files of a cell, which may not exist yet.
 
@@ -53,6 +61,13 @@ def _fingerprint(dataset: DatasetOptions, options: DataOptions, img_size: int) -
     task, places = data.task_of(dataset), Locations.of(options)
     prepared = find(task, places, image_size=img_size, interpolation=options.interpolation)
     return prepared.fingerprint if prepared else None
+
+
+def _is_here(find_it: Callable[..., Any], arguments: tuple[Any, ...]) -> bool:
+    try:
+        return find_it(*arguments) is not None
+    except UserError:
+        return False
 
 
 def _precision(options: TrainerOptions) -> str:

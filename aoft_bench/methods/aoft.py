@@ -21,7 +21,7 @@ The default takes the authors' constant, 1 / ((1 + q_0)^2 + 1), and their start,
 not the pre-trained function: this was best on val200 of five packs (docs/aoft.md). ``constant: paper`` is the formula
 above; ``init: zero`` starts at the pre-trained function.
 
-Differs from the authors' code, each by an option (``experiment=aoft_released`` takes theirs; docs/aoft.md says what
+Differs from the authors' code, each by an option (``method=aoft_released`` takes theirs; docs/aoft.md says what
 each is worth): the frozen bias of adapted matrices is kept (``keep_bias: false`` drops it); q_0 is trained everywhere
 (``detach_q0: true`` cuts it off from the gradient at entry (0, 0)); ``orthogonal``, ``learn_q``, ``lambda_lr`` and
 ``lambda_decay`` are ours; the update is merged into the weight once a step instead of running beside it, which gives

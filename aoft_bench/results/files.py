@@ -96,6 +96,6 @@ def text_tables(records: Sequence[Record]) -> str:
     results = [record["config"].get("results", {}) for record in records]
     aims = {str(one["root"]): one["reproduces"] for one in results if one.get("reproduces")}
     for root, name in aims.items():
-        targets = [one for one in load_targets(Path(root), load(Path(root))) if one.name == name]
+        targets = [one for one in load_targets(Path(root), load(Path(root))) if one.called(name)]
         text += to_terminal(reproduction_tables(targets, comparisons)[1:])  # not the overview, which is too wide
     return text

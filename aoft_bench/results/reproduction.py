@@ -34,22 +34,28 @@ from aoft_bench.results.settings import Comparison
 from aoft_bench.utils.errors import UserError, unknown, unknown_text
 
 FILE = "reproductions.csv"
-COLUMNS = ("name", "benchmark", "method", "source", "ours", "settings", "seeds", "missing")
+COLUMNS = ("name", "benchmark", "method", "source", "ours", "settings", "sweep", "seeds", "missing")
 ROUNDING = 0.05  # of a published number
 
 
 @dataclass(frozen=True)
 class Target:
-    """A published row to reproduce. name: what a sweep calls it; ours: choice of ``method=``; settings: files and
-    folders of conf/ with the authors' settings, the later ones win; seeds: over which the row is, as far as it is
-    known; missing: what of the authors' training has no equivalent here."""
+    """A published row to reproduce. name: of the line; ours: choice of ``method=``; settings: files and folders of
+    conf/ with the authors' settings, the later ones win; sweep: the file of sweeps/ that runs it; seeds: over which the
+    row is, as far as it is known; missing: what of the authors' training has no equivalent here."""
 
     name: str
     row: PublishedRow
     ours: str
     settings: tuple[str, ...]
+    sweep: str
     seeds: str
     missing: str
+
+    def called(self, name: str) -> bool:
+        """Whether results.reproduces=`name` aims at this row: by its name, or by that of its sweep, which may have
+        several."""
+        return name in (self.name, self.sweep)
 
     @property
     def tasks(self) -> list[str]:
@@ -147,16 +153,20 @@ def load_targets(root: Path, published: Published) -> list[Target]:
 
 
 def check_target(root: Path, name: str) -> None:
-    """Raise `UserError` unless results.reproduces=`name` is a target, with a row that exists."""
+    """Raise `UserError` unless results.reproduces=`name` is a target with a row that exists, or the sweep of some."""
     published = load(root)
     targets = load_targets(root, published)
-    if name in [target.name for target in targets]:
+    if any(target.called(name) for target in targets):
         return
     if broken := [left for left in published.left_out if left.path.name == FILE]:
         raise UserError(f"results.reproduces={name}: {broken[0]}")
     if not targets:
         raise UserError(f"results.reproduces={name}: there is no results/published/{FILE} here; run it in a checkout")
-    raise unknown("published row (results.reproduces)", name, [target.name for target in targets])
+    raise unknown(
+        "published row (results.reproduces)",
+        name,
+        dict.fromkeys(name for one in targets for name in (one.name, one.sweep)),
+    )
 
 
 def _target(line: Mapping[str, str], rows: Mapping[tuple[str, str, str], PublishedRow]) -> Target:
@@ -178,7 +188,7 @@ def _target(line: Mapping[str, str], rows: Mapping[tuple[str, str, str], Publish
     for name in settings:
         if not ((conf / name).is_dir() or (conf / f"{name}.yaml").is_file()):
             raise ValueError(f"there are no settings {name} in conf/")
-    return Target(line["name"], rows[key], line["ours"], settings, line["seeds"], line["missing"])
+    return Target(line["name"], rows[key], line["ours"], settings, line["sweep"], line["seeds"], line["missing"])
 
 
 def matches(target: Target, comparisons: Iterable[Comparison]) -> list[Match]:
@@ -247,7 +257,7 @@ def _settings(target: Target, dataset: str) -> dict[str, Any]:
         tree = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
         for section in ("method", "recipe"):
             options = (tree or {}).get(section) or {}
-            merged |= {f"{section}.{option}": value for option, value in options.items()}
+            merged |= {f"{section}.{option}": value for option, value in options.items() if option != "label"}
     return merged
 
 

@@ -45,7 +45,7 @@ def _overview(lines: Sequence[_Line]) -> Table:
     columns: list[Column[_Line]] = [
         Column("published row", lambda line: Entry(line.target.row.method), text=True),
         Column("benchmark", lambda line: Entry(_benchmark(line.target)), text=True),
-        Column("sweep", lambda line: Entry(f"reproduce_{line.target.name}"), text=True),
+        Column("sweep", lambda line: Entry(line.target.sweep), text=True),
         Column("published mean", lambda line: number_entry(flat_mean(line.target.row), absent=EMPTY)),
         Column("ours", lambda line: _ours(line.match.mean) if line.match and line.match.whole else EMPTY),
         Column("tasks run", _tasks_run),

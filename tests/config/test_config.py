@@ -155,7 +155,7 @@ AUTHORS: dict[str, tuple[int, float, float, float, bool]] = {
 
 
 def test_the_authors_table_is_complete() -> None:
-    assert {path.stem for path in (CONF / "hparams" / "released" / "aoft").glob("*.yaml")} == set(AUTHORS)
+    assert {path.stem for path in (CONF / "hparams" / "aoft_released").glob("*.yaml")} == set(AUTHORS)
 
 
 @pytest.mark.parametrize("dataset", AUTHORS)
@@ -211,7 +211,7 @@ def test_another_method_does_not_get_aofts_recipe() -> None:
 
 
 def test_the_command_line_wins() -> None:
-    recipe = config_of("method=aoft", "hparams=released", "dataset=cifar100", "recipe.lr=0.25").recipe
+    recipe = config_of("method=aoft_released", "dataset=cifar100", "recipe.lr=0.25").recipe
     assert (recipe.lr, recipe.weight_decay) == (0.25, 5e-1)
 
 

@@ -15,7 +15,9 @@ from hydra.plugins.sweeper import Sweeper
 import aoft_bench.experiments.run as run_module
 from aoft_bench.cli.status import CellStatus, time_left
 from aoft_bench.cli.status import summary as summary_of_cells
+from aoft_bench.data import tasks
 from aoft_bench.experiments.sweep import Job, records_of, summary
+from aoft_bench.experiments.work import Work
 from aoft_bench.records.files import read_record
 from aoft_bench.records.unfinished import note_failure, read_notes, remove_finished
 from aoft_bench.utils.locks import claim, is_held
@@ -271,7 +273,7 @@ def test_the_grid_of_a_sweep(pack: dict[str, str], tmp_path: Path) -> None:
     # without a cache it cannot be said of which cells the records are
     told = call("status", *options, f"data.cache={tmp_path}/none", cwd=tmp_path)
     assert "│ linear │ ?·?    │" in told.out and "6 cells: 4 · missing, 2 ? unknown (a record of this" in told.out
-    assert "6 of them: data not prepared or weights not here" in told.out
+    assert "6 of them: data not prepared: what is done" in told.out
     failure = tmp_path / "results" / "failures" / "vit_nano" / "lora" / "folder" / "seed7-0123456789.json"
     note_failure(failure, "lora · folder · seed 7", "", {}, OSError("no space\nat all"))
     lines = call("status", cwd=tmp_path).out.splitlines()
@@ -376,9 +378,22 @@ def test_problems_of_a_sweep_are_one_line() -> None:
         for name in ("dtd", "pets", "pets")
     ]
     assert summary_of_cells(left[:1]).splitlines()[-1] == "1 of them: no data for dtd: get it"
-    assert summary_of_cells(left).splitlines()[-1] == (
-        "3 of them: no data for pets (2), no data for dtd (1); `aoft-bench doctor` tells what to do"
-    )
+    assert summary_of_cells(left).splitlines()[-1] == "3 of them: no data for pets (2), no data for dtd (1)"
+
+
+def test_what_is_left_to_compute_and_to_get() -> None:
+    cells = [
+        CellStatus("lora", "dtd", 0, "done", 10.0, work=Work(1, 2, 3)),
+        CellStatus("lora", "dtd", 1, "missing", lacks=("data", "weights"), work=Work(32_000, 1_000_000, 1_880)),
+        CellStatus("lora", "cub", 1, "stopped", lacks=("data",), work=Work(1, 2, 3)),
+        CellStatus("lora", "mine", 1, "missing"),
+    ]
+    _, _, work, *lines = summary_of_cells(cells).splitlines()
+    assert work.startswith("to compute: 32,001 steps on 1,000,002 images, and 1,883 images to score, without 1 cell")
+    assert [line.split()[0] for line in lines] == ["dtd:", "cub:", "`aoft-bench", "weights:"]
+    assert "`aoft-bench prepare dataset=dtd` gets the originals" in lines[0] and "from their authors" in lines[1]
+    every = [CellStatus("lora", name, 0, "missing", lacks=("data",)) for name in tasks("vtab1k")]
+    assert summary_of_cells(every).splitlines()[2].startswith("  vtab1k: `aoft-bench prepare dataset=vtab1k`")
 
 
 def test_a_summary_names_what_failed_and_what_is_missing() -> None:

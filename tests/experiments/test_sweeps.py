@@ -22,7 +22,7 @@ SWEEPS = CONF.parent / "sweeps"
 NAMES = [
     *sorted(path.stem for path in SWEEPS.glob("*.yaml") if not path.stem.startswith("reproduce_")),
     "reproduce_fgvc_ssf",
-    "reproduce_vtab_aoft",
+    "reproduce_vtab_rlrr",
 ]
 VTAB = [name for name, task in TASKS.items() if task.suite == "vtab1k"]
 EIGHT = {"linear", "aoft", "aoft_without_lambda", "aoft_adapter", "lora", "lora_matched", "adapter", "full"}
@@ -101,6 +101,11 @@ def test_the_header_has_its_own_command_and_each_is_accepted(name: str, monkeypa
 def test_a_sweep_over_a_suite_has_all_of_its_tasks(name: str, suite: str) -> None:
     found = {word.removeprefix("dataset=") for job in jobs(name) for word in job if word.startswith("dataset=")}
     assert found == {task for task, entry in TASKS.items() if entry.suite == suite}
+
+
+def test_the_papers_tables_are_of_both_benchmarks() -> None:
+    found = {word.removeprefix("dataset=") for job in jobs("paper") for word in job if word.startswith("dataset=")}
+    assert found == {name for name, entry in TASKS.items() if entry.suite in ("vtab1k", "fgvc")}
 
 
 def test_each_seed_of_the_few_shot_sweep_draws_images_of_its_own() -> None:
