@@ -9,13 +9,14 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
@@ -50,13 +51,30 @@ def main(arguments: Sequence[str]) -> int:
     of_process = sys.argv
     sys.argv = [sys.argv[0], *line.arguments]  # where hydra.main reads its arguments
     try:
-        with line.composer.user_errors():
+        with line.composer.user_errors(), _without_mode(line.name, line.words):
             start(run_job)()
     except SystemExit as ended:  # a cell or a sweep that failed, or a signal
         return int(ended.code or 0)
     finally:
         sys.argv = of_process
     return 0
+
+
+@contextmanager
+def _without_mode(name: str, words: Sequence[str]) -> Iterator[None]:
+    """Within it Hydra does not compose a configuration in which nothing gives hydra.mode, only to look for that.
+
+    It takes as long as composing what is run. There is no option for it; a Hydra without this method is left as it is.
+    """
+    if name != "config" or any("hydra" in word for word in words) or not hasattr(Hydra, "get_mode"):
+        yield
+        return
+    of_hydra = Hydra.get_mode
+    Hydra.get_mode = lambda self, config_name, overrides: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Hydra.get_mode = of_hydra  # type: ignore[method-assign]
 
 
 def install_signal_handlers() -> None:

@@ -4,6 +4,7 @@ Such files are copied between people and written from records. A section of Hydr
 program, so each file is read here before Hydra composes anything.
 """
 
+import functools
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -30,7 +31,8 @@ def check_hparams_files(folders: Iterable[Path]) -> None:
     for folder in folders:
         for path in _files(folder / "hparams"):
             try:
-                problem = hparams_problem(path.read_text(encoding="utf-8"))
+                status = path.stat()
+                problem = _problem_of(path, status.st_mtime_ns, status.st_size, status.st_ino)
             except (OSError, ValueError, yaml.YAMLError):
                 continue  # Hydra names it, if it is asked for
             if problem:
@@ -44,6 +46,12 @@ def _files(folder: Path) -> Iterator[Path]:
         if len(Path(where).parts) - len(folder.parts) >= DEEPEST:
             folders.clear()  # a link may lead back
         yield from (Path(where, name) for name in sorted(names) if name.endswith(".yaml"))
+
+
+@functools.lru_cache(maxsize=10_000)
+def _problem_of(path: Path, *version: int) -> str | None:
+    """`hparams_problem` of a file. version: what changes with its content."""
+    return hparams_problem(path.read_text(encoding="utf-8"))
 
 
 def hparams_problem(text: str) -> str | None:

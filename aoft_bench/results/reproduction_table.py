@@ -10,6 +10,7 @@ from aoft_bench.results.settings import BENCHMARKS, Comparison
 from aoft_bench.results.table import Column, Entry, Table, make_block, mean_entry, number_entry
 
 EMPTY = Entry("")
+NAMED = 3  # tasks that the line of a mean names
 WITHIN = (
     "Within seeds: the published number lies where 95 % of further seeds of ours are expected, "
     "mean ± t s √(1 + 1/n), and its rounding; with one seed that cannot be said"
@@ -76,7 +77,8 @@ def _table_of(match: Match) -> Table:
         Column("seeds", lambda cell: Entry(", ".join(map(str, cell.pair.seeds))), text=True),
     ]
     cells = [_Cell(task, match.cells.get(task, CellPair(target.row.cells.get(task), (), ()))) for task in target.tasks]
-    mean = _Cell("mean" if match.whole else f"mean of {', '.join(match.cells)}", match.mean)
+    some = ", ".join(match.cells) if len(match.cells) <= NAMED else f"these {len(match.cells)}"
+    mean = _Cell("mean" if match.whole else f"mean of {some}", match.mean)
     checkpoint = BEST_EPOCH if match.best_epoch else LAST_EPOCH
     caption = (
         f"Top-1 in % on test, {checkpoint}; published: {row.source}, {_stated(row.checkpoint)}; empty where nothing "

@@ -63,8 +63,25 @@ def adapted(method: str, options: dict, model: nn.Module | None = None, seed: in
     return contract.attached(vit() if model is None else model, method, seed, **options)
 
 
-@each(CASES)
-@pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
+# what another setting of a method hardly breaks; `make test-slow` tests it for each
+SETTING_SLOW = (
+    contract.check_gradient_checkpointing,
+    contract.check_seed,
+    contract.check_bf16,
+    contract.check_copy,
+)
+
+
+def checks_of(cases):
+    """Each check on each case; marked slow where it is of `SETTING_SLOW`, and the method is tested without options."""
+    for method, options in cases:
+        for check in contract.CHECKS:
+            marks = [pytest.mark.slow] if options and check in SETTING_SLOW else []
+            name = "-".join([check.__name__, method, *map(str, options.values())])
+            yield pytest.param(check, method, options, id=name, marks=marks)
+
+
+@pytest.mark.parametrize("check, method, options", checks_of(CASES))
 def test_on_a_vit(check, method, options):
     check(methods.build(method, options))
 

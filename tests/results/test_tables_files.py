@@ -341,3 +341,9 @@ def test_one_setting_for_a_paper(tmp_path: Path, cli: Command) -> None:
         wrong = cli("tables", "--only", name)
         assert wrong.code == 2 and wrong.err.count("\n") == 1 and said in wrong.err
     assert [*(root / "tables").iterdir()] == [file]
+
+
+def test_a_wide_table_in_a_log_keeps_its_numbers() -> None:
+    columns = [Column[int](f"task {n}", lambda i, n=n: Entry(f"{100 + n}.{i}")) for n in range(25)]
+    printed = to_terminal([Table("wide", "c", columns, [make_block(columns, [7])])])
+    assert all(f"{100 + n}.7" in printed for n in range(25))

@@ -6,11 +6,12 @@ from aoft_bench.results.table import Table
 from aoft_bench.results.writers.markdown import with_spread_and_note
 from aoft_bench.utils.text import one_line
 
+_WIDEST = 1_000  # columns of a line in a file
 _STYLES = {"best": "bold", "second": "underline", "": ""}
 
 
 def to_terminal(tables: Sequence[Table]) -> str:
-    """The tables one after the other, as wide as the terminal."""
+    """The tables one after the other, as wide as the terminal; in a pipe or a log as wide as they are."""
     from rich import table as rich_table
     from rich.console import Console
     from rich.markup import escape
@@ -19,6 +20,8 @@ def to_terminal(tables: Sequence[Table]) -> str:
         return escape(one_line(text))
 
     console = Console()
+    if not console.is_terminal:  # rich would take 80 columns, in which the 19 tasks of VTAB-1k have none left
+        console = Console(width=_WIDEST)
     with console.capture() as capture:
         for table in tables:
             shown = rich_table.Table(title=f"{plain(table.title)}\n{plain(table.caption)}", title_justify="left")
