@@ -81,7 +81,7 @@ def checks_of(cases):
             yield pytest.param(check, method, options, id=name, marks=marks)
 
 
-@pytest.mark.parametrize("check, method, options", checks_of(CASES))
+@pytest.mark.parametrize("check, method, options", list(checks_of(CASES)))
 def test_on_a_vit(check, method, options):
     check(methods.build(method, options))
 
