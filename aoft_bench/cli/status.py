@@ -192,7 +192,7 @@ def _work_left(cells: list[CellStatus]) -> list[str]:
     if not known.steps:
         return []
     others = works.count(None)
-    without = f", without {others:,} cell{'s' * (others > 1)} of images of your own" if others else ""
+    without = f", without {counted(others, 'cell')} of images of your own" if others else ""
     return [
         f"to compute: {known.steps:,} steps on {known.trained:,} images, and {known.scored:,} images to score{without} "
         "(docs/paper.md: how long that takes)"

@@ -127,7 +127,9 @@ def test_every_file_opens_with_its_purpose_and_command(path: Path) -> None:
         comments.pop(0)
     assert len(comments) >= 2
     assert re.match(r"# \S.{20,}", comments[0]), "the first line says what it is for"
-    assert any(re.match(r"#   (python -m aoft_bench|aoft-bench)\b", line) for line in comments[1:]), "a later one is its command"
+    assert any(re.match(r"#   (python -m aoft_bench|aoft-bench)\b", line) for line in comments[1:]), (
+        "a later one is its command"
+    )
 
 
 # batch size, lr, dropout rate of the branches, weight decay, flip: spec/aoft.md, "Training recipe of the authors' code"
