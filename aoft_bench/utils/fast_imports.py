@@ -13,20 +13,22 @@ from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
 
+_LARGE = {"torch", "pytorch_lightning"}
+
 
 @contextmanager
 def uncollected(*, keep: bool = False) -> Iterator[None]:
     """Within it no garbage is collected: the collector would look through all modules imported so far, many times.
 
-    keep: if modules were imported within, leave all objects that there are out of later collections too. For a process
-    of our own: what is garbage then stays.
+    keep: if torch or Lightning were imported within, leave all objects that there are out of later collections too.
+    For a process of our own that has not trained yet: what is garbage then stays, and a model could be among it.
     """
-    enabled, imported = gc.isenabled(), len(sys.modules)
+    enabled, imported = gc.isenabled(), _LARGE & sys.modules.keys()
     gc.disable()
     try:
         yield
     finally:
-        if keep and len(sys.modules) > imported:
+        if keep and _LARGE & sys.modules.keys() > imported:
             gc.freeze()
         if enabled:
             gc.enable()

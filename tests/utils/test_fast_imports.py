@@ -64,6 +64,15 @@ def test_a_cell_imports_no_library_that_it_does_not_use_and_leaves_it_whole(firs
     assert python(code) == "0.5"
 
 
+def test_what_is_imported_first_is_left_out_of_later_collections_and_what_comes_later_is_not() -> None:
+    """The models of earlier cells must not stay when a cell imports another method."""
+    code = (
+        "import gc, sys; from aoft_bench.cli import method_class; method_class('lora'); first = gc.get_freeze_count();"
+        "method_class('adapter'); assert 'torch' in sys.modules; print(first > 10**5, gc.get_freeze_count() == first)"
+    )
+    assert python(code) == "True True"
+
+
 def test_nothing_is_collected_while_importing() -> None:
     assert gc.isenabled()
     with uncollected():
