@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 
 from aoft_bench import __version__
 from aoft_bench.utils.errors import UserError, system_problem, unknown
-from aoft_bench.utils.fast_imports import uncollected
 from aoft_bench.utils.streams import finish_streams, steady_streams
 from aoft_bench.utils.text import is_one_line, shown
 
@@ -93,6 +92,8 @@ class ArgumentParser(argparse.ArgumentParser):
 
 def method_class(name: str) -> type[Any]:
     """The class of a method, for the checks of its options. Imports torch when it is called, not before."""
+    from aoft_bench.utils.fast_imports import uncollected
+
     with uncollected(keep=True):
         from aoft_bench import methods
 
