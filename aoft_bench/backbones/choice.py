@@ -7,7 +7,8 @@ from typing import Any
 import yaml
 
 from aoft_bench.backbones.weights import check_name
-from aoft_bench.config.schema import BackboneOptions, conf_dir
+from aoft_bench.config.folders import conf_dir
+from aoft_bench.config.schema import BackboneOptions
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.fast_imports import import_timm
 

@@ -167,7 +167,7 @@ def _take_command(words: list[str]) -> str:
 
 def _as_option(word: str) -> str:
     """The option that a bare word may stand for, such as method=lora; method=aoft for one that is no file of conf/."""
-    from aoft_bench.config.schema import conf_dir
+    from aoft_bench.config.folders import conf_dir
 
     groups = ("method", "dataset", "backbone", "experiment", "trainer", "protocol")
     group = next((group for group in groups if (conf_dir() / group / f"{word}.yaml").is_file()), "")

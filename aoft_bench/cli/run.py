@@ -23,8 +23,9 @@ from omegaconf import DictConfig, OmegaConf
 from aoft_bench.cli import HELP_FLAGS, method_class
 from aoft_bench.config.command_line import read_command_line
 from aoft_bench.config.compose import Composer, parse_override, register_plugins
+from aoft_bench.config.folders import conf_dir
 from aoft_bench.config.interpolations import resolved
-from aoft_bench.config.schema import conf_dir, from_dict
+from aoft_bench.config.schema import from_dict
 from aoft_bench.experiments.sweep import Job, note, place, read_notes, records_of, summary
 from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.fast_imports import uncollected

@@ -14,7 +14,7 @@ from pathlib import Path
 from aoft_bench.cli import ArgumentParser
 from aoft_bench.config.check import problems_of
 from aoft_bench.config.choices import choices
-from aoft_bench.config.schema import conf_dir
+from aoft_bench.config.folders import conf_dir
 from aoft_bench.tuning import hparams
 from aoft_bench.tuning.choice import Choice, check_comparable, choose, seeds_text
 from aoft_bench.tuning.evidence import SETTING_NAMES, Evidence, TuningRun, read_evidence

@@ -82,7 +82,7 @@ def survey(arguments: Sequence[str]) -> list[CellStatus]:
     from aoft_bench.backbones.choice import completed
     from aoft_bench.config.command_line import read_command_line
     from aoft_bench.config.compose import jobs_of
-    from aoft_bench.config.schema import sweeps_dir
+    from aoft_bench.config.folders import sweeps_dir
 
     line = read_command_line(arguments, method_class, sweeps_dir())
     composer = line.composer

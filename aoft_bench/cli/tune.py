@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     own, words = own_words(arguments)
     from aoft_bench.cli.run import install_signal_handlers
     from aoft_bench.cli.tune_search import searches_of
-    from aoft_bench.config.schema import sweeps_dir
+    from aoft_bench.config.folders import sweeps_dir
 
     install_signal_handlers()
     folder = sweeps_dir()

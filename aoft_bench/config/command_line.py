@@ -18,9 +18,10 @@ from hydra.core.override_parser.types import Override
 from aoft_bench.config import choices
 from aoft_bench.config.check import check_value, problems_of
 from aoft_bench.config.compose import Composer, parse_override
+from aoft_bench.config.folders import conf_dir, sweeps_dir
 from aoft_bench.config.hparams_files import check_hparams_files
 from aoft_bench.config.interpolations import interpolation_problem
-from aoft_bench.config.schema import SECTIONS, MethodClass, Scalars, conf_dir, sweeps_dir
+from aoft_bench.config.schema import SECTIONS, MethodClass, Scalars
 from aoft_bench.utils.errors import UserError, unknown_text
 from aoft_bench.utils.text import is_one_line
 

@@ -23,11 +23,11 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from aoft_bench.config.folders import conf_dir
 from aoft_bench.config.interpolations import check_interpolations, resolved
 from aoft_bench.config.method_packages import conf_folders
 from aoft_bench.config.origins import PARTS, Origins
 from aoft_bench.config.parsed_files import ParsedFiles, file_of
-from aoft_bench.config.schema import conf_dir
 from aoft_bench.utils.errors import UserError, system_problem, unknown
 from aoft_bench.utils.parallel import cores, run_jobs
 from aoft_bench.utils.text import shown

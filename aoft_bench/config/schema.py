@@ -8,7 +8,6 @@ import copy
 import dataclasses
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -308,22 +307,3 @@ def _inconsistencies(recipe: RecipeOptions) -> list[str]:
             f"recipe.warmup_lr ({recipe.warmup_lr})"
         )
     return problems
-
-
-def conf_dir() -> Path:
-    """The folder of YAML files: conf/ of a checkout (also of an editable install), or the copy inside a wheel."""
-    return _shipped("conf")
-
-
-SWEEPS = Path("sweeps")
-
-
-def sweeps_dir() -> Path:
-    """The folder of sweeps: ./sweeps, or, where there is none, that of a checkout or the copy inside a wheel."""
-    return SWEEPS if SWEEPS.is_dir() else _shipped(SWEEPS.name)
-
-
-def _shipped(name: str) -> Path:
-    package = Path(__file__).resolve().parents[1]
-    checkout = package.parent / name
-    return checkout if (package.parent / "pyproject.toml").is_file() and checkout.is_dir() else package / name

@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 
 from aoft_bench.config.added_options import added_by_methods
-from aoft_bench.config.schema import RecipeOptions, conf_dir, warmup_epochs
+from aoft_bench.config.folders import conf_dir
+from aoft_bench.config.schema import RecipeOptions, warmup_epochs
 from aoft_bench.data.tasks import TASKS
 from aoft_bench.records.schema import Record
 from aoft_bench.results.collect import LeftOut

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import yaml
 
+from aoft_bench.config.folders import conf_dir
 from aoft_bench.config.method_packages import conf_folders
-from aoft_bench.config.schema import TITLE, conf_dir
+from aoft_bench.config.schema import TITLE
 from aoft_bench.data.tasks import find
 from aoft_bench.utils.errors import UserError, unknown
 from aoft_bench.utils.files import read_regular

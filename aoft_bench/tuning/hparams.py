@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
+from aoft_bench.config.folders import conf_dir
 from aoft_bench.config.hparams_files import PACKAGE, hparams_problem
-from aoft_bench.config.schema import conf_dir
 from aoft_bench.data.tasks import OWN, TASKS
 from aoft_bench.tuning.choice import Choice, Point, seeds_text
 from aoft_bench.utils.errors import UserError

@@ -22,7 +22,8 @@ from aoft_bench.backbones.networks import NANO, build, load_backbone
 from aoft_bench.backbones.pos_embed import zoomed
 from aoft_bench.backbones.weights import AT_TIMM, at_the_hub, file_sha256, weight_file, weights_name
 from aoft_bench.config.choices import backbone_options
-from aoft_bench.config.schema import BackboneOptions, conf_dir
+from aoft_bench.config.folders import conf_dir
+from aoft_bench.config.schema import BackboneOptions
 from aoft_bench.utils.errors import UserError
 
 HEAVY = {"torch", "timm", "numpy", "wandb", "hydra"}

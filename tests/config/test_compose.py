@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aoft_bench.config.compose import Composer, first_of_each_choice, jobs_of, parse_override
+from aoft_bench.config.folders import conf_dir
 from aoft_bench.config.parsed_files import ParsedFiles
-from aoft_bench.config.schema import conf_dir
 from aoft_bench.utils.errors import UserError
 
 

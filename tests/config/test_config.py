@@ -14,7 +14,8 @@ from aoft_bench.backbones.choice import completed
 from aoft_bench.config import choices
 from aoft_bench.config.added_options import added_options, without_added
 from aoft_bench.config.compose import Composer
-from aoft_bench.config.schema import SECTIONS, RunConfig, Scalars, conf_dir, from_dict
+from aoft_bench.config.folders import conf_dir
+from aoft_bench.config.schema import SECTIONS, RunConfig, Scalars, from_dict
 from aoft_bench.utils.errors import UserError
 
 CONF = conf_dir()

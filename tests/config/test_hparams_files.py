@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
+from aoft_bench.config.folders import conf_dir
 from aoft_bench.config.hparams_files import check_hparams_files, hparams_problem
-from aoft_bench.config.schema import conf_dir
 
 HOSTILE = """# @package _global_
 recipe:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from aoft_bench import methods
 from aoft_bench.config.command_line import quoted, read_command_line
 from aoft_bench.config.compose import parse_override
-from aoft_bench.config.schema import RunConfig, from_dict, sweeps_dir
+from aoft_bench.config.folders import sweeps_dir
+from aoft_bench.config.schema import RunConfig, from_dict
 from aoft_bench.utils.errors import UserError
 
 # the characters of Hydra's grammar, and some that are outside of it

@@ -121,7 +121,7 @@ def test_wrong_options(module, options, said):
 def test_every_option_of_a_file_is_one_of_its_launcher():
     from omegaconf import OmegaConf
 
-    from aoft_bench.config.schema import conf_dir
+    from aoft_bench.config.folders import conf_dir
     from aoft_bench.experiments.launchers import ray as ray
 
     modules = {"joblib": joblib, "submitit_slurm": slurm, "ray": ray}

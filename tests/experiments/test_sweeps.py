@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from aoft_bench import methods
 from aoft_bench.config.command_line import read_command_line
 from aoft_bench.config.compose import Composer, jobs_of
-from aoft_bench.config.schema import RunConfig, conf_dir, from_dict
+from aoft_bench.config.folders import conf_dir
+from aoft_bench.config.schema import RunConfig, from_dict
 from aoft_bench.data.tasks import TASKS
 
 CONF = conf_dir()

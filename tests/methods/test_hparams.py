@@ -14,7 +14,7 @@ from test_config import config_of
 
 from aoft_bench import data, methods
 from aoft_bench.backbones.layout import VIT_B16
-from aoft_bench.config.schema import conf_dir
+from aoft_bench.config.folders import conf_dir
 
 VTAB, FGVC = data.tasks("vtab1k"), data.tasks("fgvc")
 OF_PETL_VIT = {  # the recipe that Convpass, FacT, Bi-LoRA, Bi-AdaptFormer, RepAdapter and CaRA share

@@ -16,7 +16,7 @@ import aoft_bench
 from aoft_bench import methods
 from aoft_bench.backbones.layout import VIT_B16
 from aoft_bench.config import choices
-from aoft_bench.config.schema import conf_dir
+from aoft_bench.config.folders import conf_dir
 from aoft_bench.utils.errors import UserError
 
 CASES = [(name, {}) for name in methods.names()] + VARIANTS

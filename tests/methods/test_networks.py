@@ -13,7 +13,7 @@ from aoft_bench import methods
 from aoft_bench.backbones.layout import FAMILIES, block_paths, family_of
 from aoft_bench.backbones.tiny import TINY
 from aoft_bench.cli.list import OTHERWISE, on_network
-from aoft_bench.config.schema import conf_dir
+from aoft_bench.config.folders import conf_dir
 from aoft_bench.utils.errors import UserError
 
 # one method for each part of a block that a method acts on, on families that keep these parts in other places

@@ -6,7 +6,8 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from aoft_bench.config.schema import ProtocolOptions, conf_dir
+from aoft_bench.config.folders import conf_dir
+from aoft_bench.config.schema import ProtocolOptions
 from aoft_bench.records.protocols import PROTOCOLS
 
 ROOT = Path(__file__).resolve().parents[2]

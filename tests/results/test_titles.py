@@ -8,7 +8,7 @@ import yaml
 from conftest import Command
 from record_cases import markdown_rows, record, write
 
-from aoft_bench.config.schema import conf_dir
+from aoft_bench.config.folders import conf_dir
 from aoft_bench.data.tasks import OWN, TASKS
 from aoft_bench.results.settings import build_comparisons
 from aoft_bench.results.titles import BUILT_IN, Titles

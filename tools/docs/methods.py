@@ -12,7 +12,7 @@ import yaml
 
 from aoft_bench import methods
 from aoft_bench.cli.list import MethodChoice, method_choices
-from aoft_bench.config.schema import conf_dir
+from aoft_bench.config.folders import conf_dir
 from aoft_bench.data.tasks import TASKS
 from aoft_bench.methods import Method
 from aoft_bench.results import published
