@@ -45,10 +45,10 @@ def config(name: str, job: list[str]) -> RunConfig:
 
 
 def header(name: str) -> list[str]:
-    """The comment lines at the top of a sweep, without their marks."""
+    """The comment lines at the top of a sweep, without their marks; a command over several is one."""
     lines = (SWEEPS / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     end = next(i for i, line in enumerate(lines) if not line.startswith("#"))
-    return [line[2:] for line in lines[:end]]
+    return re.sub(r"\\\n\s*", "", "\n".join(line[2:] for line in lines[:end])).split("\n")
 
 
 @pytest.mark.parametrize("name", NAMES)
