@@ -5,14 +5,20 @@ import gc
 import io
 import os
 import re
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 
+if TYPE_CHECKING:
+    from wrong_inputs import World
+
+pytest.register_assert_rewrite("wrong_inputs")
 os.environ["OMP_NUM_THREADS"] = "1"  # tests run beside each other; one thread each is the fastest
 os.environ["WANDB_MODE"] = "offline"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -173,3 +179,34 @@ def nano_pack(tmp_path_factory: pytest.TempPathFactory, nano: dict[str, str]) ->
 def words(options: dict[str, str], **more: str) -> list[str]:
     """name=value words of options; `more` holds names with __ for the dot, and wins."""
     return [f"{k}={v}" for k, v in (options | {k.replace("__", "."): v for k, v in more.items()}).items()]
+
+
+@pytest.fixture(scope="session")
+def true_record(tmp_path_factory: pytest.TempPathFactory, nano: dict[str, str]) -> Path:
+    """The record of a true cell, for the tests of wrong inputs."""
+    from packs import make_pack
+
+    root = tmp_path_factory.mktemp("trained")
+    make_pack(root / "pack")
+    places = {"data.root": root / "pack", "data.cache": root / "cache", "results.root": root / "results"}
+    options = nano | {"dataset": "folder", "method": "linear"} | {k: str(v) for k, v in places.items()}
+    done = call(*words(options), cwd=root)
+    assert done.code == 0, done.err
+    (record,) = (root / "results").rglob("*.json")
+    return record
+
+
+@pytest.fixture
+def world(
+    tmp_path: Path, nano: dict[str, str], monkeypatch: pytest.MonkeyPatch, true_record: Path
+) -> "Iterator[World]":
+    """What a case of wrong input starts from."""
+    from wrong_inputs import World
+
+    monkeypatch.delenv("AOFT_BENCH_DATA", raising=False)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    monkeypatch.setitem(sys.modules, "tensorflow", None)  # as if it were not installed
+    yield World(tmp_path, nano, monkeypatch, true_record)
+    for name in ("results", "cache", "outputs"):
+        if os.path.ismount(tmp_path / name):
+            subprocess.run(["umount", str(tmp_path / name)], check=True)

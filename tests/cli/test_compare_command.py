@@ -73,7 +73,10 @@ def test_runs_without_a_common_seed_are_paired_in_order(root: Path, cli: Command
         (["aoft", "lora", "dataset=eurosat"], "unknown dataset 'eurosat'; allowed: digits"),
         (["aoft", "lora", "digits"], "dataset=eurosat"),
         (["aoft"], "the following arguments are required: B"),
-        (["aoft", "lora", "--results", "nowhere"], "no records below nowhere/records; give another folder"),
+        (
+            ["aoft", "lora", "--results", "nowhere"],
+            "no records below nowhere/records (nowhere is no folder); give another folder",
+        ),
     ],
 )
 def test_a_mistake_is_a_line(root: Path, cli: Command, words: list[str], expected: str) -> None:

@@ -1,4 +1,4 @@
-"""Classes without training images are said where there are few images. tests/cli/test_wrong_inputs.py has refusals."""
+"""Classes without training images are said where there are few images. tests/cli/test_wrong_data.py has refusals."""
 
 from types import SimpleNamespace
 from typing import Any
