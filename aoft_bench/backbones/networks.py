@@ -97,7 +97,7 @@ def _network(options: BackboneOptions, extra: dict[str, Any]) -> Any:
             model = created(name, {**arguments, **extra})
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
-        if options.pool and ("pool" in why.lower() or not str(error)):  # timm 1.0.26 says nothing
+        if options.pool and "pool" in why.lower():
             raise UserError(f"backbone.pool: {options.timm} has no {options.pool!r} ({why})") from None
         raise UserError(f"backbone.img_size: {options.timm} cannot take {size} px ({why})") from None
     patch = getattr(getattr(model, "patch_embed", None), "patch_size", (1,))[0]
