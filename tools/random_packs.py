@@ -19,6 +19,7 @@ from PIL import Image
 
 from aoft_bench.data import TASKS, Task, task, tasks
 from aoft_bench.data.locations import JSON_LISTS
+from aoft_bench.utils.errors import UserError
 
 IMAGES = 40  # drawn for each split; a file can have 65,000 names on ext4
 GREY = ("dsprites_location", "dsprites_orientation", "smallnorb_azimuth", "smallnorb_elevation")
@@ -88,7 +89,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     parser.add_argument("tasks", nargs="*")
-    parser.add_argument("--every", type=int, default=1, metavar="N")
+    parser.add_argument("--every", type=int, choices=range(1, IMAGES + 1), default=1, metavar="N")
     given = parser.parse_intermixed_args()
-    for one in [task(name) for name in given.tasks or tasks("vtab1k")]:
-        print(f"{one.name}: {sum(one.sizes.values()):,} images -> {write(given.out, one, given.every)}", flush=True)
+    try:
+        for one in [task(name) for name in given.tasks or tasks("vtab1k")]:
+            print(f"{one.name}: {sum(one.sizes.values()):,} images -> {write(given.out, one, given.every)}", flush=True)
+    except (UserError, OSError) as error:  # a folder that is there already is one of these
+        parser.error(str(error))
