@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     of_process = sys.argv
     sys.argv = [sys.argv[0], *line.arguments]  # where hydra.main reads its arguments
     try:
-        with line.composer.user_errors(), _without_mode(line.name, line.words):
+        with line.composer.user_errors(), _without_mode(line.folder, line.name, line.words):
             start(run_job)()
     except SystemExit as ended:  # a cell or a sweep that failed, or a signal
         return int(ended.code or 0)
@@ -62,12 +62,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 @contextmanager
-def _without_mode(name: str, words: Sequence[str]) -> Iterator[None]:
+def _without_mode(folder: Path | None, name: str, words: Sequence[str]) -> Iterator[None]:
     """Within it Hydra does not compose a configuration in which nothing gives hydra.mode, only to look for that.
 
     It takes as long as composing what is run. There is no option for it; a Hydra without this method is left as it is.
     """
-    if name != "config" or any("hydra" in word for word in words) or not hasattr(Hydra, "get_mode"):
+    if folder or name != "config" or any("hydra" in word for word in words) or not hasattr(Hydra, "get_mode"):
         yield
         return
     of_hydra = Hydra.get_mode

@@ -142,8 +142,8 @@ handle.trainable_parameters(head=False)
 
 def _hparams(name: str) -> str:
     """Settings of conf/hparams: what is the same for all tasks in a line, the rest as a table."""
-    folders = {f"hparams/{name}": conf_dir() / "hparams" / name}
-    folders |= {f"hparams/released/{name}": conf_dir() / "hparams" / "released" / name}
+    settings_of_it = [one.name for one in _choices().values() if one.setting.startswith(f"{name} with ")]
+    folders = {f"hparams/{choice}": conf_dir() / "hparams" / choice for choice in (name, *settings_of_it)}
     parts = []
     for shown, folder in folders.items():
         files = {path.stem: path for path in folder.glob("*.yaml")}
