@@ -13,7 +13,8 @@ from aoft_bench.results.accuracy_table import APART, accuracy_table
 from aoft_bench.results.findings import finding, main_of
 from aoft_bench.results.rows import Row
 from aoft_bench.results.rules import Proofs
-from aoft_bench.results.settings import SUITES, Comparison, build_comparisons, triple
+from aoft_bench.results.setting import triple
+from aoft_bench.results.settings import SUITES, Comparison, build_comparisons
 from aoft_bench.results.table import Block, Column, Entry, Table, spans
 from aoft_bench.results.titles import BUILT_IN, Titles
 

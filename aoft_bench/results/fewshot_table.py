@@ -8,7 +8,8 @@ from functools import partial
 from aoft_bench.data.tasks import in_order
 from aoft_bench.results.image_sets import SHOTS, count_of
 from aoft_bench.results.rows import Row
-from aoft_bench.results.settings import Comparison, Setting
+from aoft_bench.results.setting import Setting
+from aoft_bench.results.settings import Comparison
 from aoft_bench.results.table import MISSING, Column, Entry, Table, count_entry, make_block, mean_entry, number_entry
 
 

@@ -11,7 +11,8 @@ from aoft_bench.data.tasks import SHIFTS, TASKS
 from aoft_bench.results.collect import LeftOut
 from aoft_bench.results.ranking import rounded
 from aoft_bench.results.rows import group_mean, means
-from aoft_bench.results.settings import Comparison, Setting
+from aoft_bench.results.setting import Setting
+from aoft_bench.results.settings import Comparison
 from aoft_bench.utils.errors import unknown_text
 from aoft_bench.utils.files import read_regular
 from aoft_bench.utils.text import one_line, shown

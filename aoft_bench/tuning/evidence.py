@@ -17,7 +17,7 @@ from aoft_bench.config.schema import RecipeOptions
 from aoft_bench.records.files import STOPPED, command_of
 from aoft_bench.records.schema import Record
 from aoft_bench.results.collect import Collected, LeftOut, collect
-from aoft_bench.results.settings import triple
+from aoft_bench.results.setting import triple
 from aoft_bench.utils.errors import unknown_text
 
 
