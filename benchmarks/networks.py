@@ -136,8 +136,9 @@ class Training:
         mean, std = NORMALIZATIONS["half"]
         part = frozen_part(self.model, normalize(self.images[:1], mean, std))
         adapted: Any = SimpleNamespace(model=self.model, mean=mean, std=std)
-        trainer: Any = SimpleNamespace(eval_batch_size=len(self.images), frozen_cache_gib=None)
+        trainer: Any = SimpleNamespace(eval_batch_size=len(self.images), frozen_cache_gib=None, progress="none")
         job: Any = SimpleNamespace(
+            label="benchmark",
             adapted=adapted,
             batches=DeviceBatches(self.images, self.labels, len(self.images)),
             trainer=trainer,
