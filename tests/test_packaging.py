@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = "import hatchling.build, sys; print(hatchling.build.build_{kind}(sys.argv[1]))"
-CONF = "from aoft_bench.config.folders import conf_dir; import aoft_bench; print(aoft_bench.__file__); print(conf_dir())"
+CONF = "import aoft_bench as a; from aoft_bench.config.folders import conf_dir; print(a.__file__); print(conf_dir())"
 
 
 def python(*arguments: str, cwd: Path, path: Path | None = None) -> str:
