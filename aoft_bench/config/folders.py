@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
+SWEEPS = Path("sweeps")
+
 
 def conf_dir() -> Path:
     """The folder of YAML files: conf/ of a checkout (also of an editable install), or the copy inside a wheel."""
     return _shipped("conf")
-
-
-SWEEPS = Path("sweeps")
 
 
 def sweeps_dir() -> Path:

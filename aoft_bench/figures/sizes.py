@@ -70,6 +70,6 @@ def _figure(dataset: str, header: str, split: str, curves: dict[str, Scores], st
     axes.set(xlabel="training images", ylabel=f"{split} top-1 on {header} (%)")
     legend_below(figure, [axes.plot([], [], label=label, **styles[label].curve())[0] for label in curves], 0.3)
     seeds = {len(values) for scores in curves.values() for values in scores.values()}
-    caption = f"{split} top-1 on {header} against the number of training images, each trained for as many epochs"
+    caption = f"{split} top-1 on {header} against the number of training images, all of the same number of epochs"
     caption += "; mean and standard deviation over seeds" if max(seeds) > 1 else "; one seed"
     return Drawing(f"sizes-{slug(dataset)}", figure, caption)
