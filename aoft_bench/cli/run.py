@@ -4,6 +4,7 @@ With -m, or a primary configuration of sweeps/, each job of the sweep is a cell,
 puts it. A cell that fails is named, the others go on, and the exit code says so.
 """
 
+import importlib
 import os
 import shlex
 import signal
@@ -16,7 +17,6 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import hydra
-from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
@@ -65,17 +65,22 @@ def main(arguments: Sequence[str]) -> int:
 def _without_mode(folder: Path | None, name: str, words: Sequence[str]) -> Iterator[None]:
     """Within it Hydra does not compose a configuration in which nothing gives hydra.mode, only to look for that.
 
-    It takes as long as composing what is run. There is no option for it; a Hydra without this method is left as it is.
+    It takes as long as composing what is run. There is no option for it, so a private method of Hydra is replaced; a
+    Hydra that does not have it is left as it is.
     """
-    if folder or name != "config" or any("hydra" in word for word in words) or not hasattr(Hydra, "get_mode"):
+    private: Any = None
+    with suppress(ImportError):
+        private = importlib.import_module("hydra._internal.hydra")
+    of_run: Any = getattr(private, "Hydra", None)
+    if folder or name != "config" or any("hydra" in word for word in words) or not hasattr(of_run, "get_mode"):
         yield
         return
-    of_hydra = Hydra.get_mode
-    Hydra.get_mode = lambda self, config_name, overrides: None  # type: ignore[method-assign]
+    of_hydra = of_run.get_mode
+    of_run.get_mode = lambda self, config_name, overrides: None
     try:
         yield
     finally:
-        Hydra.get_mode = of_hydra  # type: ignore[method-assign]
+        of_run.get_mode = of_hydra
 
 
 def install_signal_handlers() -> None:

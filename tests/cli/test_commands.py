@@ -118,3 +118,21 @@ def test_python_dash_m_is_the_same(cli: Command, tmp_path: Path) -> None:
         )
         here = cli(*words)
         assert (done.returncode, done.stdout, done.stderr) == (here.code, here.out, here.err)
+
+
+def test_hydra_looks_for_its_mode_only_where_something_can_give_one() -> None:
+    from hydra._internal.hydra import Hydra
+
+    from aoft_bench.cli.run import _without_mode
+
+    of_hydra = Hydra.get_mode
+    with _without_mode(None, "config", ["method=lora"]):
+        assert Hydra.get_mode is not of_hydra
+    assert Hydra.get_mode is of_hydra
+    for folder, name, words in (
+        (Path("sweeps"), "config", []),
+        (None, "demo", []),
+        (None, "config", ["hydra.mode=RUN"]),
+    ):
+        with _without_mode(folder, name, words):
+            assert Hydra.get_mode is of_hydra
