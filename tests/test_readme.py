@@ -13,7 +13,7 @@ from aoft_bench.config.command_line import read_command_line
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
-FOLDERS = "aoft_bench|benchmarks|conf|docs|hydra_plugins|results/shipped|sweeps|tests|tools"
+FOLDERS = "aoft_bench|benchmarks|conf|docs|hydra_plugins|results/appendix|results/shipped|sweeps|tests|tools"
 RUNS = re.findall(r"^    python -m aoft_bench (.*?)(?:  .*)?$", README, flags=re.MULTILINE)
 
 

@@ -27,7 +27,7 @@ from aoft_bench.config.folders import conf_dir
 from aoft_bench.config.interpolations import check_interpolations, resolved
 from aoft_bench.config.method_packages import conf_folders
 from aoft_bench.config.origins import PARTS, Origins
-from aoft_bench.config.parsed_files import ParsedFiles, file_of
+from aoft_bench.config.parsed_files import ParsedFiles
 from aoft_bench.utils.errors import UserError, system_problem, unknown
 from aoft_bench.utils.parallel import cores, run_jobs
 from aoft_bench.utils.text import shown
@@ -121,7 +121,7 @@ class Composer:
                 content: Any = OmegaConf.to_container(read.config)
                 for section in reversed((entry.package or "").split(".") if entry.package else []):
                     content = {section: content}
-                yield f"{folder.name}/{file_of(folder, f'{entry.config_path}.yaml').relative_to(folder)}", content
+                yield f"{folder.name}/{entry.config_path}.yaml", content
 
     def compose_jobs(self, name: str, jobs: Sequence[Sequence[str]]) -> Iterator[Tree]:
         """What `compose` gives for the overrides of each job of a sweep, in order.

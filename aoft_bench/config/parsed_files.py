@@ -14,8 +14,7 @@ from aoft_bench.config.schema import TITLE
 class ParsedFiles(ConfigSource):
     """The files of a folder, by ``parsed://FOLDER`` in Hydra's search path. A file that changes is read again.
 
-    The title of a method or a backbone is left out: it is no option of a run. Where hparams/SET/METHOD/DATASET has no
-    file, that of hparams/SET/METHOD serves: settings for all datasets alike.
+    The title of a method or a backbone is left out: it is no option of a run.
     """
 
     @staticmethod
@@ -46,15 +45,7 @@ class ParsedFiles(ConfigSource):
         return sorted(set(names))
 
     def _file(self, config_path: str) -> Path:
-        return file_of(Path(self.path), self._normalize_file_name(config_path))
-
-
-def file_of(folder: Path, name: str) -> Path:
-    """The file of a folder that is read as `name`, which ends in .yaml."""
-    path, parts = folder / name, name.split("/")
-    if parts[0] == "hparams" and len(parts) == 4 and not path.is_file():
-        return path.parent.with_suffix(".yaml")
-    return path
+        return Path(self.path) / self._normalize_file_name(config_path)
 
 
 @functools.lru_cache(maxsize=1000)

@@ -188,16 +188,7 @@ def test_lora_of_aofts_size_is_regularised_as_aoft_is() -> None:
     assert [getattr(aoft, name) for name in names] == [getattr(lora, name) for name in names]
 
 
-@pytest.mark.parametrize("dataset", ["eurosat", "digits"])
-def test_hparams_short_is_the_file_of_the_method(dataset: str) -> None:
-    words = (f"dataset={dataset}", "method=lora")
-    assert config_of(*words, "hparams=short") == config_of(*words, "hparams=short/lora")
-    assert config_of(*words, "hparams=short", "recipe.lr=0.5").recipe.lr == 0.5
-    with pytest.raises(UserError, match=r"no settings for a short budget of ssf: give recipe\.epochs and recipe\.lr"):
-        config_of(f"dataset={dataset}", "method=ssf", "hparams=short")
-
-
-def test_sets_with_a_file_for_each_dataset_stay_as_they_are() -> None:
+def test_a_set_has_a_file_for_each_method_and_dataset() -> None:
     words = ("dataset=digits", "method=lora")
     assert config_of(*words, "hparams=embedded") == config_of(*words, "hparams=embedded/lora/digits")
 
