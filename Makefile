@@ -46,7 +46,7 @@ coverage: install
 
 # TensorFlow is needed to prepare the originals of VTAB-1k, never to train
 test-data: $(BIN)/.tensorflow
-	$(BIN)/python -m pytest -m data
+	$(BIN)/python -m pytest $(PARALLEL) -m data
 
 $(BIN)/.tensorflow: $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,tensorflow]"

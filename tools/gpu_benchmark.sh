@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The GPU part of the benchmarks in one go, under ten minutes on an H200, its tables last: tests that need a GPU, steps of every
-# method against the floor, scoring, data path, operations, start-up, a whole cell, several cells at once, growth.
+# The GPU part of the benchmarks in one go, under ten minutes on an H200, its tables last: tests that need a GPU, steps of
+# every method against the floor, scoring, data path, operations, start-up, a whole cell, several cells at once, growth.
 #
 #   tools/gpu_benchmark.sh [FOLDER]      benchmark.json and benchmark.md go there (outputs/benchmark)
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-outputs/benchmark} PYTHON=${PYTHON:-python}
-timeout 90 "$PYTHON" -m pytest -q -p no:cacheprovider tests/test_cuda.py tests/test_crops.py
+timeout 90 "$PYTHON" -m pytest -q -p no:cacheprovider tests/training/test_cuda.py tests/data/test_crops.py
 timeout 480 "$PYTHON" -m benchmarks --device cuda --every-method --epochs 10 --out "$out" > "$out.log" 2>&1
 cat "$out/benchmark.md"
 tail -n 3 "$out.log"

@@ -19,7 +19,7 @@ NAMED = 25  # and up to which each class has its number at the axes
 
 
 def plans(comparison: Comparison, styles: Styles) -> list[Plan]:
-    """One figure a dataset, of the row that is looked for first; raises `NothingToDrawError`."""
+    """One figure a dataset, of the first row of `FEATURED`; raises `NothingToDrawError`."""
     found: list[Plan] = []
     for dataset in comparison.datasets:
         here = [row for row in comparison.rows if comparison.kept.has_some(row, dataset)]

@@ -20,7 +20,7 @@ Bins = dict[str, Reliability]  # by label of a row
 
 
 def plans(comparison: Comparison, styles: Styles) -> list[Plan]:
-    """One figure a dataset, with the rows that are looked for first; raises `NothingToDrawError`."""
+    """One figure a dataset, with at most eight rows, by `FEATURED`; raises `NothingToDrawError`."""
     found: list[Plan] = []
     for dataset in comparison.datasets:
         here = [row for row in comparison.rows if comparison.kept.has_some(row, dataset)]

@@ -116,7 +116,7 @@ def legend_marks(marks: Mapping[str, Line2D], styles: Styles) -> list[Line2D]:
 
 
 def featured(rows: list[Row], limit: int = len(FEATURED)) -> list[Row]:
-    """All rows, or the `limit` of them that a reader looks for first, in the order of `rows`."""
+    """All rows, or the `limit` of them that come first in `FEATURED`, in the order of `rows`."""
     if len(rows) <= limit:
         return rows
     rank = {name: i for i, name in enumerate(FEATURED)}

@@ -1,8 +1,8 @@
 """Result records: one JSON file a cell, the only source of tables.
 
     <root>/records/<backbone>/<method>/<dataset>/seed<k>-<hash>.json            the record
-    <root>/records/<backbone>/<method>/<dataset>/seed<k>-<hash>.safetensors     what was trained (not committed)
-    <root>/records/<backbone>/<method>/<dataset>/seed<k>-<hash>.predictions.npz what it predicted (not committed)
+    <root>/records/<backbone>/<method>/<dataset>/seed<k>-<hash>.safetensors     what was trained (git ignores it)
+    <root>/records/<backbone>/<method>/<dataset>/seed<k>-<hash>.predictions.npz what it predicted (git ignores it)
     <root>/unfinished/<backbone>/<method>/<dataset>/seed<k>-<hash>.ckpt         while it trains: the last epoch
     <root>/unfinished/<backbone>/<method>/<dataset>/seed<k>-<hash>.lock         while a process runs it
     <root>/stopped/<backbone>/<method>/<dataset>/seed<k>-<hash>.json            how far it was when `tune` stopped it

@@ -1,6 +1,6 @@
 """What a model predicted of every scored image, in a file beside the record, which names it by its SHA-256.
 
-    <root>/records/<backbone>/<method>/<dataset>/seed<k>-<hash>.predictions.npz       (not committed)
+    <root>/records/<backbone>/<method>/<dataset>/seed<k>-<hash>.predictions.npz
 
 `numpy.load(path)` reads it, without pickle. It holds, for N images in the order of the manifest's split:
 
