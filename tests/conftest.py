@@ -132,31 +132,17 @@ def cli(tmp_path: Path) -> Command:
 
 
 @pytest.fixture(scope="session")
-def nano_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded weights; where a checkout has none yet, random ones of the same shapes."""
-    from aoft_bench.backbones.networks import NANO
+def nano_weights() -> Path:
+    """The embedded weights."""
     from aoft_bench.backbones.weights import NANO_WEIGHTS
-    from aoft_bench.utils.fast_imports import import_timm
 
-    if NANO_WEIGHTS.is_file():
-        return NANO_WEIGHTS
-    import torch
-    from safetensors.torch import save_file
-
-    torch.manual_seed(0)
-    model = import_timm().models.vision_transformer.VisionTransformer(**NANO, num_classes=0)
-    path = tmp_path_factory.mktemp("weights") / "vit_nano.safetensors"
-    save_file(model.state_dict(), path)
-    return path
+    return NANO_WEIGHTS
 
 
 @pytest.fixture(scope="session")
-def nano(nano_weights: Path) -> dict[str, str]:
+def nano() -> dict[str, str]:
     """Options of a cell that takes seconds: vit_nano in fp32 on one CPU thread, one epoch, no logger."""
-    from aoft_bench.backbones.weights import NANO_WEIGHTS
-
-    given = {} if nano_weights == NANO_WEIGHTS else {"backbone.checkpoint": str(nano_weights)}
-    return given | {
+    return {
         "backbone": "vit_nano",
         "trainer": "cpu",
         "trainer.threads": "1",

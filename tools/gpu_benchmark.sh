@@ -6,7 +6,8 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-outputs/benchmark} PYTHON=${PYTHON:-python}
-timeout 90 "$PYTHON" -m pytest -q -p no:cacheprovider tests/training/test_cuda.py tests/data/test_crops.py
+tests="tests/training/test_cuda.py tests/training/test_cuda_graph.py tests/data/test_crops.py"
+timeout 90 "$PYTHON" -m pytest -q -p no:cacheprovider $tests || echo "the tests that need a GPU failed, see above" >&2
 timeout 480 "$PYTHON" -m benchmarks --device cuda --every-method --epochs 10 --out "$out" > "$out.log" 2>&1
 cat "$out/benchmark.md"
 tail -n 3 "$out.log"

@@ -529,7 +529,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20.0, help="wall-clock time of the whole run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("aoft_bench/weights/vit_nano.safetensors"))
+    parser.add_argument("--out", type=Path, default=Path("aoft_bench/backbones/vit_nano.safetensors"))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     pretrain(arguments.minutes, arguments.seed, arguments.out)

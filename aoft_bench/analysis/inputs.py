@@ -20,7 +20,7 @@ from aoft_bench.utils.errors import UserError
 class MatrixSet:
     """Matrices of one origin. weights: SHA-256 of the backbone's file; state: when a method's matrices were taken.
     Empty for a backbone: row, the label of the record's row in its comparison; setting: the name of the comparison
-    (`figures.names.stem`)."""
+    (`results.names.stem`)."""
 
     backbone: str
     weights: str

@@ -59,7 +59,9 @@ def factor_matrices(handle: Handle) -> list[LayerMatrix]:
     if not found:
         raise UserError(f"{type(handle.method).__name__} inserted nothing that has W_down and W_up")
     if not all(np.isfinite(matrix.values).all() for matrix in found):
-        raise UserError("the trained parameters hold values that are not finite: the run has diverged")
+        raise UserError(
+            "trained parameters hold values that are not finite: it diverged; run it with a lower recipe.lr"
+        )
     return found
 
 

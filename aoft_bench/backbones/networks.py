@@ -12,7 +12,7 @@ from aoft_bench.backbones.layout import classifiers, family_of
 from aoft_bench.backbones.read_weights import load_weights
 from aoft_bench.backbones.weights import RANDOM_SHA256, RANDOM_WEIGHTS, check_name, weight_file
 from aoft_bench.config.schema import BackboneOptions
-from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.errors import UserError, message_of
 from aoft_bench.utils.fast_imports import import_timm
 
 NANO = dict(img_size=32, patch_size=4, embed_dim=128, depth=6, num_heads=4, mlp_ratio=4.0)
@@ -96,10 +96,10 @@ def _network(options: BackboneOptions, extra: dict[str, Any]) -> Any:
         else:
             model = created(name, {**arguments, **extra})
     except (AssertionError, TypeError, ValueError, RuntimeError) as error:
-        why = " ".join(str(error).split())[:200] or type(error).__name__
+        why = message_of(error, 200)
         if options.pool and "pool" in why.lower():
-            raise UserError(f"backbone.pool: {options.timm} has no {options.pool!r} ({why})") from None
-        raise UserError(f"backbone.img_size: {options.timm} cannot take {size} px ({why})") from None
+            raise UserError(f"backbone.pool: {options.timm} has no {options.pool!r} ({why}); leave it out") from None
+        raise UserError(f"backbone.img_size: {options.timm} cannot take {size} px ({why}); give another") from None
     patch = getattr(getattr(model, "patch_embed", None), "patch_size", (1,))[0]
     if size % patch:  # timm would cut the rest of the image off
         raise UserError(f"backbone.img_size: got {size}, must be a multiple of {patch} for this one")
@@ -132,7 +132,7 @@ def _check_size(model: Any, options: BackboneOptions) -> None:
     try:
         model.eval()(torch.zeros(1, 3, size, size, dtype=like.dtype, device=like.device))
     except (AssertionError, IndexError, RuntimeError, ValueError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise UserError(f"backbone.img_size: {options.timm} cannot run at {size} px ({why})") from None
+        why = message_of(error, 200)
+        raise UserError(f"backbone.img_size: {options.timm} cannot run at {size} px ({why}); give another") from None
     finally:
         model.train()

@@ -15,7 +15,7 @@ from torch import nn
 from aoft_bench.backbones.layout import head_parameters
 from aoft_bench.backbones.pos_embed import resized
 from aoft_bench.backbones.transformers_names import is_transformers, to_timm
-from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.errors import UserError, first_line
 
 HEAD_PREFIXES = ("head.", "head_dist.", "fc.", "classifier.")
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -55,7 +55,7 @@ def load_weights(model: nn.Module, path: Path, sha256: str, resize: str = "bicub
             if resize != "bicubic":
                 _resize_again(model, file, resize)
         except Exception as error:
-            raise UserError(_damaged(path, f"not a Google ViT file for this network ({_first_line(error)})")) from None
+            raise UserError(_damaged(path, f"not a Google ViT file for this network ({first_line(error)})")) from None
     else:
         state = _read_state(path, file)
         if is_transformers(state):
@@ -68,7 +68,7 @@ def _renamed(model: nn.Module, state: dict[str, torch.Tensor], path: Path) -> di
     try:
         return to_timm(state, model, path)
     except (RuntimeError, IndexError) as error:  # of tensors whose shapes do not go together
-        raise UserError(_damaged(path, f"its tensors do not fit ({_first_line(error)})")) from None
+        raise UserError(_damaged(path, f"its tensors do not fit ({first_line(error)})")) from None
 
 
 def _load_state(model: nn.Module, state: dict[str, torch.Tensor], path: Path, resize: str) -> None:
@@ -143,7 +143,7 @@ def _read_state(path: Path, file: io.BytesIO) -> dict[str, torch.Tensor]:
             warnings.simplefilter("ignore")  # of kinds of tensors that are refused afterwards
             loaded = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise UserError(_damaged(path, _first_line(error))) from None
+        raise UserError(_damaged(path, first_line(error))) from None
     for key in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
@@ -163,7 +163,7 @@ def _resized(model: nn.Module, state: dict[str, torch.Tensor], path: Path, resiz
     try:
         return {**state, "pos_embed": resized(embed, grid, prefix, resize)}
     except Exception as error:
-        raise UserError(_damaged(path, f"position embeddings do not fit ({_first_line(error)})")) from None
+        raise UserError(_damaged(path, f"position embeddings do not fit ({first_line(error)})")) from None
 
 
 def _resize_again(model: nn.Module, file: io.BytesIO, resize: str) -> None:
@@ -179,7 +179,3 @@ def _resize_again(model: nn.Module, file: io.BytesIO, resize: str) -> None:
 
 def _damaged(path: Path, why: str) -> str:
     return f"cannot read the weights in {path}: {why}; fetch the file again, or give another by backbone.checkpoint"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from aoft_bench.cli import ArgumentParser
+from aoft_bench.data.decode import IMAGE_SUFFIXES, decode, is_image
 from aoft_bench.utils.errors import UserError, unknown
 from aoft_bench.utils.files import user_path
 from aoft_bench.utils.text import one_line
 
 OPTIONS = ("model", "top", "out")
-ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
 BATCH = 32
 
 
@@ -97,19 +97,17 @@ def _images(paths: list[Path]) -> list[Path]:
             raise UserError(f"no image {one_line(str(path))}: the file does not exist")
         inside = _inside(path) if path.is_dir() else [path]
         if not inside:
-            raise UserError(f"no images in {one_line(str(path))}; known endings: {' '.join(sorted(ENDINGS))}")
+            raise UserError(f"no images in {one_line(str(path))}; known endings: {' '.join(IMAGE_SUFFIXES)}")
         found += inside
     return found
 
 
 def _inside(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+    return sorted(path for path in folder.rglob("*") if is_image(path.name) and path.is_file())
 
 
 def _read(paths: list[Path], prepare: Callable[[np.ndarray], np.ndarray]) -> tuple[dict[Path, np.ndarray], list[str]]:
     """The images that can be read, prepared for the model, and a line for each of the others."""
-    from aoft_bench.data.decode import decode
-
     read, problems = {}, []
     for path in paths:
         try:

@@ -23,6 +23,7 @@ from aoft_bench.data import tasks
 from aoft_bench.data.tasks import SUITES, find, in_order
 from aoft_bench.experiments.work import Work, work_of
 from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.progress_bar import in_words
 from aoft_bench.utils.text import counted
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def summary(cells: list[CellStatus]) -> str:
     parts = [f"{counts[state]:,} {MARKS[state]} {EXPLAINED.get(state, state)}" for state in MARKS if counts[state]]
     lines = [f"{counted(len(cells), 'cell')}: {', '.join(parts)}"]
     if counts["done"] + counts["unknown"] < len(cells):
-        lines.append(f"time left: {_in_words(time_left(cells), counts['running'])}")
+        lines.append(f"time left: {_time_left_text(time_left(cells), counts['running'])}")
         lines += _work_left(cells)
     problems = Counter(cell.problem for cell in cells if cell.problem)
     if len(problems) == 1:
@@ -241,13 +242,8 @@ def _likenesses(cell: CellStatus) -> tuple[tuple[str, ...], ...]:
     return (cell.row, cell.column), (cell.row,), ()
 
 
-def _in_words(seconds: float | None, workers: int) -> str:
+def _time_left_text(seconds: float | None, workers: int) -> str:
     if seconds is None:
         return "unknown until the first cell is done"
-    shared = f", {_hours(seconds / workers)} for the {workers} that run now" if workers > 1 else ""
-    return f"about {_hours(seconds)} for one worker{shared}"
-
-
-def _hours(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{max(1, minutes)} min"
+    shared = f", {in_words(seconds / workers)} for the {workers} that run now" if workers > 1 else ""
+    return f"about {in_words(seconds)} for one worker{shared}"

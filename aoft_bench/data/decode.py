@@ -19,6 +19,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF") + (
     ("AVIF",) if importlib.util.find_spec("PIL.AvifImagePlugin") else ()
 )
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff")  # of files in folders
+
 # The largest part of a file that may be zero bytes at its end, where its format has no checksum and its decoder makes
 # pixels of anything. What Pillow writes of flat images stays below 0.13 as WebP and at 0 as AVIF; BMP and TIFF may hold
 # plain pixels, of which black ones are zero
@@ -32,6 +34,11 @@ def image_size(path: Path, where: str, content: bytes | None = None) -> tuple[in
     """(height, width) from the file's header; `where`, `content` and errors as for `decode`."""
     with _opened(path if content is None else io.BytesIO(content), path, where) as image:
         return image.height, image.width
+
+
+def is_image(name: str) -> bool:
+    """Whether a file in a folder of images is taken for one, by its name: hidden files are not."""
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
 
 
 def is_grey(path: Path, where: str, content: bytes | None = None) -> bool:

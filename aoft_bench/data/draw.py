@@ -30,7 +30,7 @@ _RULE = 1  # raise it when the same names give other splits
 
 
 class _Pool(NamedTuple):
-    """The images of one class that are left, in the order in which they are drawn; `taken` is removed from them."""
+    """The images of one class that are left, in the order of drawing; `take` removes those that it gives."""
 
     members: list[Member]
 

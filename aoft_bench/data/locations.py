@@ -56,10 +56,10 @@ class Locations:
     """Folders of this machine, and the source to use.
 
     cache: prepared arrays. root: a pack, a set with FGVC's json files, or a folder of them; None: `data/packs` and
-    `$AOFT_BENCH_DATA` are searched. source: auto, folder or tfds, see `sources.choose.choose`. tfds_dir: the folder of
-    TensorFlow Datasets; None: `$TFDS_DATA_DIR` or `~/tensorflow_datasets`. manual_dir: archives downloaded by hand;
-    None: `<tfds_dir>/downloads/manual`. Of images of the user's own: hf, the name of a dataset of the Hugging Face hub;
-    label, the column with the labels, None for its usual name. draw: which of the images train.
+    `$AOFT_BENCH_DATA` are searched. source: auto, folder, tfds, image_folder, table or hf, see `sources.choose.choose`.
+    tfds_dir: the folder of TensorFlow Datasets; None: `$TFDS_DATA_DIR` or `~/tensorflow_datasets`. manual_dir: archives
+    downloaded by hand; None: `<tfds_dir>/downloads/manual`. Of images of the user's own: hf, the name of a dataset of
+    the Hugging Face hub; label, the column with the labels, None for its usual name. draw: which of the images train.
     """
 
     cache: Path

@@ -42,9 +42,9 @@ def weights(source: int, size: int, interpolation: str) -> np.ndarray:
     return np.round(value * _FIXED_POINT) / _FIXED_POINT
 
 
-def _cubic(x: np.ndarray, a: float = -0.5) -> np.ndarray:
-    """Keys' cubic convolution kernel (Keys 1981, eq. 15 with a free a)."""
-    x = np.abs(x)
+def _cubic(x: np.ndarray) -> np.ndarray:
+    """Keys' cubic convolution kernel (Keys 1981, eq. 15), whose free parameter a is that of Pillow."""
+    x, a = np.abs(x), -0.5
     near = ((a + 2) * x - (a + 3)) * x * x + 1
     far = a * (((x - 5) * x + 8) * x - 4)
     return np.where(x < 1, near, np.where(x < 2, far, 0.0))

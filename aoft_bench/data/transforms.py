@@ -61,15 +61,13 @@ def _to_levels(values: Tensor) -> Tensor:
     return values.add_(0.5).floor_().clamp_(0, 255)
 
 
-def normalize(
-    images: Tensor, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype = torch.float32
-) -> Tensor:
-    """(x / 255 - mean) / std for x (N, C, H, W) uint8, C in {1, 3}, as (N, 3, H, W) of `dtype`.
+def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(x / 255 - mean) / std for x (N, C, H, W) uint8, C in {1, 3}, as (N, 3, H, W) float32.
 
-    A grey image is repeated to three channels first. Computed in float32 and cast last.
+    A grey image is repeated to three channels first.
     """
     shift, scale = (_channels(tuple(values), images.device) for values in (mean, std))
-    return images.float().div_(255).sub(shift).div_(scale).to(dtype)
+    return images.float().div_(255).sub(shift).div_(scale)
 
 
 @functools.lru_cache(maxsize=32)

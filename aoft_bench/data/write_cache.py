@@ -20,10 +20,10 @@ from aoft_bench.data.resample import resize_short_side, short_side_for_crop, sho
 from aoft_bench.data.sources.base import Fit, ImageBlock, Member, Source
 from aoft_bench.data.tasks import SPLITS, Task
 from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.files import is_full
 from aoft_bench.utils.progress_bar import progress
 
 _BLOCK = 256  # images in memory at a time
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
@@ -275,7 +275,7 @@ def _write_array(path: Path, shape: tuple[int, ...], dtype: type, blocks: Iterab
 def unwritable(folder: Path, error: OSError) -> UserError:
     """The error of a cache in `folder` that cannot be written."""
     elsewhere = "choose another folder with data.cache=<folder>"
-    if error.errno in _FULL:
+    if is_full(error):
         why = f"the disk is full: cannot write the cache in {folder} ({error.strerror})"
         return UserError(f"{why}; free some space or {elsewhere}")
     return UserError(f"cannot write the cache in {folder}: {error.strerror}; {elsewhere}")

@@ -64,7 +64,7 @@ class Experiment:
         prepared: what its method chose from training images before (`Method.prepare`); by default it is chosen now.
         """
         if prepared is None and self.config.method.options.prepares:
-            check_classes(self.prepared, self.protocol.train, self.config.method.name, self.label)
+            check_classes(self.prepared, self.trained_split, self.config.method.name, self.label)
         options: dict[str, Any] = {"batches": self.plain_batches, "prepared": prepared, "sha256": self.weights_sha256}
         return build_model(self.config, self.prepared.classes, self.device, **options)
 

@@ -109,13 +109,13 @@ def experiment_of(record: Record, config: RunConfig) -> Experiment:
     """The experiment of a record, its data and weights found; `UserError` if they are not those of the record."""
     hardware.prepare_cpu(config.trainer.threads)
     experiment = prepare_experiment(config)
-    for what, found, recorded in (
-        ("data", experiment.prepared.fingerprint, record["data"]["fingerprint"]),
-        ("backbone weights", experiment.weights_sha256, record["weights"]["sha256"]),
-        ("configuration", experiment.digest, record["hash"]),
+    source, file = "those images by data.root, data.source or data.tfds_dir", "that file by backbone.checkpoint"
+    for what, found, recorded, remedy in (
+        ("data", experiment.prepared.fingerprint, record["data"]["fingerprint"], f"give {source}"),
+        ("backbone weights", experiment.weights_sha256, record["weights"]["sha256"], f"give {file}"),
+        ("configuration", experiment.digest, record["hash"], "use the version of aoft_bench that wrote the record"),
     ):
         if found != recorded:
-            raise UserError(
-                f"the {what} here are not those of the record: got {found[:12]}, the record has {recorded[:12]}"
-            )
+            got = f"got {found[:12]}, the record has {recorded[:12]}"
+            raise UserError(f"the {what} here are not those of the record: {got}; {remedy}")
     return experiment

@@ -69,8 +69,8 @@ The network is made from {origin}, whose licence is {licence or "not known here"
 def _preparation(model: TrainedModel) -> str:
     p = model.preprocessing
     how = f"resized to a short side of {model.cropped} px and cropped at their center" if model.cropped else "squashed"
-    grey = f"normalized by mean {p['mean']} and standard deviation {p['std']} of values in [0, 1]"
-    return f"are {how} to {model.size} x {model.size} px ({p['interpolation']}), and {grey}"
+    normalized = f"normalized by mean {p['mean']} and standard deviation {p['std']} of values in [0, 1]"
+    return f"are {how} to {model.size} x {model.size} px ({p['interpolation']}), and {normalized}"
 
 
 def _licence(model: TrainedModel) -> str | None:

@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.errors import UserError, message_of
 
 
 def check_push(repository: str) -> None:
@@ -48,5 +48,5 @@ def _reason(error: Exception) -> str:
     if status:
         return f"{server} answers {status}"
     cause = error.__cause__ or error  # of an upload, which the hub's library wraps
-    text = " ".join(str(cause).split())[:200]
+    text = message_of(cause, 200)
     return f"{server} did not take it ({type(cause).__name__}: {text})"

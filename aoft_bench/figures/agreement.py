@@ -15,7 +15,7 @@ from aoft_bench.results.names import slug
 from aoft_bench.results.settings import Comparison
 
 
-def plans(comparison: Comparison, styles: Styles) -> list[Plan]:
+def plans(comparison: Comparison, _styles: Styles) -> list[Plan]:
     """One figure a dataset of which two rows have predictions; raises `NothingToDrawError`."""
     found: list[Plan] = []
     for dataset in comparison.datasets:

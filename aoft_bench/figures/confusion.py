@@ -18,7 +18,7 @@ NUMBERED = 12  # classes up to which the shares are written into the matrix
 NAMED = 25  # and up to which each class has its number at the axes
 
 
-def plans(comparison: Comparison, styles: Styles) -> list[Plan]:
+def plans(comparison: Comparison, _styles: Styles) -> list[Plan]:
     """One figure a dataset, of the first row of `FEATURED`; raises `NothingToDrawError`."""
     found: list[Plan] = []
     for dataset in comparison.datasets:

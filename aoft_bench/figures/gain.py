@@ -16,7 +16,7 @@ from aoft_bench.results.names import slug
 from aoft_bench.results.settings import Comparison
 from aoft_bench.results.statistics import pool_of
 
-OURS = ("aoft", "aoft_without_lambda")
+OURS = ("aoft", "aoft_without_lambda")  # AOFT in LoRA: AOFT in Adapter or VPT has other baselines
 BASELINES = ("lora", "lora_matched", "adapter")
 
 

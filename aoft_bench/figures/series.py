@@ -20,6 +20,9 @@ FAMILIES: dict[str, dict[str, str]] = {
         "aoft_orthogonal": "<",
         "aoft_frozen_q": ">",
         "aoft_lambda_only": "d",
+        "aoft_zero": "s",
+        "aoft_released": "D",
+        "aoft_adapter_without_lambda": "P",
     },
     "#0072B2": {
         "lora": "s",
@@ -44,7 +47,7 @@ FAMILIES: dict[str, dict[str, str]] = {
     "#CC79A7": {"vpt_shallow": "v", "vpt_deep": "*"},
     "#E69F00": {"ssf": "D", "arc": "p", "rlrr": "h"},
 }
-OTHERS = "#56B4E9"  # of methods that no family names: a user's own
+OTHERS = "#56B4E9"  # of methods that no family names, a user's own among them
 MARKERS = ("o", "s", "^", "X", "P", "D", "v", "p", "h", "<", ">", "*", "d")
 FILLS = ("full", "none", "left", "right", "bottom", "top")  # variants of one method
 LINES: tuple[Any, ...] = ("-", (0, (4, 1.2)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (8, 2)))
@@ -109,7 +112,7 @@ def row_styles(comparison: Comparison, methods: Styles) -> Styles:
 
 
 def legend_marks(marks: Mapping[str, Line2D], styles: Styles) -> list[Line2D]:
-    """Entries of a legend for the marks of a plot: one colour after another, a user's own last."""
+    """Entries of a legend for the marks of a plot: one colour after another, methods without a family last."""
     colors = [*FAMILIES, OTHERS]
     ordered = sorted(marks, key=lambda label: colors.index(styles[label].color))
     return [Line2D([], [], ls="", label=label, **styles[label].marks()) for label in ordered]

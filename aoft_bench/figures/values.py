@@ -14,7 +14,7 @@ from aoft_bench.results.rows import Row, means
 from aoft_bench.results.settings import Comparison
 from aoft_bench.results.statistics import pool_of
 
-NO_PREDICTIONS = "no predictions"  # are beside the records: git ignores them
+NO_PREDICTIONS = "no predictions"  # stay on the machine that made the records, but for those of results/shipped
 
 
 class NothingToDrawError(Exception):

@@ -132,7 +132,8 @@ class GPS(Method):
         for path, layer in layers_of(model):
             gradient = layer.weight.grad
             if gradient is None or not gradient.isfinite().all():
-                raise UserError(f"gps cannot choose: the gradient of {path} is not finite; the backbone is broken")
+                why = "the backbone's weights are broken: give others by backbone.checkpoint"
+                raise UserError(f"gps cannot choose: the gradient of {path} is not finite; {why}")
             self._check(path, layer)
             found[f"{path}.chosen"] = gradient.flatten(1).abs().topk(self.per_neuron, dim=1).indices.sort(dim=1).values
         return found

@@ -23,7 +23,7 @@ from aoft_bench.methods import registry
 from aoft_bench.methods.base import Batches, Factors, Method, Objective, Prepared
 from aoft_bench.methods.parts.mergeable import Mergeable
 from aoft_bench.methods.parts.step_hooks import build_once_a_step
-from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.errors import UserError, message_of
 from aoft_bench.utils.text import shown
 
 NO_MEMORY = ("allocate memory", "Storage size calculation overflowed", "out of memory")  # in torch's messages
@@ -82,7 +82,7 @@ def _try_out(model: nn.Module, method: Method) -> None:
     try:
         model.eval()(image)
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        why = " ".join(str(error).split())[:160]
+        why = message_of(error, 160)
         raise UserError(
             f"{type(method).__name__} cannot adapt a {type(model).__name__}: with what it inserts the network does not "
             f"run ({type(error).__name__}: {why}); docs/networks.md says which methods act on what"

@@ -165,7 +165,8 @@ class HTA(Method):
         for output, layer in LAST_LAYER.items():
             if output in self.targets and layer in self.targets:
                 raise UserError(
-                    f"method.targets: {output} is the output of {layer}, and only one of the two can be adapted"
+                    f"method.targets: {output} is the output of {layer}, and only one of the two can be adapted; "
+                    "leave one of them out"
                 )
         for _, block in block_paths(model):
             for target in self.targets:

@@ -65,7 +65,7 @@ from aoft_bench.backbones.layout import Matrix, Target, block_paths, check_rank,
 from aoft_bench.methods.parts.peft_layer import PeftLinear, fixed, inject, part_of
 from aoft_bench.methods.parts.peft_tuners import RANKS, TUNERS, TunerName
 from aoft_bench.methods.registry import Method, Shape, method
-from aoft_bench.utils.errors import UserError, unknown
+from aoft_bench.utils.errors import UserError, message_of, unknown
 
 # Fields of peft's configurations that say what we decide: where it acts, what is trained and saved; and those that need
 # more than a configuration. sample_at_inference would make results random.
@@ -116,7 +116,7 @@ class Peft(Method):
             parts = [{name: part_of(matrix) for name, matrix in block.items()} for block in blocks]
             adapted = inject(config, TUNERS[self.tuner], parts)
         except REFUSALS as e:
-            why = " ".join(str(e).split())
+            why = message_of(e)
             raise UserError(f"peft's {self.tuner} cannot adapt this {type(model).__name__}: {why}") from e
         for block, adapted_parts in zip(blocks, adapted, strict=True):
             for matrix in block.values():

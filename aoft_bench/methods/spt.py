@@ -154,7 +154,8 @@ class SPT(Method):
                 square += tensor.flatten().square()
             model.zero_grad()
         if not all(square.isfinite().all() for square in squares):
-            raise UserError("spt cannot choose: gradients of training images are not finite; the backbone is broken")
+            why = "the backbone's weights are broken: give others by backbone.checkpoint"
+            raise UserError(f"spt cannot choose: gradients of training images are not finite; {why}")
         parts = [part for part, _ in found]
         fixed = sum(model.get_parameter(name).numel() for name in self.tunes(model))
         step = min(STEP, max(1, self.budget // 10))  # smaller for networks that are

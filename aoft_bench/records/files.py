@@ -5,6 +5,7 @@
     <root>/records/<backbone>/<method>/<dataset>/seed<k>-<hash>.predictions.npz what it predicted (git ignores it)
     <root>/unfinished/<backbone>/<method>/<dataset>/seed<k>-<hash>.ckpt         while it trains: the last epoch
     <root>/unfinished/<backbone>/<method>/<dataset>/seed<k>-<hash>.lock         while a process runs it
+    <root>/unfinished/<backbone>/<method>/<dataset>/seed<k>-<hash>.worker.json  which process that is
     <root>/stopped/<backbone>/<method>/<dataset>/seed<k>-<hash>.json            how far it was when `tune` stopped it
     <root>/failures/<backbone>/<method>/<dataset>/seed<k>-<hash>.json           why it failed, until it is done
 

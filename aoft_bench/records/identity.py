@@ -30,7 +30,7 @@ def identity(config: Mapping[str, Any], *, fingerprint: str, weights: str, preci
         "protocol": config["protocol"]["name"],
         "seed": config["seed"],
         "precision": precision,
-        # the same images train otherwise: without those of val
+        # with `shots` train800 alone trains, whatever the protocol: images of one fingerprint then give another number
         **({"shots": shots} if (shots := config["data"].get("shots")) else {}),
     }
 

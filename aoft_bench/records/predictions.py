@@ -35,7 +35,6 @@ from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import read_regular, write_atomically
 from aoft_bench.utils.text import one_line, shown
 
-KEPT = ("top", "logits", "none")  # what `results.predictions` may be
 OVERHEAD = 2**14  # bytes of a file beside the values: headers of arrays and of the archive
 _AGAIN = "run the cell again with results.mode=force"
 

@@ -25,8 +25,8 @@ LARGEST = 2**63  # of a whole number
 Record = dict[str, Any]
 
 # the limits are beyond what is ever measured, and below what tables cannot print and figures cannot draw
-Count = Annotated[int, Field(ge=0, le=10**15)]
-Positive = Annotated[int, Field(ge=1, le=10**9)]
+Whole = Annotated[int, Field(ge=0, le=10**15)]
+PositiveWhole = Annotated[int, Field(ge=1, le=10**9)]
 Size = Annotated[float, Field(ge=0, le=1e15)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Loss = Annotated[float, Field(ge=-3.5e38, le=3.5e38)]  # a float32
@@ -49,10 +49,10 @@ class Shift(Section):
     """The result on a further test set. top1, correct: among its `classes`; correct_of_all: among all classes."""
 
     top1: Percent
-    correct: Count
-    correct_of_all: Count
-    total: Count
-    classes: Positive
+    correct: Whole
+    correct_of_all: Whole
+    total: Whole
+    classes: PositiveWhole
 
 
 class Metrics(Section):
@@ -61,8 +61,8 @@ class Metrics(Section):
 
     split: Word
     top1: Percent
-    correct: Count
-    total: Count
+    correct: Whole
+    total: Whole
     best_test_epoch_top1: Percent | None = None
     shifts: dict[str, Shift] = {}
 
@@ -70,20 +70,20 @@ class Metrics(Section):
 class Parameters(Section):
     """Numbers of parameters. trained: without the head."""
 
-    trained: Count
-    head: Count
-    trained_with_head: Count | None = None
+    trained: Whole
+    head: Whole
+    trained_with_head: Whole | None = None
 
 
 class Drawn(Section):
     """What `data.draw` drew. rule: its version; splits: those that were missing; train, shots: how many images train;
     pool: digest of the images that it drew from."""
 
-    rule: Positive
-    seed: Count
+    rule: PositiveWhole
+    seed: Whole
     splits: list[Word] = []
-    train: Positive | None = None
-    shots: Positive | None = None
+    train: PositiveWhole | None = None
+    shots: PositiveWhole | None = None
     pool: Digest
 
 
@@ -97,11 +97,11 @@ class Data(Section):
     source_note: str = ""
     official: bool
     official_note: str
-    classes: Positive | None = None
-    sizes: dict[str, Count] = {}
+    classes: PositiveWhole | None = None
+    sizes: dict[str, Whole] = {}
     mean: Channels
     std: Channels
-    copies: Count | None = None
+    copies: Whole | None = None
     drawn: Drawn | None = None
     class_names: list[str] | None = None
 
@@ -129,10 +129,10 @@ class Hardware(Section):
     device: str | None = None
     gpu: str | None = None
     cpu: str | None = None
-    cores: Count | None = None
-    threads: Count | None = None
+    cores: Whole | None = None
+    threads: Whole | None = None
     system: str | None = None
-    processes: Positive | None = None
+    processes: PositiveWhole | None = None
 
 
 class Git(Section):
@@ -147,11 +147,11 @@ class ConfigData(Section):
     normalization: Word
     root: str | None = None
     source: Word = "auto"
-    shots: Positive | None = None
+    shots: PositiveWhole | None = None
 
 
 class ConfigBackbone(Section):
-    img_size: Positive
+    img_size: PositiveWhole
     timm: str
     name: Word
 
@@ -165,8 +165,8 @@ class ConfigMethod(Named):
 
 
 class ConfigRecipe(Section):
-    epochs: Positive
-    batch_size: Positive
+    epochs: PositiveWhole
+    batch_size: PositiveWhole
     warmup_epochs: int | None
 
 
@@ -178,9 +178,9 @@ class Trial(Section):
     settings are trained up to each.
     """
 
-    rung: Positive
-    rungs: Annotated[list[Positive], Field(min_length=1, max_length=100)]
-    trials: Annotated[list[Positive], Field(min_length=1, max_length=100)]
+    rung: PositiveWhole
+    rungs: Annotated[list[PositiveWhole], Field(min_length=1, max_length=100)]
+    trials: Annotated[list[PositiveWhole], Field(min_length=1, max_length=100)]
 
 
 class Config(Section):

@@ -8,7 +8,7 @@ import platform
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic_core import from_json
 
@@ -19,11 +19,11 @@ from aoft_bench.utils.errors import UserError
 from aoft_bench.utils.files import read_regular, write_text_atomically
 from aoft_bench.utils.locks import claim, is_held
 
-STATES = ("done", "running", "stopped", "failed", "missing")
+State = Literal["done", "running", "stopped", "failed", "missing"]
 
 
-def state_of(files: CellFiles) -> str:
-    """One of `STATES` of a cell, from its files: "stopped" is one that goes on from its last epoch."""
+def state_of(files: CellFiles) -> State:
+    """The state of a cell, from its files: "stopped" is one that goes on from its last epoch."""
     if files.record.is_file():
         return "done"
     if is_held(files.lock):

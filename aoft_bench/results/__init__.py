@@ -1,1 +1,1 @@
-"""Records (one JSON a run) and the tables made from them. No module of this package imports torch."""
+"""Rows, statistics and tables made from records. No module of this package imports torch."""

@@ -42,7 +42,7 @@ def finding(comparison: Comparison) -> str:
         f"{best.label} has the highest {_over(ranked, pool)}, {rounded(mean[best.label])} %, "
         f"{_ahead(mean, best, second)}{_by_ranks(pool, best, second)}"
     ]
-    ours = [row for row in ordered if row.family.startswith("aoft")]
+    ours = [row for row in ordered if row.is_aoft]
     others = [row for row in ordered if row not in ours]
     if ours and others and {ours[0].label, others[0].label} != {best.label, second.label}:
         parts.append(_ours(ranked, mean, ours, others[0]))

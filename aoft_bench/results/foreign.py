@@ -93,7 +93,7 @@ def foreign_tables(comparisons: Sequence[Comparison], rows: Sequence[ForeignRow]
     if not found:
         theirs = ", ".join(sorted({task for row in rows for task in row.cells}))
         raise UserError(
-            f"no record scored on test has a task of {file} ({theirs}), so there is nothing to rank it with"
+            f"no record scored on test has a task of {file} ({theirs}), so there is nothing to rank it with; run one"
         )
     return found
 

@@ -42,7 +42,7 @@ def answer(a: Side, b: Side, dataset: str, setting: str, split: str) -> list[str
     so at the level `ALPHA`. Raises `UserError` if the labels of A and B differ: then their images do.
     """
     if not np.array_equal(a.runs[0].label, b.runs[0].label):
-        raise UserError(f"{a.name} and {b.name} were scored on other images: they cannot be paired")
+        raise UserError(f"{a.name} and {b.name} were scored on other images, so they cannot be paired; give two of one")
     several = len(a.seeds) > 1 or len(b.seeds) > 1
     interval = difference_interval(a.correct, b.correct, seeds=several)
     difference = 100 * float(a.correct.mean() - b.correct.mean())

@@ -89,9 +89,9 @@ def pair_tables(comparison: Comparison, pairs: dict[str, list[MethodPair]]) -> l
 def pairs_of(found: Sequence[RowPredictions]) -> list[MethodPair]:
     """Every row of an AOFT method against every row of another method, over the seeds that both have."""
     pairs = []
-    for ours in (one for one in found if one.row.family.startswith("aoft")):
+    for ours in (one for one in found if one.row.is_aoft):
         some = []
-        for other in (one for one in found if not one.row.family.startswith("aoft")):
+        for other in (one for one in found if not one.row.is_aoft):
             if common := [seed for seed in ours.seeds if seed in other.seeds]:
                 some.append(_pair(ours.of(common), other.of(common)))
         corrected = holm([pair.p_value for pair in some])

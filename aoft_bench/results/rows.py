@@ -41,6 +41,11 @@ class Row:
         return {name: statistics.fmean(values) for name, values in self.cells.items()}
 
     @property
+    def is_aoft(self) -> bool:
+        """Whether the registered method is AOFT, or AOFT in Adapter or VPT, whatever its settings are called."""
+        return self.family.startswith("aoft")
+
+    @property
     def family(self) -> str:
         """The registered method, whatever its settings are called; a tuner of peft is a family of its own."""
         options = self.records[0]["config"]["method"]

@@ -155,8 +155,8 @@ def bootstrap(pool: Pool) -> list[Bootstrap]:
 
 def paired(comparison: Comparison) -> list[Paired]:
     """Every row of an AOFT method against every row of another method, on the tasks that both have."""
-    ours = [row for row in comparison.rows if row.family.startswith("aoft")]
-    others = [row for row in comparison.rows if not row.family.startswith("aoft")]
+    ours = [row for row in comparison.rows if row.is_aoft]
+    others = [row for row in comparison.rows if not row.is_aoft]
     found = []
     for first in ours:
         pairs = [_pair(first, second, comparison.datasets) for second in others]

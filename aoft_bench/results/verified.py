@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aoft_bench.records.files import parse_record, place_of
-from aoft_bench.records.schema import Count, Digest, Record
+from aoft_bench.records.schema import Digest, Record, Whole
 from aoft_bench.results.collect import LeftOut
 from aoft_bench.results.image_sets import subset_of
 from aoft_bench.utils.errors import UserError
@@ -39,9 +39,9 @@ class Verification(BaseModel):
     model_config = ConfigDict(strict=True, allow_inf_nan=False, frozen=True)
 
     record: str
-    correct: Count
+    correct: Whole
     total: Annotated[int, Field(ge=1, le=10**15)]
-    reproduced: Count
+    reproduced: Whole
     tolerance: Annotated[float, Field(ge=0, le=100)] | None
     code: Digest
     hardware: str

@@ -25,7 +25,7 @@ from aoft_bench.training.frozen_part import FrozenPart, head_of
 from aoft_bench.training.frozen_store import FrozenStore
 from aoft_bench.training.hardware import autocast, free_memory
 from aoft_bench.training.job import TrainingJob
-from aoft_bench.training.progress import counted
+from aoft_bench.training.progress import image_progress
 
 SHARE = 4  # of the free memory, the part that the cache may take is 1 / SHARE; on the disk too
 TOLERANCE = {"fp32": 1e-4, "bf16": 3e-2}  # of what is kept and what is computed, relative to the largest value
@@ -120,7 +120,7 @@ class FrozenCache:
         job, parts = self._job, self._parts()
         size, rows = job.trainer.eval_batch_size, sum(len(images) for _, images in parts)
         self._values.clear()
-        with counted(job.trainer.progress, f"{job.label}: frozen activations", rows) as advance:
+        with image_progress(job.trainer.progress, f"{job.label}: frozen activations", rows) as advance:
             for first, part in parts:
                 for start in range(0, len(part), size):
                     seen = self._seen(part[start : start + size])

@@ -27,7 +27,7 @@ from aoft_bench.data.loader import DeviceBatches
 from aoft_bench.training.frozen_part import FrozenPart, can_drop
 from aoft_bench.training.hardware import describe
 from aoft_bench.training.job import TrainingJob
-from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.errors import UserError, message_of
 from aoft_bench.utils.files import write_atomically
 from aoft_bench.utils.locks import is_held, preparing
 
@@ -85,7 +85,7 @@ class FrozenStore:
             named = {path or FEATURES: tensor for path, tensor in on_cpu.items()}
             write_atomically(self.path, lambda partial: save_file(named, partial, meta))
         except (OSError, UserError) as error:
-            return " ".join(str(error).split())
+            return message_of(error)
         return ""
 
     def _make_room(self, needed: int) -> None:

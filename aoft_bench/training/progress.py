@@ -19,7 +19,7 @@ FIRST = 10  # seconds after which a log has the first estimate of the time left
 
 
 @contextlib.contextmanager
-def counted(kind: Kind, label: str, images: int) -> Iterator[Callable[[int], None]]:
+def image_progress(kind: Kind, label: str, images: int) -> Iterator[Callable[[int], None]]:
     """A bar on a terminal, or lines in a log, while `images` images are worked on; yields a function that is called
     with how many more are done."""
     shown, done = resolve(kind), 0
@@ -42,8 +42,8 @@ def counted(kind: Kind, label: str, images: int) -> Iterator[Callable[[int], Non
 def with_progress(
     batches: Iterable[tuple[Tensor, Tensor]], kind: Kind, label: str, images: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same batches, whose images are `counted`."""
-    with counted(kind, label, images) as advance:
+    """The same batches, with `image_progress`."""
+    with image_progress(kind, label, images) as advance:
         for batch in batches:
             yield batch
             advance(len(batch[1]))

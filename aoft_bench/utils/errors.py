@@ -28,9 +28,19 @@ def closest(name: object, allowed: Iterable[str]) -> list[str]:
     return near + [other for other in names if other not in near]
 
 
+def message_of(error: BaseException, most: int = 300) -> str:
+    """The text of an error of a library in one line, at most `most` characters; without a text the name of its type."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of the text of an error, at most 160 characters; without a text the name of its type."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
 def system_problem(error: OSError) -> str:
     """Return in words what the system refused, why, and what to do."""
-    reason = error.strerror or " ".join(str(error).split())
+    reason = error.strerror or message_of(error)
     if error.filename is None:
         return f"the system refused to go on: {reason}"
     return f"the system refused {shown(str(error.filename))}: {reason}; give another file or folder"

@@ -120,12 +120,17 @@ def no_empty_folder(folder: Path, what: str) -> Iterator[None]:
                 one.rmdir()
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that there is no room: on the disk, in the user's share of it, or in a file."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 def unwritable(target: Path, what: str, error: OSError) -> UserError:
     """The `UserError` for a folder `target` in which `what` could not be written."""
     if error.errno in (errno.EEXIST, errno.ENOTEMPTY) and target.is_dir():
         return _taken(target)
     elsewhere = "choose another folder with out=<folder>"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if is_full(error):
         why = f"cannot write {what} {target} ({error.strerror}; many small files can fill a disk too)"
         return UserError(f"the disk is full: {why}; free some space or {elsewhere}")
     return UserError(f"cannot write {what} {target}: {error.strerror}; {elsewhere}")
@@ -136,4 +141,4 @@ def _taken(target: Path) -> UserError:
 
 
 def _why(error: OSError) -> str:
-    return "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+    return "the disk is full" if is_full(error) else error.strerror or str(error)

@@ -4,7 +4,6 @@ huggingface_hub keeps the cache, retries, and goes on after a connection that br
 callers: a line that says what went wrong and what to do, and progress in a log.
 """
 
-import errno
 import io
 import sys
 import time
@@ -19,10 +18,11 @@ from huggingface_hub import constants, errors
 from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
 from huggingface_hub.utils.tqdm import tqdm
 
-from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.errors import UserError, first_line
+from aoft_bench.utils.files import is_full
 
 FIRST_TIMEOUT = 5  # seconds for the first answer, unless HF_HUB_ETAG_TIMEOUT is set
-LOG_EVERY = 15  # seconds between two lines of progress in a log
+DOWNLOAD_LOG_EVERY = 15  # seconds between two lines of progress in a log
 
 
 class HubFile(NamedTuple):
@@ -76,7 +76,7 @@ def download(file: HubFile, *, damaged: Path | None = None) -> Path:
     size = f"{found.size / 1e6:,.0f} MB" if found.size else "size unknown"
     _say(f"fetching {file.what} ({size}) from {constants.ENDPOINT}")
     options: dict[str, Any] = {"force_download": damaged is not None}
-    options["tqdm_class"] = None if sys.stderr.isatty() else LogLines
+    options["tqdm_class"] = None if sys.stderr.isatty() else _DownloadLines
     try:
         with _said_when_stopped(file):
             return Path(hub.hf_hub_download(file.repository, file.name, repo_type=file.kind, **options))
@@ -84,18 +84,18 @@ def download(file: HubFile, *, damaged: Path | None = None) -> Path:
         raise _refusal(file, _problem(error, file)) from None
 
 
-class LogLines(tqdm):  # type: ignore[misc]
+class _DownloadLines(tqdm):  # type: ignore[misc]
     """The progress of a download as a line now and then, for a log."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.last = time.monotonic()
         # tqdm itself writes to nowhere: its bars go back to the start of their line
-        options |= {"disable": False, "file": io.StringIO(), "mininterval": LOG_EVERY}
+        options |= {"disable": False, "file": io.StringIO(), "mininterval": DOWNLOAD_LOG_EVERY}
         super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]
 
     def display(self, *_: Any, **__: Any) -> bool:
         """Print a line, if it is time for one. tqdm calls this."""
-        if time.monotonic() - self.last >= LOG_EVERY or (self.n and self.n == self.total):
+        if time.monotonic() - self.last >= DOWNLOAD_LOG_EVERY or (self.n and self.n == self.total):
             self.last = time.monotonic()
             rate = self.format_dict["rate"]
             total = f" of {self.total / 1e6:,.0f}" if self.total else ""
@@ -142,13 +142,13 @@ def _problem(error: Exception, file: HubFile) -> str:
         return _refused_by_hub(error, file)
     if isinstance(error, httpx2.TransportError | httpx2.InvalidURL):
         return _lost_connection(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         return f"the disk is full; free some space in {constants.HF_HUB_CACHE}, or give another folder by HF_HOME"
     if isinstance(error, OSError) and error.errno:
         return f"the hub's cache {constants.HF_HUB_CACHE} refused them: {error.strerror}; give another by HF_HOME"
     if isinstance(error, OSError) and "size" in str(error):  # huggingface_hub compares it with what was announced
         return f"{_hub()} sent another number of bytes than it announced; run again"
-    return f"they cannot be fetched ({type(error).__name__}: {_first_line(error)}); run again"
+    return f"they cannot be fetched ({type(error).__name__}: {first_line(error)}); run again"
 
 
 def _refused_by_hub(error: errors.HfHubHTTPError, file: HubFile) -> str:
@@ -175,12 +175,12 @@ def _refused_by_hub(error: errors.HfHubHTTPError, file: HubFile) -> str:
         return f"{_hub()} had too many requests from your address ({status}); run again after {seconds} s, or {log_in}"
     if status >= 500:
         return f"{_hub()} has a fault of its own ({status}); run again later"
-    return f"{_hub()} answered {status}: {_first_line(error)}; run again"
+    return f"{_hub()} answered {status}: {first_line(error)}; run again"
 
 
 def _lost_connection(error: httpx2.TransportError | httpx2.InvalidURL) -> str:
     """What a request that got no answer means here."""
-    reason = _first_line(error)
+    reason = first_line(error)
     if isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol):
         return f"HF_ENDPOINT={constants.ENDPOINT} is no address ({reason}); give one as https://example.org"
     if isinstance(error, httpx2.TimeoutException):
@@ -195,7 +195,3 @@ def _lost_connection(error: httpx2.TransportError | httpx2.InvalidURL) -> str:
     if isinstance(error, httpx2.ConnectError):
         return f"{_hub()} cannot be reached ({reason}); run once with a network"
     return f"the connection to {_hub()} broke ({reason or type(error).__name__}); run again"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -166,7 +166,7 @@ def test_a_damaged_file_of_the_cache_is_fetched_again(server, capsys):
 
 
 def test_a_long_download_leaves_lines_in_a_log(server, monkeypatch, capsys):
-    monkeypatch.setattr(hub, "LOG_EVERY", 0)
+    monkeypatch.setattr(hub, "DOWNLOAD_LOG_EVERY", 0)
     weight_file(OPTIONS)
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("fetched")]
     assert len(lines) > 5 and all(re.fullmatch(r"fetched 0 of 0 MB(, [\d.]+ MB/s)?", line) for line in lines)

@@ -174,7 +174,7 @@ def _(world: World) -> list[str]:
     return ["forgetting", str(world.record()), "probe=cifar10"]
 
 
-@case("predict: an empty folder", "no images in nothing; known endings: .avif", command="predict")
+@case("predict: an empty folder", "no images in nothing; known endings: .jpg", command="predict")
 def _(world: World) -> list[str]:
     (world.root / "nothing").mkdir()
     return ["nothing", "model=gone"]

@@ -1,4 +1,4 @@
-"""What `aoft_bench select` writes, when it keeps what is there, and the lines with which it refuses."""
+"""What `aoft-bench select` writes, when it keeps what is there, and the lines with which it refuses."""
 
 import shutil
 from pathlib import Path
@@ -192,7 +192,7 @@ def test_the_set_that_comes_with_conf_is_as_select_writes_it() -> None:
         assert path.read_text("utf-8") == text
 
 
-@pytest.mark.parametrize("name", ["none", "short", "aoft"])
+@pytest.mark.parametrize("name", ["none", "aoft"])
 def test_a_name_that_conf_gives_to_something_else(world: World, name: str) -> None:
     world.add(record(1e-3, 150))
     shutil.copytree(ROOT / "conf/hparams", world.conf / "hparams")

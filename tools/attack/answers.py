@@ -114,7 +114,7 @@ def judge(ended: Ended, wrong: Callable[[], str], *, lines: int = 1, codes: tupl
     return Answer("unclear", f"exit code {ended.code}, {len(said)} lines: {' | '.join(said)[-300:]}")
 
 
-def same_files(folder: Path) -> str:
+def files_left(folder: Path) -> str:
     """What a refused call left in a folder, else an empty text."""
     left = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
     return f"left {', '.join(left[:3])}" if left else ""

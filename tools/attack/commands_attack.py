@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from answers import REFUSED, Answer, Attack, call, judge, same_files
+from answers import REFUSED, Answer, Attack, call, files_left, judge
 
 BASE = ["dataset=digits", "backbone=vit_nano", "trainer=cpu", "logger=none"]
 METHODS = ("aoft", "lora", "adapter", "ssf", "vpt_deep", "fact_tt", "bi_lora", "hta", "peft", "convpass", "partial")
@@ -90,7 +90,7 @@ class _Option:
         ended = call([*self.flags, *self.words, "dry_run=true"], self.folder)
         several = 8 if self.flags or "," in self.value else 1  # of a sweep each cell has its line
         answer = judge(ended, self._wrong, lines=several)
-        if answer.verdict == REFUSED and not self.flags and (left := same_files(self.folder)):
+        if answer.verdict == REFUSED and not self.flags and (left := files_left(self.folder)):
             return Answer("unclear", left)
         return answer
 

@@ -33,8 +33,8 @@ def _tensor(edit: Callable[[Any], Any]) -> Callable[[dict[str, Any]], Any]:
     return lambda state: {**state, TENSOR: edit(state[TENSOR])}
 
 
-def _states() -> dict[str, tuple[bool, Callable[[dict[str, Any]], Any]]]:
-    """name -> (whether the same numbers are expected where it is not refused, what is saved as .pth)."""
+def _states() -> dict[str, Callable[[dict[str, Any]], Any]]:
+    """name -> what is saved as .pth."""
     import torch
 
     def put(value: float) -> Callable[[Any], Any]:
@@ -48,7 +48,7 @@ def _states() -> dict[str, tuple[bool, Callable[[dict[str, Any]], Any]]]:
     def gone(name: str) -> Callable[[dict[str, Any]], Any]:
         return lambda state: {key: value for key, value in state.items() if key != name}
 
-    same: dict[str, Callable[[dict[str, Any]], Any]] = {
+    return {
         "a NaN": _tensor(put(float("nan"))),
         "an infinity": _tensor(put(float("inf"))),
         "3e38": _tensor(put(3e38)),
@@ -83,7 +83,6 @@ def _states() -> dict[str, tuple[bool, Callable[[dict[str, Any]], Any]]]:
         "an extra tensor": lambda state: {**state, "blocks.1.attn.bias_table": state[TENSOR]},
         "longer position embedding": lambda state: {**state, "pos_embed": state["pos_embed"].repeat(1, 2, 1)},
     }
-    return {name: (True, make) for name, make in same.items()}
 
 
 def _files() -> dict[str, Callable[[Path, random.Random], Any]]:
@@ -150,7 +149,7 @@ def weights(rng: random.Random, base: Path) -> Iterator[Attack]:
             folder.mkdir()
             path = folder / ("w.pth" if kind == "state" else rng.choice(["w.safetensors"] * 4 + ["w.npz", "w.bin"]))
             if kind == "state":
-                torch.save(states[name][1](dict(state)), path)
+                torch.save(states[name](dict(state)), path)
             else:
                 shutil.copy(NANO_WEIGHTS, path)
                 files[name](path, rng)

@@ -107,8 +107,6 @@ def _options(method: Method) -> str:
         cls.__doc__ for cls in reversed(type(method).__mro__) if "Options" in (vars(cls).get("__doc__") or "")
     ]
     fields = dataclasses.fields(method)  # type: ignore[arg-type]
-    if not fields:
-        return ""
     rows = [[f"`{field.name}`", f"`{_plain(getattr(method, field.name))}`"] for field in fields]
     said = [_markdown(paragraph) for doc in documented for paragraph in text.paragraphs(inspect.cleandoc(doc or ""))]
     return "\n\n".join(["## Options", *said, _table(["`method.` …", "default"], rows)])

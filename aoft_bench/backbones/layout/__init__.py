@@ -5,7 +5,6 @@ entry of families.py. What a network does not have is refused in one line that n
 """
 
 from aoft_bench.backbones.layout.blocks import (
-    Parts,
     attend,
     attention_branch,
     expect_prompts,
@@ -17,7 +16,6 @@ from aoft_bench.backbones.layout.blocks import (
     require_plain_attention,
 )
 from aoft_bench.backbones.layout.chosen import (
-    Blocks,
     acted_on,
     acting_on,
     block_paths,
@@ -25,7 +23,7 @@ from aoft_bench.backbones.layout.chosen import (
     last_blocks,
     require_neighbours,
 )
-from aoft_bench.backbones.layout.families import FAMILIES, Family, family_of
+from aoft_bench.backbones.layout.families import FAMILIES, family_of
 from aoft_bench.backbones.layout.matrices import (
     Matrix,
     Sublayer,
@@ -71,10 +69,7 @@ __all__ = [
     "CLASS_TOKEN",
     "FAMILIES",
     "VIT_B16",
-    "Blocks",
-    "Family",
     "Matrix",
-    "Parts",
     "Shape",
     "Sublayer",
     "Target",

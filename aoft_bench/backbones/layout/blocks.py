@@ -36,7 +36,8 @@ def the_family_of(block: nn.Module) -> Family:
     """The entry of a block; `UserError` for another module."""
     family = family_of(block)
     if family is None:
-        raise UserError(f"a {type(block).__name__} is no block of a known family of networks")
+        name = type(block).__name__
+        raise UserError(f"a {name} is no block of a known family of networks; docs/networks.md has those that are")
     return family
 
 

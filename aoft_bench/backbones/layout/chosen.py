@@ -13,7 +13,7 @@ from torch import nn
 from aoft_bench.backbones.layout.families import family_of
 from aoft_bench.utils.errors import UserError
 
-Blocks = int | str | list[int]  # all; last:N, or N; numbers from 0, rising
+ChosenBlocks = int | str | list[int]  # all; last:N, or N; numbers from 0, rising
 
 
 def last_blocks(blocks: int | str) -> int:
@@ -32,7 +32,7 @@ def all_blocks(model: nn.Module) -> list[tuple[str, nn.Module]]:
     return blocks
 
 
-def chosen_blocks(model: nn.Module, blocks: Blocks) -> list[int]:
+def chosen_blocks(model: nn.Module, blocks: ChosenBlocks) -> list[int]:
     """Numbers, from 0 and rising, of the blocks that an option `method.blocks` names; `UserError` for those that the
     network does not have."""
     count = len(all_blocks(model))
@@ -50,7 +50,7 @@ def chosen_blocks(model: nn.Module, blocks: Blocks) -> list[int]:
 
 
 @contextmanager
-def acting_on(model: nn.Module, blocks: Blocks) -> Iterator[None]:
+def acting_on(model: nn.Module, blocks: ChosenBlocks) -> Iterator[None]:
     """Within, `model` shows these blocks only. Raises `UserError` as `chosen_blocks` does."""
     if blocks == "all":
         yield

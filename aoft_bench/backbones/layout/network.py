@@ -10,8 +10,8 @@ from aoft_bench.backbones.layout.chosen import acted_on, all_blocks, block_paths
 from aoft_bench.backbones.layout.families import UNKNOWN, Family, family_of
 from aoft_bench.utils.errors import UserError
 
-# modules that compute a bias from relative positions; their layers see no tokens
 CLASS_TOKEN = "cls_token"  # name of the parameter, where a network has one
+# modules that compute a bias from relative positions; their layers see no tokens
 OF_POSITIONS = ("cpb_mlp", "rel_pos")
 # feed-forward parts of timm with two dropouts
 WITH_DROPOUTS = ("Mlp", "GluMlp", "SwiGLU", "GlobalResponseNormMlp")
@@ -153,7 +153,8 @@ def final_norm(model: nn.Module) -> str:
     after = paths[paths.index(blocks[-1]) :]
     found = [p for p in after if p in norms and not any(p.startswith(f"{block}.") for block in blocks)]
     if not found:
-        raise UserError(f"cannot adapt a {type(model).__name__}: it has no layer norm between its blocks and its head")
+        name = type(model).__name__
+        raise UserError(f"cannot adapt a {name}: it has no layer norm between its blocks and its head; use a plain ViT")
     return found[0]
 
 

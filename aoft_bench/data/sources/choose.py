@@ -90,14 +90,17 @@ def place_of(kind: str, task: Task, locations: Locations) -> Path | None:
     return None
 
 
+def _not_of_tfds(task: Task) -> UserError:
+    return UserError(
+        f"{task.name}: data.source=tfds is for the tasks of VTAB-1k and their full training sets; leave it at auto"
+    )
+
+
 def _of_table(task: Task, locations: Locations, cached_from_tfds: bool) -> str:
     """`choose` for a task of the table."""
     if locations.source == "tfds":
         if "tfds" not in task.sources:
-            raise UserError(
-                f"{task.name}: data.source=tfds is for VTAB-1k, it does not come from TensorFlow Datasets; "
-                f"leave data.source at auto"
-            )
+            raise _not_of_tfds(task)
         if locations.root is not None:
             raise UserError(
                 f"data.source=tfds and data.root={locations.root} contradict each other; data.root is for folder "
@@ -151,10 +154,7 @@ def _of_own(task: Task, locations: Locations) -> str:
             raise UserError("data.source=hf needs data.hf=NAME of the hub, or data.root=<folder of save_to_disk>")
         return locations.source
     if locations.source == "tfds":
-        raise UserError(
-            f"{task.name}: data.source=tfds is for VTAB-1k, your own images do not come from TensorFlow Datasets; "
-            f"leave data.source at auto"
-        )
+        raise _not_of_tfds(task)
     if locations.root is None:
         raise UserError(f"dataset={task.name} needs data.root=<place of your images>: {OWN_LAYOUTS}")
     root = user_path(locations.root, "data.root")

@@ -18,7 +18,7 @@ from aoft_bench.data.sources.base import Source
 from aoft_bench.data.sources.columns import SPLIT_NAMES, no_column, numbered, split_listings, split_of
 from aoft_bench.data.sources.listing import ListedImages, check_trained
 from aoft_bench.data.tasks import Task
-from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.errors import UserError, message_of
 
 EXTRA = "pip install -e '.[hf]' in the checkout, or pip install datasets"
 
@@ -56,7 +56,7 @@ def _from_hub(text: str) -> Mapping[str, Any]:
     try:
         return datasets.load_dataset(name, config or None)  # type: ignore[no-any-return]
     except Exception as error:  # of the library, of the hub, of the network, of a file
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = message_of(error)
         raise UserError(
             f"cannot load the dataset data.hf={text}: {reason}; check the name (NAME or NAME:CONFIG) and the network, "
             f"or save it by save_to_disk where there is one and give data.source=hf data.root=<folder>"
@@ -74,7 +74,7 @@ def _from_disk(root: Path) -> Mapping[str, Any]:
     try:
         found = datasets.load_from_disk(str(root))
     except Exception as error:  # whatever a damaged file leads to
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = message_of(error)
         raise UserError(f"cannot read the dataset {root}: {reason}; save it again by save_to_disk") from error
     return found if isinstance(found, dict) else {"train": found}
 

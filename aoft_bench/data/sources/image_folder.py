@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aoft_bench.data.decode import IMAGE_SUFFIXES, is_image
 from aoft_bench.data.locations import Locations
 from aoft_bench.data.sources.base import Source
 from aoft_bench.data.sources.columns import SPLIT_NAMES, split_of
@@ -29,8 +30,6 @@ from aoft_bench.data.sources.listing import (
 from aoft_bench.data.tasks import Task
 from aoft_bench.utils.errors import UserError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff")
-
 
 def from_image_folder(task: Task, locations: Locations) -> Source:
     """The images below `data.root`; raises `UserError` where a folder or a file is wrong."""
@@ -44,7 +43,7 @@ def from_image_folder(task: Task, locations: Locations) -> Source:
 def holds(root: Path) -> bool:
     """Whether `root` is a folder with one of the splits, or with folders in which images lie."""
     folders = _folders(root) if root.is_dir() else []
-    return any(split_of(folder.name) or any(map(_is_image, os.listdir(folder))) for folder in folders)
+    return any(split_of(folder.name) or any(map(is_image, os.listdir(folder))) for folder in folders)
 
 
 def read_folders(root: Path, memory: Path | None = None) -> ListedImages:
@@ -104,7 +103,7 @@ def _split_folders(root: Path) -> dict[str, Path]:
 
 def class_folders(folder: Path) -> list[Path]:
     """The class folders of a split, at least one, with nothing between them that looks like an image."""
-    stray = next((name for name in sorted(os.listdir(folder)) if _is_image(name)), None)
+    stray = next((name for name in sorted(os.listdir(folder)) if is_image(name)), None)
     if stray and (folder / stray).is_file():
         raise UserError(f"{folder / stray} is in no class folder; move it to {folder}/<class>/, or take it out")
     classes = _folders(folder)
@@ -122,7 +121,7 @@ def images_below(folder: Path) -> list[Path]:
     found = sorted(_walk(folder))
     if not found:
         raise UserError(
-            f"the class folder {folder} has no image ({' '.join(SUFFIXES)}); add some, or remove the folder"
+            f"the class folder {folder} has no image ({' '.join(IMAGE_SUFFIXES)}); add some, or remove the folder"
         )
     return found
 
@@ -133,11 +132,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
     for inside, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = (name for name in folders if not name.startswith("."))
-        yield from (Path(inside) / name for name in names if _is_image(name))
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        yield from (Path(inside) / name for name in names if is_image(name))
 
 
 def check_no_overlap(root: Path, listings: Mapping[str, Listing], states: list[os.stat_result]) -> None:

@@ -1,4 +1,4 @@
-"""The 16 TFDS builders of the 19 tasks: accepted versions, sizes, and what to do where a download is broken.
+"""The 16 TFDS builders of VTAB-1k and the many-shot tasks: versions, sizes, what to do where a download is broken.
 
 Sizes are those of TensorFlow Datasets 4.9.10's registered checksums. A file in `data.manual_dir` with the name that
 TFDS registered is used instead of the download if its SHA-256 is the registered one, whatever mirror it comes from.

@@ -1,7 +1,6 @@
 """Download one file: interruptions are resumed by range requests, the SHA-256 is checked."""
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import io
@@ -18,15 +17,15 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
-from aoft_bench.data.tfds.http import find_cause, is_hopeless, one_line, origin_of, reason_of, total_of, validator_of
+from aoft_bench.data.tfds.http import find_cause, is_hopeless, origin_of, reason_of, total_of, validator_of
 from aoft_bench.data.tfds.transfer_progress import amount, say
-from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.errors import UserError, message_of
+from aoft_bench.utils.files import is_full
 
 _BLOCK = 2**16  # bytes written at once; the most that a broken connection loses
 TIMEOUT = (20.0, 60.0)  # seconds: to connect, and without a byte
 PAUSES = (1.0, 2.0, 5.0, 15.0, 30.0)  # seconds between tries; after any progress the first one again
 _TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def fetch(
@@ -198,7 +197,7 @@ class _Download:
         except requests.Timeout as error:
             raise _BrokenError(reason_of(error, self.url, TIMEOUT[1])) from error
         except (requests.RequestException, OSError) as error:  # an invalid URL or certificate store
-            raise self._failed(f"{one_line(error)};") from error
+            raise self._failed(f"{message_of(error)};") from error
 
     def _do_without_certificate(self, untrusted: ssl.SSLCertVerificationError) -> None:
         host, reason = urlsplit(self.url).hostname, untrusted.verify_message
@@ -260,7 +259,7 @@ class _Download:
 
     def unwritable(self, error: OSError) -> UserError:
         """The error of a part that cannot be written."""
-        if error.errno in _FULL:
+        if is_full(error):
             return UserError(
                 f"cannot download {self.url}: the disk is full at {amount(self.done)} of {self.part} "
                 f"({error.strerror}); free some space and run it again, what arrived is kept"

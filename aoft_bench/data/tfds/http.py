@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
+from aoft_bench.utils.errors import message_of
+
 
 def origin_of(url: str, response: requests.Response) -> dict[str, str | None]:
     """URL, ETag and date of the file on the server, the content of the sidecar."""
@@ -62,8 +64,4 @@ def reason_of(error: Exception, url: str, timeout: float) -> str:
     if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
         return f"nothing arrived for {timeout:g} s"
     cause = find_cause(error, OSError)
-    return f"the connection broke ({cause.strerror or one_line(cause)})" if cause else "the connection ended early"
-
-
-def one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return f"the connection broke ({cause.strerror or message_of(cause)})" if cause else "the connection ended early"

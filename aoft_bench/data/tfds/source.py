@@ -1,7 +1,6 @@
 """A task from TensorFlow Datasets. Imported in the preparing process only, see `process`."""
 
 import contextlib
-import errno
 import importlib.util
 import io
 import logging
@@ -22,7 +21,8 @@ from aoft_bench.data.tfds.builders import accepts, builder_name, facts
 from aoft_bench.data.tfds.labels import LABEL_MAPS
 from aoft_bench.data.tfds.process import EXTRA, content, stamp
 from aoft_bench.records.schema import NOT_OFFICIAL
-from aoft_bench.utils.errors import UserError
+from aoft_bench.utils.errors import UserError, message_of
+from aoft_bench.utils.files import is_full
 from aoft_bench.utils.locks import preparing
 
 _IDS = ("id", "file_name", "filename", "image/file_name", "name")  # features with an example's id; the first is taken
@@ -176,8 +176,8 @@ def _errors(name: str, locations: Locations) -> Iterator[None]:
     except (UserError, KeyboardInterrupt):
         raise
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        reason = message_of(error)
+        if is_full(error):
             raise UserError(
                 f"the disk is full: cannot prepare {name} in {locations.tfds}; free some space and run again, what was "
                 f"downloaded is kept"

@@ -4,6 +4,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from aoft_bench.utils.progress_bar import in_words
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -21,14 +23,6 @@ def amount(count: float) -> str:
             value = count / scale
             return f"{value:.1f} {unit}" if value < 100 else f"{value:.0f} {unit}"
     return f"{count:.0f} bytes"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as text: 2 h 05 min."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 class Lines:
@@ -50,7 +44,7 @@ class Lines:
         rate = (self.arrived - self.before) / (now - self.then)
         self.then, self.before = now, self.arrived
         if self.size:
-            left = f", {duration((self.size - self.done) / rate)} left" if rate else ""
+            left = f", {in_words((self.size - self.done) / rate)} left" if rate else ""
             say(f"{self.name}: {100 * self.done / self.size:.0f}% of {amount(self.size)}, {amount(rate)}/s{left}")
         else:
             say(f"{self.name}: {amount(self.done)}, {amount(rate)}/s")
@@ -58,7 +52,7 @@ class Lines:
     def finish(self) -> None:
         took = time.monotonic() - self.start
         rate = amount(self.arrived / max(took, 1e-3))
-        say(f"downloaded {self.name}: {amount(self.done)}, {duration(took)}, {rate}/s")
+        say(f"downloaded {self.name}: {amount(self.done)}, {in_words(took)}, {rate}/s")
 
 
 class Bar:

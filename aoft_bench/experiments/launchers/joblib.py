@@ -20,7 +20,7 @@ from joblib.externals.loky.process_executor import ProcessPoolExecutor
 from pydantic import Field
 
 from aoft_bench.experiments.launchers import checked, gpus
-from aoft_bench.experiments.launchers.worker import STOPPED, Numbered, Sweep, leave, returned, say, stop_on
+from aoft_bench.experiments.launchers.worker import TOLD_TO_STOP, Numbered, Sweep, leave, returned, say, stop_on
 from aoft_bench.utils.errors import UserError
 
 _held: list[FileLock] = []  # the place of this worker, kept as long as it lives
@@ -100,6 +100,6 @@ def work(sweep: Sweep, cell: Numbered, folder: Path) -> int:
         sweep.enter()
         sweep.run(cell)
     except (SystemExit, KeyboardInterrupt):
-        leave(STOPPED)
+        leave(TOLD_TO_STOP)
     note.unlink()
     return cell[0]

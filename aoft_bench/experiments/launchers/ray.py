@@ -9,8 +9,8 @@ from hydra.core.utils import JobReturn
 from pydantic import Field
 
 from aoft_bench.experiments.launchers import checked, package
-from aoft_bench.experiments.launchers.worker import STOPPED, Numbered, Sweep, leave, returned, say, stop_on
-from aoft_bench.utils.errors import UserError
+from aoft_bench.experiments.launchers.worker import TOLD_TO_STOP, Numbered, Sweep, leave, returned, say, stop_on
+from aoft_bench.utils.errors import UserError, message_of
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Worker:
         try:
             self.sweep.run(cell)
         except SystemExit:
-            leave(STOPPED)
+            leave(TOLD_TO_STOP)
 
 
 def launch(sweep: Sweep, cells: list[Numbered], options: dict[str, Any]) -> list[JobReturn]:
@@ -123,5 +123,5 @@ def _lost(ray: Any, reply: Any) -> str:
     try:
         ray.get(reply)
     except ray.exceptions.RayError as error:
-        return " ".join(str(error).split())
+        return message_of(error)
     return ""

@@ -19,7 +19,7 @@ from hydra.core.utils import JobReturn
 from pydantic import Field
 
 from aoft_bench.experiments.launchers import checked, gpus, package
-from aoft_bench.experiments.launchers.worker import STOPPED, Numbered, Sweep, returned, say, stop_on
+from aoft_bench.experiments.launchers.worker import TOLD_TO_STOP, Numbered, Sweep, returned, say, stop_on
 from aoft_bench.utils.errors import UserError
 
 _AT_LEAST_1 = Annotated[int, Field(ge=1)]
@@ -140,7 +140,7 @@ class SlurmWork:
                 if not (again and self.sweep.noted(cell)):
                     self.sweep.run(cell)
         except SystemExit as stopped:
-            if stopped.code == STOPPED:
+            if stopped.code == TOLD_TO_STOP:
                 self._requeue()
             raise
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, open_dict
 
 from aoft_bench.experiments.sweep import Job, note
 
-STOPPED = 128 + signal.SIGTERM  # the exit code of a process that was told to stop
+TOLD_TO_STOP = 128 + signal.SIGTERM  # the exit code of a process that was told to stop
 
 Numbered = tuple[int, list[str]]  # a cell: its number in the sweep and its overrides
 
@@ -82,7 +82,7 @@ class Sweep:
 def stop_on(*signals: signal.Signals) -> None:
     """Let these signals end the cell that runs: `SystemExit(143)` comes out of it. For a process's main thread."""
     for number in signals:
-        signal.signal(number, lambda *_: sys.exit(STOPPED))
+        signal.signal(number, lambda *_: sys.exit(TOLD_TO_STOP))
 
 
 def leave(code: int) -> None:

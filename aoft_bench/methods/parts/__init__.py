@@ -1,1 +1,1 @@
-"""What methods are built from: where things are in a network, and modules that several methods insert."""
+"""What methods are built from: modules and hooks that several of them insert."""
