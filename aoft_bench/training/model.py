@@ -17,6 +17,7 @@ from aoft_bench.config.schema import RecipeOptions, RunConfig
 from aoft_bench.data.transforms import NORMALIZATIONS, normalize
 from aoft_bench.methods import Handle
 from aoft_bench.methods.base import Prepared
+from aoft_bench.training.dropout import Dropout
 from aoft_bench.training.hardware import prefer_fast_attention
 
 
@@ -94,9 +95,9 @@ def regularize(model: nn.Module, recipe: RecipeOptions) -> None:
         child: Any
         for name, child in list(module.named_children()):
             if recipe.drop_path_kind == "element" and type(child).__name__ == "DropPath":
-                setattr(module, name, nn.Dropout(child.drop_prob))
+                setattr(module, name, Dropout(child.drop_prob))
     for part in feed_forward_layers(model):
-        part.drop1, part.drop2 = nn.Dropout(recipe.mlp_dropout), nn.Dropout(recipe.mlp_dropout)
+        part.drop1, part.drop2 = Dropout(recipe.mlp_dropout), Dropout(recipe.mlp_dropout)
 
 
 def spare_frozen_blocks(model: nn.Module) -> None:
