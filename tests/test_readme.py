@@ -70,7 +70,7 @@ def test_measured_rows_are_those_of_the_tables():
     table = re.sub(r"\*\*|</?u>", "", (ROOT / "results/shipped/tables/accuracy.md").read_text(encoding="utf-8"))
     scores = re.compile(r"\d+\.\d ± \d+\.\d\b")
     known = [scores.findall(line) for line in table.splitlines()]
-    page = (ROOT / "docs/measured.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/findings.md").read_text(encoding="utf-8")
     rows = [found for line in page.splitlines() if line.startswith("|") and (found := scores.findall(line))]
     assert len(rows) >= 16
     assert [row for row in rows if row not in known] == []
