@@ -74,3 +74,21 @@ def test_measured_rows_are_those_of_the_tables():
     rows = [found for line in page.splitlines() if line.startswith("|") and (found := scores.findall(line))]
     assert len(rows) >= 16
     assert [row for row in rows if row not in known] == []
+
+
+def test_differences_of_the_findings_are_those_of_the_tables() -> None:
+    """AOFT against each: the difference over five packs and its interval, as tables/predictions.md prints them."""
+    tables = (ROOT / "results/shipped/tables/predictions.md").read_text(encoding="utf-8")
+    printed = re.findall(
+        r"^\| (LoRA\+AOFT†?) \| ([^|]+) \| 5 \| (-?[\d.]+) \| (-?[\d.]+ to -?[\d.]+) \|", tables, re.MULTILINE
+    )
+    known = {(ours, other): (float(difference), interval) for ours, other, difference, interval in printed}
+    page = (ROOT / "docs/findings.md").read_text(encoding="utf-8").partition("\n## AOFT against each")[2]
+    cell = r"([+-][\d.]+) \((-?[\d.]+ to -?[\d.]+)\)"
+    rows = re.findall(rf"^\| ([^|]+) \| {cell} \|[^|]*\| {cell} \|", page.partition("\n## ")[0], re.MULTILINE)
+    assert len(rows) == 10
+    for other, *said in rows:
+        assert [(float(said[0]), said[1]), (float(said[2]), said[3])] == [
+            known["LoRA+AOFT†", other],
+            known["LoRA+AOFT", other],
+        ]

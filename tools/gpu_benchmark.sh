@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The GPU part of the benchmarks in one go, under ten minutes on an H200, its tables last: tests that need a GPU, steps of
-# every method against the floor, scoring, data path, operations, start-up, a whole cell, several cells at once, growth.
+# The GPU part of the benchmarks in one go, under ten minutes on an H200, its tables last: tests that need a GPU, steps
+# of every method against the floor, scoring, data path, operations, start-up, a whole cell, several cells, growth.
 #
 #   tools/gpu_benchmark.sh [FOLDER]      benchmark.json and benchmark.md go there (outputs/benchmark)
 set -uo pipefail

@@ -60,7 +60,7 @@ def factor_matrices(handle: Handle) -> list[LayerMatrix]:
         raise UserError(f"{type(handle.method).__name__} inserted nothing that has W_down and W_up")
     if not all(np.isfinite(matrix.values).all() for matrix in found):
         raise UserError(
-            "trained parameters hold values that are not finite: it diverged; run it with a lower recipe.lr"
+            "the trained parameters are not all finite: the run has diverged; repeat it with a lower recipe.lr"
         )
     return found
 

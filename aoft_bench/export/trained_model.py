@@ -51,7 +51,7 @@ class TrainedModel:
         if not difference <= TOLERANCE * max(1.0, self.logits.abs().max().item()):
             raise UserError(
                 f"{what} does not compute what was trained: its logits of {len(self.images)} training images are up to "
-                f"{difference:.2g} off; nothing was written; give another format="
+                f"{difference:.2g} off; nothing was written; choose another format"
             )
         return difference
 
