@@ -9,6 +9,7 @@ import pytest
 from aoft_bench import methods
 from aoft_bench.cli import COMMANDS as CLI_COMMANDS
 from aoft_bench.config.command_line import read_command_line
+from tools import findings
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -65,30 +66,8 @@ def test_make_targets_of_the_readme_exist():
     assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in targets)
 
 
-def test_measured_rows_are_those_of_the_tables():
-    """The scores of a row, in its order, as results/shipped/tables/accuracy.md prints them."""
-    table = re.sub(r"\*\*|</?u>", "", (ROOT / "results/shipped/tables/accuracy.md").read_text(encoding="utf-8"))
-    scores = re.compile(r"\d+\.\d ± \d+\.\d\b")
-    known = [scores.findall(line) for line in table.splitlines()]
-    page = (ROOT / "docs/findings.md").read_text(encoding="utf-8")
-    rows = [found for line in page.splitlines() if line.startswith("|") and (found := scores.findall(line))]
-    assert len(rows) >= 16
-    assert [row for row in rows if row not in known] == []
-
-
-def test_differences_of_the_findings_are_those_of_the_tables() -> None:
-    """AOFT against each: the difference over five packs and its interval, as tables/predictions.md prints them."""
-    tables = (ROOT / "results/shipped/tables/predictions.md").read_text(encoding="utf-8")
-    printed = re.findall(
-        r"^\| (LoRA\+AOFT†?) \| ([^|]+) \| 5 \| (-?[\d.]+) \| (-?[\d.]+ to -?[\d.]+) \|", tables, re.MULTILINE
-    )
-    known = {(ours, other): (float(difference), interval) for ours, other, difference, interval in printed}
-    page = (ROOT / "docs/findings.md").read_text(encoding="utf-8").partition("\n## AOFT against each")[2]
-    cell = r"([+-][\d.]+) \((-?[\d.]+ to -?[\d.]+)\)"
-    rows = re.findall(rf"^\| ([^|]+) \| {cell} \|[^|]*\| {cell} \|", page.partition("\n## ")[0], re.MULTILINE)
-    assert len(rows) == 10
-    for other, *said in rows:
-        assert [(float(said[0]), said[1]), (float(said[2]), said[3])] == [
-            known["LoRA+AOFT†", other],
-            known["LoRA+AOFT", other],
-        ]
+def test_tables_of_the_findings_are_those_of_the_results() -> None:
+    page = findings.PAGE.read_text(encoding="utf-8")
+    named = re.findall(r"^<!-- table (\w+) -->\n\n\|", page, flags=re.MULTILINE)
+    assert named == list(findings.tables())
+    assert findings.written(page) == page

@@ -17,6 +17,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
+from aoft_bench.report.page import write_report
 from tools.docs import methods, notebooks, tasks, text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,7 +52,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     added["changelog.md"] = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     added |= {f"assets/{name}": (Path(__file__).parent / name).read_text(encoding="utf-8") for name in OURS}
     added[FONT] = math_font()
-    added[REPORT] = (ROOT / "results" / "shipped" / "report.html").read_bytes()
+    added[REPORT] = write_report(ROOT / "results" / "shipped").path.read_bytes()
     for path, content in added.items():
         files.append(File.generated(config, path, content=content))
     return files
