@@ -18,6 +18,7 @@ _LIMITS = {
     "less_than_equal": "at most",
 }
 _NOUNS = {"int_type": "an integer", "float_type": "a number", "bool_type": "true or false"}
+REFUSED = "refused: "  # a text that starts so in a file of conf/, in the place of a number, says why there is none
 _LONGEST = 255  # bytes of the name of a file or a folder
 
 
@@ -43,6 +44,8 @@ def check_value(cls: type[Any], name: str, value: Any, where: str) -> list[str]:
     try:
         _validators(cls)[name].validate_python(value, strict=True)  # type: ignore[arg-type]
     except ValidationError as error:
+        if isinstance(value, str) and value.startswith(REFUSED):
+            return [f"{full}: {value.removeprefix(REFUSED)}"]
         return [f"{full}: got {shown(value)}, {why}" for why in dict.fromkeys(map(_reason, error.errors()))]
     if isinstance(value, str) and (why := _no_text(value)):
         return [f"{full}: got {shown(value)}, {why}"]

@@ -61,7 +61,7 @@ def test_what_is_not_tuned_is_said_in_a_line(tuned: tuple[Path, dict[str, str]],
         done = cli("-cd", "sets", *words(options, method="adapter", hparams=name), cwd=root)
         assert done.code == 2
         (line,) = done.err.splitlines()
-        assert "nothing is tuned for adapter on folder yet" in line
+        assert line.startswith("aoft_bench: recipe.lr: nothing is tuned for adapter on folder yet: run `")
         assert "python -m aoft_bench -cd sweeps -cn tune method=adapter dataset=folder" in line
         assert select in line and "hparams=none" in line
 
