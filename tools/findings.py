@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE, TABLES = ROOT / "docs" / "findings.md", ROOT / "results" / "shipped" / "tables"
 FIVE_PACKS = "Tasks of VTAB-1k: ViT-Ti"
 CALIBRATED = ("Linear", "LoRA+AOFT", "LoRA r=1", "LoRA+AOFT†", "Adapter", "SSF", "LoRA", "Full")
-IMAGES = ("100", "300")
+IMAGES = ("100", "300", "1,000")
 _MARKER = re.compile(r"^(<!-- table (\w+) -->\n\n)(?:\|.*\n)*", flags=re.MULTILINE)
 
 Rows = list[list[str]]

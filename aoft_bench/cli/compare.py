@@ -28,7 +28,8 @@ CHOICES: dict[str, Callable[[Record], str]] = {
     "epochs": lambda record: str(record["config"]["recipe"]["epochs"]),
     "img_size": lambda record: str(record["config"]["backbone"]["img_size"]),
     "precision": lambda record: record["precision"],
-    "shots": lambda record: str((record["data"].get("drawn") or {}).get("shots") or "all"),
+    "train": lambda record: _drawn(record, "train"),
+    "shots": lambda record: _drawn(record, "shots"),
 }
 
 
@@ -53,6 +54,11 @@ def main(arguments: Sequence[str]) -> int:
         lines = _of_methods(parsed.results or default_folder(), parsed.a, parsed.b, parsed.chosen)
     print("\n".join(lines))
     return 0
+
+
+def _drawn(record: Record, what: str) -> str:
+    """How many training images, or how many of each class, were drawn by a seeded rule."""
+    return str((record["data"].get("drawn") or {}).get(what) or "all")
 
 
 def _of_files(*paths: Path) -> list[str]:

@@ -94,15 +94,17 @@ def test_records_that_are_left_out_are_named(root: Path, cli: Command) -> None:
     assert "unknown method 'lora'" in lines[3]
 
 
-def test_numbers_of_shots_are_chosen(root: Path, cli: Command) -> None:
-    for shots in (1, 4):
-        of = {"rule": 1, "seed": 0, "splits": [], "pool": "ab12", "shots": shots}
+@pytest.mark.parametrize(("option", "title"), [("shots", "4-shot"), ("train", "4 training images")])
+def test_numbers_of_images_are_chosen(root: Path, cli: Command, option: str, title: str) -> None:
+    for number in (1, 4):
+        of = {"rule": 1, "seed": 0, "splits": [], "pool": "ab12", option: number}
+        more = {"data__drawn": of, "data__fingerprint": f"{number}", f"config__data__{option}": number}
         for method in ("bitfit", "ssf"):
-            laid(root, method, 0, 3.0, data__drawn=of, data__fingerprint=f"{shots}", config__data__shots=shots)
+            laid(root, method, 0, 3.0, **more)
     result = cli("compare", "bitfit", "ssf")
-    assert result.code == 2 and "; choose one by shots, as in shots=" in result.err, result.err
-    result = cli("compare", "bitfit", "ssf", "shots=4")
-    assert result.code == 0 and "4-shot" in result.out, result.err
+    assert result.code == 2 and f"; choose one by {option}, as in {option}=" in result.err, result.err
+    result = cli("compare", "bitfit", "ssf", f"{option}=4")
+    assert result.code == 0 and title in result.out, result.err
 
 
 def test_what_cannot_be_paired_is_refused_in_a_line(root: Path, cli: Command) -> None:

@@ -43,7 +43,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add what is generated: pages, the style, the font of formulas, the page of results."""
+    """Add what is generated: pages, the style, the font of formulas, the page of results, figures."""
     api = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     if missing := undocumented(api):
         raise PluginError("\n".join(missing))
@@ -52,7 +52,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     added["changelog.md"] = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     added |= {f"assets/{name}": (Path(__file__).parent / name).read_text(encoding="utf-8") for name in OURS}
     added[FONT] = math_font()
-    added[REPORT] = write_report(ROOT / "results" / "shipped").path.read_bytes()
+    shipped = ROOT / "results" / "shipped"
+    added[REPORT] = write_report(shipped).path.read_bytes()
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        for name in text.figures(page.read_text(encoding="utf-8")):
+            added[f"assets/{name}"] = (shipped / "figures" / name).read_bytes()
     for path, content in added.items():
         files.append(File.generated(config, path, content=content))
     return files

@@ -12,6 +12,7 @@ _ARXIV = re.compile(r"\barXiv[ :](\d{4}\.\d{4,5})")
 _COMMIT = re.compile(r"\b([\w-]+/[\w.-]+) at ([0-9a-f]{7,})\b")
 _PAGE = re.compile(r"\bdocs/([\w-]+)\.md\b")
 _METHOD = re.compile(r"\b([a-z]\w*)\.py\b")
+_FIGURE = re.compile(r"!\[([^\]]*)\]\(\.\./results/shipped/figures/([\w-]+\.png)\)")
 _OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./[^)]+\)")
 _BARE_PAGE = re.compile(r"(?<![\w/`\[])(?<!\]\()`?docs/([\w-]+\.md)`?(?![\w/])")
 
@@ -58,9 +59,15 @@ def _links(text: str, methods: Mapping[str, str], up: str) -> str:
     return _METHOD.sub(page, text)
 
 
+def figures(page: str) -> list[str]:
+    """Names of the files of results/shipped/figures that a page of docs/ shows."""
+    return [name for _, name in _FIGURE.findall(page)]
+
+
 def linked(page: str) -> str:
     """A page of docs/ with a link wherever it names another one; code is left as it is. Files that are not on the site
-    are named without a link."""
+    are named without a link; figures of results/shipped are in assets/."""
+    page = _FIGURE.sub(r"![\1](assets/\2)", page)
     lines, fenced = [], False
     for line in page.splitlines():
         fenced ^= line.lstrip().startswith("```")
