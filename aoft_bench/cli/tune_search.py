@@ -156,8 +156,11 @@ class Search:
             except DivergedError:
                 return DIVERGED
             assert record is not None
-            curve = record["curves"]["val200_top1"]  # of a cell that is done it is longer
-            scores.append(curve[found.rungs[stretch.rung - 1] - 1])
+            if stretch.rung == len(found.rungs):
+                scores.append(record["metrics"]["top1"])  # what `select` reads; the merged network, unlike the curve
+            else:
+                curve = record["curves"]["val200_top1"]  # of a cell that is done it is longer
+                scores.append(curve[found.rungs[stretch.rung - 1] - 1])
         return round(sum(scores) / len(scores), 6)
 
     def _print_ended(self) -> None:

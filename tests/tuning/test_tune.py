@@ -19,6 +19,7 @@ from conftest import Result, call, words
 from safetensors.torch import load_file
 
 from aoft_bench.data.prepared_task import PreparedTask
+from aoft_bench.experiments import run
 from aoft_bench.records.files import read_record
 from aoft_bench.records.schema import check_record
 from aoft_bench.results.collect import collect
@@ -185,6 +186,23 @@ def test_select_names_stopped_trials_and_takes_the_finished_one(searched: tuple[
     assert "tuned: recipe.lr; the other values" in text and f"\n  lr: {lr}\n" in text
     assert "# stopped early by aoft-bench tune, after so many epochs:" in text and ", 1 epochs\n" in text
     assert f"# epochs of training in all: {SPENT}" in text
+
+
+def test_the_last_rung_has_the_score_that_select_reads(
+    pack: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record is of the merged network: with bf16 it may differ from the last point of its curve."""
+    whole = run.run
+
+    def merged(*arguments: Any, **options: Any) -> Any:
+        outcome = whole(*arguments, **options)
+        outcome.record["metrics"]["top1"] = 77.5
+        return outcome
+
+    monkeypatch.setattr(run, "run", merged)
+    done = tune(tmp_path, pack)
+    assert done.code == 0, done.err
+    assert "rung 2 of 2, 3 of 3 epochs, val200 top-1 77.50 %" in done.out and done.out.count("77.50") == 1
 
 
 def test_only_stopped_trials_are_nothing_to_select_from(searched: tuple[Path, Result], tmp_path: Path) -> None:
