@@ -9,20 +9,25 @@ from collections.abc import Sequence
 import numpy as np
 
 from aoft_bench.records.predictions import Predictions
-from aoft_bench.results.statistics import RESAMPLES, Interval, percentiles
+from aoft_bench.results.statistics import ALPHA, Interval
 
 
-def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
+def mcnemar(first: np.ndarray, second: np.ndarray, difference: float) -> float:
     """Two-sided p-value of McNemar's exact test of two models on the same images: (N,) bool, which are right.
 
     Of the images that only one of the two has right, as many should be right by either if the models are equally good:
     a binomial test with 1/2. It takes the models as they are and the images as independent.
+
+    difference: of the mean accuracies of the two methods, over all seeds. The p-value is twice that of the tail in its
+    direction, at most 1: where a pair of models differs the other way, it is no evidence for the difference.
     """
     from scipy.special import bdtr
 
-    only_first, only_second = (int(np.count_nonzero(only)) for only in (first > second, second > first))
-    # with 1/2 both tails are equal; `scipy.stats.binomtest` gives the same and takes 20 times as long
-    return min(1.0, 2 * float(bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
+    ahead, behind = (int(np.count_nonzero(only)) for only in (first > second, second > first))
+    if difference < 0:
+        ahead, behind = behind, ahead
+    # `scipy.stats.binomtest` gives the same and takes 20 times as long
+    return min(1.0, 2 * float(bdtr(behind, ahead + behind, 0.5))) if difference else 1.0
 
 
 def twice_the_median(p_values: Sequence[float]) -> float:
@@ -33,52 +38,32 @@ def twice_the_median(p_values: Sequence[float]) -> float:
     return min(1.0, 2 * statistics.median(p_values)) if len(p_values) > 1 else p_values[0]
 
 
-def difference_interval(first: np.ndarray, second: np.ndarray, *, seeds: bool) -> Interval:
-    """Interval at 95 % of the difference of two mean accuracies in points, by a paired bootstrap over images.
-
-    first, second: (seeds, N) bool, which images are right. Each of `RESAMPLES` samples draws N images with replacement,
-    the same for all runs; with `seeds`, also the seeds of each method. Runs differ in few images, so it draws how often
-    each pattern of right and wrong occurs, which is the same and takes no time that grows with N.
-    """
-    generator = np.random.default_rng(0)
-    if not seeds:  # only the difference of each image counts
-        ours, theirs = (runs.sum(0, dtype=np.int64) for runs in (first, second))
-        lowest = -len(first) * len(second)
-        counts = np.bincount(ours * len(second) - theirs * len(first) - lowest)
-        means = _drawn(counts, np.arange(len(counts))[None] + lowest, generator)
-        return percentiles(-100 * means[:, 0] / lowest)
-    patterns, counts = np.unique(np.concatenate([first, second]), axis=1, return_counts=True)
-    means = _drawn(counts, patterns, generator)
-    ours, theirs = (
-        np.take_along_axis(part, generator.integers(part.shape[1], size=part.shape), 1).mean(1)
-        for part in (means[:, : len(first)], means[:, len(first) :])
-    )
-    return percentiles(100 * (ours - theirs))
-
-
-def difference_error(first: np.ndarray, second: np.ndarray) -> float:
-    """Standard error of the difference of two mean accuracies in points, over images and over the seeds of each.
+def difference_variances(first: np.ndarray, second: np.ndarray) -> list[tuple[float, int]]:
+    """The parts of the variance of the difference of two mean accuracies, in points², each with its degrees of freedom.
 
     first, second: (seeds, N) bool, which images are right. The variance over images of the difference of the two means
     over seeds, divided by N, and for each method the variance over seeds of its accuracy, divided by their number; with
-    one seed nothing is known of its own variation, and nothing is added. It needs no samples, unlike
-    `difference_interval`, so that it can be had for every pair of a table.
+    one seed nothing is known of its own variation, and nothing is added. The first part is that of the images.
     """
-    by_image = first.mean(0) - second.mean(0)
-    variance = float(by_image.var()) / len(by_image)
+    by_image = 100 * (first.mean(0) - second.mean(0))
+    parts = [(float(by_image.var()) / len(by_image), max(1, len(by_image) - 1))]
     for runs in (first, second):
         if len(runs) > 1:
-            variance += float(runs.mean(1).var(ddof=1)) / len(runs)
-    return 100 * variance**0.5
+            parts.append((float((100 * runs.mean(1)).var(ddof=1)) / len(runs), len(runs) - 1))
+    return parts
 
 
-def _drawn(counts: np.ndarray, values: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Means (RESAMPLES, quantities) of `values` (quantities, patterns) over images of which `counts` have a pattern,
-    when as many images are drawn with replacement."""
-    order = np.argsort(-counts, kind="stable")  # the frequent ones first: the others are drawn from few images
-    images = int(counts.sum())
-    drawn = generator.multinomial(images, counts[order] / images, RESAMPLES)
-    return drawn @ values[:, order].T.astype(np.float64) / images
+def t_interval(mean: float, variances: Sequence[tuple[float, int]]) -> Interval:
+    """Interval at 95 % of a sum whose variance has such parts: Student's t with the degrees of freedom of Welch and
+    Satterthwaite, (sum of variances)² / sum of variance² / degrees."""
+    from scipy.special import stdtrit
+
+    total = sum(variance for variance, _ in variances)
+    if not total:
+        return Interval(mean, mean)
+    degrees = total**2 / sum(variance**2 / own for variance, own in variances)
+    half = float(stdtrit(degrees, 1 - ALPHA / 2)) * total**0.5
+    return Interval(mean - half, mean + half)
 
 
 def agreement(runs: Sequence[Predictions], others: Sequence[Predictions] | None = None) -> float | None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from aoft_bench.records.predictions import Predictions
-from aoft_bench.results.image_statistics import difference_interval, mcnemar, twice_the_median
+from aoft_bench.results.image_statistics import difference_variances, mcnemar, t_interval, twice_the_median
 from aoft_bench.results.ranking import rounded
-from aoft_bench.results.statistics import ALPHA, RESAMPLES
+from aoft_bench.results.statistics import ALPHA
 from aoft_bench.results.statistics_table import p_value
 from aoft_bench.utils.errors import UserError
 
@@ -44,10 +44,10 @@ def answer(a: Side, b: Side, dataset: str, setting: str, split: str) -> list[str
     if not np.array_equal(a.runs[0].label, b.runs[0].label):
         raise UserError(f"{a.name} and {b.name} were scored on other images, so they cannot be paired; give two of one")
     several = len(a.seeds) > 1 or len(b.seeds) > 1
-    interval = difference_interval(a.correct, b.correct, seeds=several)
     difference = 100 * float(a.correct.mean() - b.correct.mean())
+    interval = t_interval(difference, difference_variances(a.correct, b.correct))
     pairs, how = _pairs(a, b)
-    tests = [mcnemar(first, second) for first, second in pairs]
+    tests = [mcnemar(first, second, difference) for first, second in pairs]
     p = twice_the_median(tests)
     only_a, only_b = (100 * statistics.fmean(map(float, shares)) for shares in _only(pairs))
     images = len(a.runs[0])
@@ -55,7 +55,7 @@ def answer(a: Side, b: Side, dataset: str, setting: str, split: str) -> list[str
     return [
         f"{a.name} against {b.name} on {dataset} ({setting}): {images:,} {split} images; {_seeds(a)}, {_seeds(b)}",
         f"Top-1 {a.top1} against {b.top1}: {_signed(difference)} points, 95 % interval {_signed(interval.low)} to "
-        f"{_signed(interval.high)} (paired bootstrap over images{' and seeds' * several}, {RESAMPLES:,} samples)",
+        f"{_signed(interval.high)} (Student's t over images{' and seeds' * several})",
         f"McNemar's exact test, two-sided{how}: {together}; only {a.name} is right on {rounded(only_a)} % of the "
         f"images, only {b.name} on {rounded(only_b)} %",
         "Assumed: images are drawn independently; McNemar's test takes the trained models as they are; "
@@ -85,7 +85,7 @@ def _of_seeds(a: Side, b: Side) -> str:
         return "with one seed each, the answer is on these two models, not on the methods"
     if fewest == 1:
         return "one side has one seed, whose own variation the interval lacks"
-    return f"the interval draws seeds too, and with {fewest} of them is rather too narrow"
+    return "the seeds of each method are independent draws from a normal distribution"
 
 
 def _verdict(a: Side, b: Side, dataset: str, p: float, low: float | None, high: float | None) -> str:

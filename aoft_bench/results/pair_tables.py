@@ -1,6 +1,5 @@
 """AOFT against each other method, from the predictions of each image: by dataset, and over all datasets."""
 
-import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -10,19 +9,18 @@ from typing import TypeVar
 from aoft_bench.results.image_statistics import (
     agreement,
     averaged,
-    difference_error,
-    difference_interval,
+    difference_variances,
     majority,
     mcnemar,
+    t_interval,
     twice_the_median,
 )
 from aoft_bench.results.kept import RowPredictions
 from aoft_bench.results.settings import Comparison
-from aoft_bench.results.statistics import ALPHA, RESAMPLES, Interval, holm
+from aoft_bench.results.statistics import ALPHA, Interval, holm
 from aoft_bench.results.statistics_table import interval_entry, p_value
 from aoft_bench.results.table import NOT_AVAILABLE, Block, Column, Entry, Table, make_block, number_entry
 
-NORMAL = statistics.NormalDist().inv_cdf(1 - ALPHA / 2)
 _RowT = TypeVar("_RowT")
 
 
@@ -30,9 +28,9 @@ _RowT = TypeVar("_RowT")
 class MethodPair:
     """An AOFT row against another one on one dataset.
 
-    seeds: those that both have; error: standard error of the difference, see `difference_error`; only_*: % of images
-    that only one of the two has right; p_value: McNemar's, of all seeds; holm: corrected for all rows that the AOFT row
-    meets.
+    seeds: those that both have; interval: of the difference, over images; variances: its parts, over images and seeds,
+    see `difference_variances`; only_*: % of images that only one of the two has right; p_value: McNemar's, of all
+    seeds; holm: corrected for all rows that the AOFT row meets.
     """
 
     first: str
@@ -40,7 +38,7 @@ class MethodPair:
     seeds: list[int]
     difference: float
     interval: Interval
-    error: float
+    variances: list[tuple[float, int]]
     p_value: float
     same: float | None
     only_first: float
@@ -65,8 +63,8 @@ class _Over:
     @property
     def interval(self) -> Interval:
         """Of the mean over these datasets: the errors of the datasets are independent."""
-        half = NORMAL * math.sqrt(sum(pair.error**2 for pair in self.pairs)) / len(self.pairs)
-        return Interval(self.difference - half, self.difference + half)
+        parts = [(value / len(self.pairs) ** 2, degrees) for pair in self.pairs for value, degrees in pair.variances]
+        return t_interval(self.difference, parts)
 
     @property
     def told_apart(self) -> list[MethodPair]:
@@ -101,15 +99,17 @@ def pairs_of(found: Sequence[RowPredictions]) -> list[MethodPair]:
 
 def _pair(ours: RowPredictions, other: RowPredictions) -> MethodPair:
     first, second = ours.correct, other.correct
-    p_values = [mcnemar(a, b) for a, b in zip(first, second, strict=True)]
+    difference = 100 * float(first.mean() - second.mean())
+    variances = difference_variances(first, second)
+    p_values = [mcnemar(a, b, difference) for a, b in zip(first, second, strict=True)]
     both = [*ours.runs, *other.runs]
     return MethodPair(
         first=ours.row.label,
         second=other.row.label,
         seeds=ours.seeds,
-        difference=100 * float(first.mean() - second.mean()),
-        interval=difference_interval(first, second, seeds=False),
-        error=difference_error(first, second),
+        difference=difference,
+        interval=t_interval(difference, variances[:1]),
+        variances=variances,
         p_value=twice_the_median(p_values),
         same=agreement(ours.runs, other.runs),
         only_first=100 * float((first & ~second).mean()),
@@ -137,9 +137,9 @@ def _over_datasets(comparison: Comparison, rows: list[_Over]) -> Table:
     ]
     caption = (
         "AOFT rows against every other row over the datasets on which both have predictions. Difference of top-1 in "
-        "points, mean over these datasets, with its interval: the normal one of its standard error over images and "
-        "seeds, the datasets as they are. AOFT better, worse: on how many datasets McNemar's test with Holm's "
-        f"correction tells the two apart at {100 * ALPHA:g} %. Same class: % of images, mean over datasets"
+        "points, mean over these datasets, with its interval: Student's t of its variance over images and seeds (Welch "
+        "and Satterthwaite), the datasets as they are. AOFT better, worse: on how many datasets McNemar's test with "
+        f"Holm's correction tells the two apart at {100 * ALPHA:g} %. Same class: % of images, mean over datasets"
     )
     title = f"AOFT against each, over datasets: {comparison.title}"
     return Table(title, caption, columns, [make_block(columns, rows)], (), comparison.setting.as_columns())
@@ -178,11 +178,11 @@ def _by_dataset(comparison: Comparison, pairs: dict[str, list[MethodPair]]) -> T
     ]
     caption = (
         "AOFT rows against every other row, image by image, over the seeds that both have. Difference of mean top-1 in "
-        f"points, with the percentile interval of {RESAMPLES:,} paired bootstrap samples of the images: of these "
-        "trained models, not of other seeds. McNemar's exact test of each seed's pair of models, two-sided, as twice "
-        "the median p of the seeds; Holm: corrected for all rows that one AOFT row meets on a dataset. Same class, "
-        "only one right, both wrong: % of images, mean over seeds. Majority, averaged: top-1 of an ensemble of all "
-        "runs of both"
+        "points, with its interval over images: of these trained models, not of other seeds. McNemar's exact test of "
+        "each seed's pair of models, two-sided, as twice the median p of the seeds, where a pair that differs the "
+        "other way than the mean has p = 1; Holm: corrected for all rows that one AOFT row meets on a dataset. Same "
+        "class, only one right, both wrong: % of images, mean over seeds. Majority, averaged: top-1 of an ensemble of "
+        "all runs of both"
     )
     return table_of(comparison, "AOFT against each, over images", caption, columns, pairs)
 

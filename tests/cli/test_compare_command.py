@@ -32,9 +32,9 @@ def test_five_lines_answer(root: Path, cli: Command) -> None:
     lines = result.out.splitlines()
     assert len(lines) == 5
     assert lines[0].startswith("LoRA+AOFT† against LoRA on Digits* (") and "400 test images" in lines[0]
-    assert "paired bootstrap over images and seeds, 2,000 samples" in lines[1]
+    assert "(Student's t over images and seeds)" in lines[1]
     assert "McNemar's exact test, two-sided, for each of the 3 seeds that both have: p < 0.001" in lines[2]
-    assert lines[3].startswith("Assumed: images are drawn independently") and "with 3 of them" in lines[3]
+    assert lines[3].startswith("Assumed: images are drawn independently") and lines[3].endswith("a normal distribution")
     assert (
         lines[4] == "Yes: LoRA+AOFT† is better than LoRA on Digits*, by the test and the interval at the level of 5 %"
     )
@@ -48,7 +48,7 @@ def test_two_records_are_two_models(root: Path, cli: Command) -> None:
     a, b = (str(next(root.rglob(f"{name}/digits/seed1-*.json"))) for name in ("aoft", "lora"))
     lines = cli("compare", a, b).out.splitlines()
     assert "LoRA+AOFT† with seed 1, LoRA with seed 1" in lines[0]
-    assert "paired bootstrap over images, 2,000" in lines[1]
+    assert "(Student's t over images)" in lines[1]
     assert "McNemar's exact test, two-sided: p " in lines[2]
     assert lines[3].endswith("the answer is on these two models, not on the methods")
     assert "settings differ" not in lines[0]

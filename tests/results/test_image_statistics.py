@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from prediction_cases import drawn
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_ind
 from sklearn.metrics import confusion_matrix, log_loss, top_k_accuracy_score
 
 from aoft_bench.records.predictions import Predictions
@@ -12,12 +12,13 @@ from aoft_bench.results.image_statistics import (
     agreement,
     averaged,
     confusion,
-    difference_error,
-    difference_interval,
+    difference_variances,
     majority,
     mcnemar,
+    t_interval,
     twice_the_median,
 )
+from aoft_bench.results.statistics import Interval
 
 KEPT = drawn(images=300, classes=8, logits=True)
 
@@ -61,7 +62,19 @@ def test_calibration_error_is_the_weighted_gap_of_the_bins() -> None:
 @pytest.mark.parametrize(("b", "c"), [(0, 0), (1, 0), (5, 5), (3, 9), (20, 41), (400, 470)])
 def test_mcnemar_is_the_exact_binomial_test(b: int, c: int) -> None:
     first, second = np.array([1] * b + [0] * c + [1, 0], bool), np.array([0] * b + [1] * c + [1, 0], bool)
-    assert mcnemar(first, second) == pytest.approx(binomtest(b, b + c).pvalue if b + c else 1, rel=1e-9)
+    expected = pytest.approx(binomtest(b, b + c).pvalue if b + c else 1, rel=1e-9)
+    assert mcnemar(first, second, b - c) == mcnemar(second, first, c - b) == expected
+    assert mcnemar(first, second, c - b) == 1  # the other way than the mean of all seeds
+
+
+def test_seeds_that_contradict_the_mean_are_no_evidence_for_it() -> None:
+    """Two seeds are ahead, and one has collapsed, so that the mean is behind: neither is better."""
+    second = np.arange(1000) < 500
+    first = np.stack([np.arange(1000) < 560, np.arange(1000) < 560, np.arange(1000) < 100])
+    difference = float(first.mean() - second.mean())
+    assert difference < 0
+    assert twice_the_median([mcnemar(one, second, difference) for one in first]) == 1
+    assert twice_the_median([mcnemar(one, second, 0.06) for one in first[:2]]) < 1e-15
 
 
 def test_several_tests_count_as_twice_their_median() -> None:
@@ -70,34 +83,26 @@ def test_several_tests_count_as_twice_their_median() -> None:
     assert twice_the_median([0.6, 0.7]) == 1.0
 
 
-def drawn_plainly(first: np.ndarray, second: np.ndarray, *, seeds: bool) -> tuple[float, float]:
-    """The bootstrap as it is written down: images, and seeds, drawn one by one."""
-    generator, values = np.random.default_rng(1), []
-    for _ in range(3000):
-        sides = []
-        images = generator.integers(first.shape[1], size=first.shape[1])
-        for runs in (first, second):
-            chosen = generator.integers(len(runs), size=len(runs)) if seeds else np.arange(len(runs))
-            sides.append(runs[chosen][:, images].mean())
-        values.append(100 * (sides[0] - sides[1]))
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
-
-
-@pytest.mark.parametrize("seeds", [False, True])
-def test_the_interval_is_that_of_the_plain_bootstrap(seeds: bool) -> None:
+def test_the_variance_is_that_of_a_bootstrap() -> None:
+    """Of images, drawn one by one, and of seeds; drawing k of k seeds has (k - 1) / k of the unbiased variance."""
     first = np.stack([drawn(seed, 200, skill=2.0 + seed).correct for seed in range(3)])
     second = np.stack([drawn(seed, 200, skill=1.0 + seed).correct for seed in (7, 8)])
-    found = difference_interval(first, second, seeds=seeds)
-    assert (found.low, found.high) == pytest.approx(drawn_plainly(first, second, seeds=seeds), abs=0.8)
-    assert found == difference_interval(first, second, seeds=seeds)
+    generator = np.random.default_rng(1)
+    images = generator.integers(200, size=(3000, 200))
+    of_images = [100 * (first[:, some].mean() - second[:, some].mean()) for some in images]
+    parts = difference_variances(first, second)
+    assert parts[0] == (pytest.approx(np.var(of_images), rel=0.1), 199)
+    for (variance, degrees), runs in zip(parts[1:], (first, second), strict=True):
+        of_seeds = 100 * runs.mean(1)[generator.integers(len(runs), size=(3000, len(runs)))].mean(1)
+        assert degrees == len(runs) - 1
+        assert variance * degrees / len(runs) == pytest.approx(np.var(of_seeds), rel=0.1)
+    assert difference_variances(first[:1], second[:1])[1:] == []
 
 
 def test_a_model_does_not_differ_from_itself() -> None:
     run = KEPT.correct[None]
-    for seeds in (False, True):
-        found = difference_interval(run, run, seeds=seeds)
-        assert (found.low, found.high) == (0, 0)
+    found = t_interval(0.0, difference_variances(run, run))
+    assert (found.low, found.high) == (0, 0)
 
 
 def test_majority_of_a_tie_is_the_most_confident() -> None:
@@ -124,21 +129,11 @@ def test_agreement_and_confusion() -> None:
     assert np.array_equal(confusion([small], 200), confusion_matrix(small.label, small.predicted, labels=range(200)))
 
 
-def test_the_standard_error_is_that_of_the_bootstrap_over_images_and_seeds() -> None:
-    generator = np.random.default_rng(0)
-    first, second = (
-        generator.random((3, 4_000)) < skill[:, None]
-        for skill in (np.array([0.70, 0.74, 0.71]), np.array([0.60, 0.61, 0.66]))
-    )
-    interval = difference_interval(first, second, seeds=True)
-    assert interval.low is not None and interval.high is not None
-    images = difference_interval(first, second, seeds=False)
-    assert images.low is not None and images.high is not None
-    # the bootstrap draws three seeds with replacement, whose variance is 2/3 of the unbiased one
-    of_seeds = 1e4 * sum(float(runs.mean(1).var()) / 3 for runs in (first, second))
-    of_images = ((images.high - images.low) / 2 / 1.96) ** 2
-    assert difference_error(first, second) ** 2 == pytest.approx(of_images + 1.5 * of_seeds, rel=0.08)
-    assert (interval.high - interval.low) / 2 / 1.96 == pytest.approx((of_images + of_seeds) ** 0.5, rel=0.15)
-    assert difference_error(first[:1], second[:1]) == pytest.approx(
-        100 * (first[0].astype(float) - second[0]).std() / 4_000**0.5
-    )
+def test_the_interval_of_a_mean_is_that_of_welch() -> None:
+    """Two samples of three and four: the interval that scipy gives for their difference."""
+    first, second = [70.0, 74.0, 71.0], [60.0, 61.0, 66.0, 62.0]
+    expected = ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+    parts = [(float(np.var(some, ddof=1)) / len(some), len(some) - 1) for some in (first, second)]
+    found = t_interval(float(np.mean(first) - np.mean(second)), parts)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert t_interval(1.5, [(0.0, 2)]) == Interval(1.5, 1.5)
