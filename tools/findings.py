@@ -98,6 +98,7 @@ def longer() -> tuple[list[str], Rows]:
 
 
 def _of_epochs(epochs: int, title: str) -> tuple[list[str], Rows]:
+    """The table of accuracy.md whose title starts so and ends with this number of epochs."""
     text = (TABLES / "accuracy.md").read_text(encoding="utf-8")
     (whole,) = re.findall(rf"^### ({re.escape(title)}.*, {epochs} epochs)$", text, flags=re.MULTILINE)
     return printed("accuracy.md", whole)
