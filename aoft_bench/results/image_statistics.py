@@ -54,8 +54,12 @@ def difference_variances(first: np.ndarray, second: np.ndarray) -> list[tuple[fl
 
 
 def t_interval(mean: float, variances: Sequence[tuple[float, int]]) -> Interval:
-    """Interval at 95 % of a sum whose variance has such parts: Student's t with the degrees of freedom of Welch and
-    Satterthwaite, (sum of variances)² / sum of variance² / degrees."""
+    """Interval at 95 % around a mean, in its unit, whose variance is the sum of some parts: Student's t.
+
+    variances: (variance, its degrees of freedom) of each part. Together they have
+    (Σ variance)² / Σ (variance² / degrees) degrees of freedom (Satterthwaite, Biometrics Bulletin 2:110, 1946; Welch,
+    Biometrika 34:28, 1947).
+    """
     from scipy.special import stdtrit
 
     total = sum(variance for variance, _ in variances)

@@ -28,16 +28,15 @@ _RowT = TypeVar("_RowT")
 class MethodPair:
     """An AOFT row against another one on one dataset.
 
-    seeds: those that both have; interval: of the difference, over images; variances: its parts, over images and seeds,
-    see `difference_variances`; only_*: % of images that only one of the two has right; p_value: McNemar's, of all
-    seeds; holm: corrected for all rows that the AOFT row meets.
+    seeds: those that both have; variances: parts of that of the difference, see `difference_variances`; only_*: % of
+    images that only one of the two has right; p_value: McNemar's, of all seeds; holm: corrected for all rows that the
+    AOFT row meets.
     """
 
     first: str
     second: str
     seeds: list[int]
     difference: float
-    interval: Interval
     variances: list[tuple[float, int]]
     p_value: float
     same: float | None
@@ -47,6 +46,11 @@ class MethodPair:
     majority: float
     averaged: float | None
     holm: float | None = None
+
+    @property
+    def interval(self) -> Interval:
+        """Of the difference, over images alone: of these trained models."""
+        return t_interval(self.difference, self.variances[:1])
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,6 @@ def pairs_of(found: Sequence[RowPredictions]) -> list[MethodPair]:
 def _pair(ours: RowPredictions, other: RowPredictions) -> MethodPair:
     first, second = ours.correct, other.correct
     difference = 100 * float(first.mean() - second.mean())
-    variances = difference_variances(first, second)
     p_values = [mcnemar(a, b, difference) for a, b in zip(first, second, strict=True)]
     both = [*ours.runs, *other.runs]
     return MethodPair(
@@ -108,8 +111,7 @@ def _pair(ours: RowPredictions, other: RowPredictions) -> MethodPair:
         second=other.row.label,
         seeds=ours.seeds,
         difference=difference,
-        interval=t_interval(difference, variances[:1]),
-        variances=variances,
+        variances=difference_variances(first, second),
         p_value=twice_the_median(p_values),
         same=agreement(ours.runs, other.runs),
         only_first=100 * float((first & ~second).mean()),
