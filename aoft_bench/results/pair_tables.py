@@ -49,8 +49,8 @@ class MethodPair:
 
     @property
     def interval(self) -> Interval:
-        """Of the difference, over images alone: of these trained models."""
-        return t_interval(self.difference, self.variances[:1])
+        """Of the difference, over images and seeds."""
+        return t_interval(self.difference, self.variances)
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _by_dataset(comparison: Comparison, pairs: dict[str, list[MethodPair]]) -> T
         Column("against", lambda pair: Entry(pair.second), text=True),
         Column("seeds", lambda pair: Entry(str(len(pair.seeds)), len(pair.seeds))),
         number("difference", lambda pair: pair.difference),
-        Column("95 %, images", lambda pair: interval_entry(pair.interval), text=True),
+        Column("95 %, images and seeds", lambda pair: interval_entry(pair.interval), text=True),
         p_column("McNemar p", lambda pair: pair.p_value),
         p_column("Holm p", lambda pair: pair.holm),
         number("same class", lambda pair: pair.same),
@@ -180,13 +180,13 @@ def _by_dataset(comparison: Comparison, pairs: dict[str, list[MethodPair]]) -> T
     ]
     caption = (
         "AOFT rows against every other row, image by image, over the seeds that both have. Difference of mean top-1 in "
-        "points, with its interval over images: of these trained models, not of other seeds. McNemar's exact test of "
-        "each seed's pair of models, two-sided, as twice the median p of the seeds, where a pair that differs the "
-        "other way than the mean has p = 1; Holm: corrected for all rows that one AOFT row meets on a dataset. Same "
+        "points, with its interval: Student's t of its variance over images and seeds. McNemar's exact test of each "
+        "seed's pair of models, two-sided, as twice the median p of the seeds, where a pair that differs the other "
+        "way than the mean has p = 1; Holm: corrected for all rows that one AOFT row meets on a dataset. Same "
         "class, only one right, both wrong: % of images, mean over seeds. Majority, averaged: top-1 of an ensemble of "
         "all runs of both"
     )
-    return table_of(comparison, "AOFT against each, over images", caption, columns, pairs)
+    return table_of(comparison, "AOFT against each, by dataset", caption, columns, pairs)
 
 
 def table_of(

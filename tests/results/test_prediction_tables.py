@@ -1,5 +1,6 @@
 """The tables made from predictions: what stands in them, and what happens to files that cannot be used."""
 
+import re
 import statistics
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,9 @@ def two(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_each_table_has_the_rows_that_have_predictions(two: Path) -> None:
+def test_each_table_has_the_rows_that_have_predictions(two: Path, cli: Command) -> None:
     found, kept = tables(two)
-    assert list(found) == ["Calibration", "Classes", "Seeds together", "AOFT against each, over images"]
+    assert list(found) == ["Calibration", "Classes", "Seeds together", "AOFT against each, by dataset"]
     accuracy = {
         BUILT_IN.method(method): [100 * drawn(10 * len(method) + seed, 200, 8, skill).correct.mean() for seed in (0, 1)]
         for method, skill in (("aoft", 4.0), ("lora", 2.0))
@@ -58,9 +59,15 @@ def test_each_table_has_the_rows_that_have_predictions(two: Path) -> None:
     assert {row[0].text for row in block.rows} == set(accuracy)
     assert all(list(row[1].values) == pytest.approx(accuracy[row[0].text]) for row in block.rows)
     assert found["Calibration"].notes == ["1 of 5 records have no predictions here."]
-    pairs = found["AOFT against each, over images"]
+    pairs = found["AOFT against each, by dataset"]
     (difference,) = column(pairs, "difference").values()
     assert float(difference) == pytest.approx(sum(accuracy["LoRA+AOFT†"]) / 2 - sum(accuracy["LoRA"]) / 2, abs=0.06)
+    (interval,) = column(pairs, "95 %, images and seeds").values()
+    (line,) = [
+        line for line in cli("compare", "aoft", "lora", "--results", str(two)).out.splitlines() if "Top-1" in line
+    ]
+    low, high = map(float, re.findall(r"interval ([-+.0-9]+) to ([-+.0-9]+)", line)[0])
+    assert interval == f"{low:.1f} to {high:.1f}"
     assert column(pairs, "McNemar p")["LoRA+AOFT†"] == column(pairs, "Holm p")["LoRA+AOFT†"]  # one comparison
     assert kept.left_out == {}
 
