@@ -1,4 +1,4 @@
-"""Write the tables of docs/findings.md from results/shipped/tables: python tools/findings.py
+"""Write the tables of docs/findings.md from results/shipped: python tools/findings.py
 
 A line `<!-- table NAME -->` stands before each table that is written here. Run it after `aoft-bench tables
 results/shipped`. The sentences around the tables are written by hand, so read them again afterwards.
@@ -11,24 +11,29 @@ from statistics import fmean
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, TABLES = ROOT / "docs" / "findings.md", ROOT / "results" / "shipped" / "tables"
+FORGETTING = ROOT / "results" / "shipped" / "analysis" / "forgetting" / "summary.md"
 FIVE_PACKS = "Tasks of VTAB-1k: ViT-Ti"
-TEN_EPOCHS = f"{FIVE_PACKS}/16 (Tiny ImageNet), protocol clean, 64 px, 10 epochs"
 CALIBRATED = ("Linear", "LoRA+AOFT", "LoRA r=1", "LoRA+AOFT†", "Adapter", "SSF", "LoRA", "Full")
-IMAGES = ("100", "300", "1,000")
+IMAGES_AND_EPOCHS = (("100", 20), ("300", 20), ("1,000", 20), ("100", 200))
 _MARKER = re.compile(r"^(<!-- table (\w+) -->\n\n)(?:\|.*\n)*", flags=re.MULTILINE)
 
 Rows = list[list[str]]
 
 
-def printed(file: str, title: str) -> tuple[list[str], Rows]:
-    """The heads and rows of the first table of a file whose title starts so, without signs of rank and of notes."""
+def printed(file: str, title: str, epochs: int = 10) -> tuple[list[str], Rows]:
+    """The heads and rows of the table whose title starts so and ends with these epochs, without signs of rank and of
+    notes."""
     text = (TABLES / file).read_text(encoding="utf-8")
-    _, found, rest = text.partition(f"### {title}")
-    if not found:
-        raise SystemExit(f"tools/findings.py: {file} has no table '{title}'")
-    lines = [line for line in rest.partition("\n### ")[0].splitlines() if line.startswith("|")]
-    cells = [re.sub(r"\*\*|</?u>| \[[\d,]+\]", "", line).strip("| ") for line in lines]
-    heads, _, *rows = [[cell.strip() for cell in line.split(" | ")] for line in cells]
+    found = re.findall(rf"^### {re.escape(title)}.*, {epochs} epochs\n((?:(?!### ).*\n)*)", text, flags=re.MULTILINE)
+    if len(found) != 1:
+        raise SystemExit(f"tools/findings.py: {file} has {len(found)} tables '{title} ... {epochs} epochs'")
+    return _parsed(re.sub(r"\*\*|</?u>| \[[\d,]+\]", "", found[0]))
+
+
+def _parsed(text: str) -> tuple[list[str], Rows]:
+    """The heads and rows of the only table of a text in Markdown."""
+    lines = [line.strip("| ") for line in text.splitlines() if line.startswith("|")]
+    heads, _, *rows = [[cell.strip() for cell in line.split(" | ")] for line in lines]
     return heads, rows
 
 
@@ -41,13 +46,12 @@ def accuracy(title: str) -> tuple[list[str], Rows]:
 
 def calibration() -> tuple[list[str], Rows]:
     """Expected calibration error by dataset, and its mean."""
-    heads, rows = printed("predictions.md", f"Calibration: {TEN_EPOCHS}")
+    heads, rows = printed("predictions.md", f"Calibration: {FIVE_PACKS}")
     at = heads.index("ECE")
     by_dataset: dict[str, dict[str, str]] = {}
     for row in rows:
         if len(row) < len(heads):
-            dataset = row[0].strip("*")
-            by_dataset[dataset.replace("\\", "") + "\\*"] = errors = {}
+            by_dataset[_dataset(row[0])] = errors = {}
         else:
             errors[row[0]] = row[at].split(" ")[0]
     table = []
@@ -59,7 +63,7 @@ def calibration() -> tuple[list[str], Rows]:
 
 def pairs() -> tuple[list[str], Rows]:
     """AOFT†, and AOFT with λ = 1, minus each method that has no AOFT in it, over the datasets."""
-    _, rows = printed("predictions.md", f"AOFT against each, over datasets: {TEN_EPOCHS}")
+    _, rows = printed("predictions.md", f"AOFT against each, over datasets: {FIVE_PACKS}")
     found = {(ours, other): row for ours, other, *row in rows}
     table = []
     for other in dict.fromkeys(other for _, other in found):
@@ -72,23 +76,53 @@ def pairs() -> tuple[list[str], Rows]:
     return ["against", "AOFT† minus it", counts, "AOFT (λ = 1) minus it", counts], table
 
 
-def sizes() -> tuple[list[str], Rows]:
-    """Top-1 on EuroSAT of each number of training images at three rates."""
+def forgetting() -> tuple[list[str], Rows]:
+    """CKA with the features before training, and the probes on other tasks."""
+    heads, rows = _parsed(FORGETTING.read_text(encoding="utf-8"))
+    cka = [heads.index("CKA, blocks"), heads.index("CKA, head")]
+    probes = [i for i, head in enumerate(heads) if head.startswith("probe on ")]
+    before = [rows[0][i].split(" ")[0] for i in probes]
+    names = [f"{heads[i]}, {value} before" for i, value in zip(probes, before, strict=True)]
     table = []
-    for images in IMAGES:
+    for row in rows:
+        changes = [row[i].partition("(")[2].removesuffix(")").replace(" ± ", " (± ") + ")" for i in probes]
+        table.append([row[0], *(row[i] for i in cka), *changes])
+    return ["", "CKA, mean of blocks", "CKA, head", *names], table
+
+
+def packs() -> tuple[list[str], Rows]:
+    """AOFT† minus LoRA of its size on each dataset, with its interval and McNemar's p, after 10 and 30 epochs."""
+    table: dict[str, list[str]] = {}
+    for epochs in (10, 30):
+        heads, rows = printed("predictions.md", f"AOFT against each, by dataset: {FIVE_PACKS}", epochs)
+        wanted = [heads.index(name) for name in ("difference", "95 %, images and seeds", "McNemar p")]
+        for row in rows:
+            if len(row) < len(heads):
+                cells = table.setdefault(_dataset(row[0]), [])
+            elif row[:2] == ["LoRA+AOFT†", "LoRA r=1"]:
+                difference, interval, p = (row[i] for i in wanted)
+                cells += [f"{float(difference):+.1f} ({interval})", p]
+    names = [f"{epochs} epochs: {what}" for epochs in (10, 30) for what in ("difference", "p")]
+    return ["", *names], [[name, *cells] for name, cells in table.items()]
+
+
+def sizes() -> tuple[list[str], Rows]:
+    """Top-1 on EuroSAT of each number of training images and epochs at three rates; "-" where a rate was not run."""
+    table = []
+    for images, epochs in IMAGES_AND_EPOCHS:
         title = f"Tasks of VTAB-1k{'' if images == '1,000' else f', {images} training images'}: ViT-Ti"
-        _, rows = _of_epochs(20, title)
+        _, rows = printed("accuracy.md", title, epochs)
         scores = {row[0]: row[-1] for row in rows if len(row) > 1 and "lr=" in row[0]}
         names = [f"{name} (lr={rate})" for name in ("LoRA+AOFT†", "LoRA r=1") for rate in ("0.001", "0.003", "0.01")]
-        table.append([images, *(scores[name] for name in names)])
-    return ["images", "AOFT†, 1e-3", "3e-3", "1e-2", "LoRA r=1, 1e-3", "3e-3", "1e-2"], table
+        table.append([images, str(epochs), *(scores.get(name, "-") for name in names)])
+    return ["images", "epochs", "AOFT†, 1e-3", "3e-3", "1e-2", "LoRA r=1, 1e-3", "3e-3", "1e-2"], table
 
 
 def longer() -> tuple[list[str], Rows]:
     """AOFT† and LoRA of its size after 10 and 30 epochs, on the datasets that have both."""
-    table, datasets = [], [head for head in _of_epochs(30, FIVE_PACKS)[0] if head.endswith("*")]
+    table, datasets = [], [head for head in printed("accuracy.md", FIVE_PACKS, 30)[0] if head.endswith("*")]
     for epochs in (10, 30):
-        heads, rows = _of_epochs(epochs, FIVE_PACKS)
+        heads, rows = printed("accuracy.md", FIVE_PACKS, epochs)
         for name in ("LoRA r=1", "LoRA+AOFT†"):
             (row,) = [row for row in rows if row[0] == name]
             scores = [row[heads.index(dataset)] for dataset in datasets]
@@ -97,11 +131,9 @@ def longer() -> tuple[list[str], Rows]:
     return ["", *datasets, "mean"], table
 
 
-def _of_epochs(epochs: int, title: str) -> tuple[list[str], Rows]:
-    """The table of accuracy.md whose title starts so and ends with this number of epochs."""
-    text = (TABLES / "accuracy.md").read_text(encoding="utf-8")
-    (whole,) = re.findall(rf"^### ({re.escape(title)}.*, {epochs} epochs)$", text, flags=re.MULTILINE)
-    return printed("accuracy.md", whole)
+def _dataset(cell: str) -> str:
+    """The dataset that a row names which stands over those of a dataset."""
+    return cell.strip("*").replace("\\", "") + "\\*"
 
 
 def markdown(heads: list[str], rows: Rows) -> str:
@@ -113,10 +145,12 @@ def markdown(heads: list[str], rows: Rows) -> str:
 def tables() -> dict[str, str]:
     """The Markdown of each table by its name."""
     made = {
-        "accuracy": accuracy(TEN_EPOCHS),
+        "accuracy": accuracy(FIVE_PACKS),
+        "packs": packs(),
         "longer": longer(),
         "pairs": pairs(),
         "calibration": calibration(),
+        "forgetting": forgetting(),
         "sizes": sizes(),
         "embedded": accuracy("Embedded tasks: ViT-nano"),
     }
@@ -124,7 +158,7 @@ def tables() -> dict[str, str]:
 
 
 def written(page: str) -> str:
-    """The page with its tables as results/shipped/tables has them now."""
+    """The page with its tables as results/shipped has them now."""
     made = tables()
     return _MARKER.sub(lambda marker: marker[1] + made[marker[2]], page)
 
