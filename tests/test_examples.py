@@ -41,5 +41,5 @@ def test_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exec(cells("results"), scope)
     assert (tmp_path / "seeds.png").stat().st_size > 5_000
     table = scope["table"]
-    assert table.shape == (8, 4) and table.notna().all(axis=None)  # type: ignore[attr-defined]
+    assert table.shape == (13, 4) and table.notna().all(axis=None)  # type: ignore[attr-defined]
     sys.modules["matplotlib.pyplot"].close("all")

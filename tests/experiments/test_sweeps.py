@@ -116,11 +116,11 @@ def test_each_seed_of_the_few_shot_sweep_draws_images_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("name", ["embedded", "embedded_tune"])
-def test_the_embedded_sweeps_compare_the_methods_of_the_five_packs_without_a_download(name: str) -> None:
+def test_the_embedded_sweeps_compare_methods_of_the_five_packs_without_a_download(name: str) -> None:
     found, packs = (
         {word for job in jobs(one) for word in job if word.startswith("method=")} for one in (name, "five_packs")
     )
-    assert found == packs and len(found) == 15
+    assert packs - found == {"method=goft", "method=vpt_deep"} and found < packs
     made = config(name, jobs(name)[0])
     assert (made.backbone.name, made.trainer.accelerator, made.logger.name) == ("vit_nano", "cpu", "none")
     assert made.recipe.epochs == 10
