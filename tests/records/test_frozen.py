@@ -64,10 +64,15 @@ def test_every_shipped_record_keeps_its_hash() -> None:
 
 
 def test_the_command_of_a_frozen_record_finds_it_done(tmp_path: Path, cli: Command) -> None:
-    """The code of this version gives the same hash to the same data, weights and configuration."""
+    """The code of this version gives the same hash to the same data, weights and configuration. The recipe is given as
+    the record has it, since `hparams=embedded` of the command was chosen anew."""
     (path,) = ROOT.rglob("seed1-f254d6be28.json")
     shutil.copytree(ROOT, tmp_path / "results")
-    given = read_record(path)["command"].removeprefix("python -m aoft_bench -cd sweeps ").split()
-    done = cli("-cd", str(SWEEPS), *given, "results.mode=only-cached")
+    record = read_record(path)
+    given = record["command"].removeprefix("python -m aoft_bench -cd sweeps ").replace("hparams=embedded ", "").split()
+    recipe = [
+        f"recipe.{name}={'null' if value is None else value}" for name, value in record["config"]["recipe"].items()
+    ]
+    done = cli("-cd", str(SWEEPS), *given, *recipe, "results.mode=only-cached")
     assert done.code == 0, done.err
     assert f"(done before)\n  results/{path.relative_to(ROOT)}" in done.out
